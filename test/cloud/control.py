@@ -1,0 +1,176 @@
+"""The strings behind the stage: JSON over HTTP below /_control/, without any signature."""
+
+import json
+import random
+import threading
+import time
+from urllib.parse import parse_qs
+
+import api
+import fleet
+import sns
+import sqs
+from faults import Fault
+from sigv4 import Credentials
+from wire import sized
+
+PREFIX = "/_control/"
+MODES = {"sqs": sqs.MODES, "api": api.MODES}
+
+
+class Refused(Exception):
+    """An order that cannot be carried out as given."""
+
+
+class Control:
+    def __init__(self, cloud):
+        self.cloud = cloud
+
+    def claims(self, request):
+        return request.path.startswith(PREFIX)
+
+    def answer(self, request):
+        handler = getattr(self, f"{request.method.lower()}_{request.path.removeprefix(PREFIX)}", None)
+        if handler is None:
+            return reply(404, {"error": f"no {request.method} {request.path}"})
+        try:
+            return reply(200, handler(arguments(request)))
+        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError) as error:
+            return reply(400, {"error": f"{type(error).__name__}: {error}"})
+
+    # -- messages
+
+    def post_publish(self, order):
+        bodies = [as_text(item) for item in order["notifications"]] * order.get("repeat", 1)
+        messages = self._publish(order.get("queue"), bodies, order.get("raw", False),
+                                 order.get("subject"), order.get("message_id"))
+        return {"published": len(messages), "message_ids": [message.id for message in messages]}
+
+    def _publish(self, queue_name, notifications, raw=False, subject=None, message_id=None):
+        queue = self._queue(queue_name)
+        topic = sns.Topic(queue.name, self.cloud.region, self.cloud.clock)
+        return queue.put(notifications if raw else [topic.envelope(text, subject, message_id) for text in notifications])
+
+    def _queue(self, name):
+        return self.cloud.sqs.queue(name or next(iter(self.cloud.sqs.queues), None))
+
+    def post_queue(self, order):
+        action, name = order.get("action", "create"), order["queue"]
+        if action == "create":
+            self.cloud.sqs.create(name, order.get("visibility_timeout"), order.get("max_receive_count"), order.get("dead_letter"))
+            return {"queue_url": self.cloud.sqs.url(name)}
+        if action == "delete":
+            self.cloud.sqs.drop(name)
+        elif action == "purge":
+            self.cloud.sqs.queue(name).purge()
+        else:
+            raise Refused(f"unknown action {action}")
+        return {}
+
+    def get_queue(self, order):
+        return self._queue(order.get("name")).counts()
+
+    # -- datasets and fleets
+
+    def post_dataset(self, order):
+        text = order["text"] if "text" in order else fleet.compact(order["document"])
+        self.cloud.api.put(order["kind"], order["id"], order["device_token"], text.encode())
+        return {}
+
+    def post_fleet(self, order):
+        knobs = {name: order[name] for name in fleet.KNOBS if order.get(name) is not None}
+        if knobs.get("base_url") == "self":
+            knobs["base_url"] = self.cloud.base_url
+        story = fleet.tell(**knobs)
+        steps = story.deliveries
+        if order.get("shuffle") is not None:
+            random.Random(order["shuffle"]).shuffle(steps)
+        if order.get("publish", True) and order.get("pace_ms"):
+            threading.Thread(target=self._play, args=(order, steps), daemon=True).start()
+            return story.summary()
+        self._register(story.datasets())
+        if order.get("publish", True):
+            self._publish(order.get("queue"), [step.text for step in steps], order.get("raw", False))
+        return story.summary()
+
+    def _play(self, order, steps):
+        """The story at its pace: a dataset is there just before its notification."""
+        for step in steps:
+            self._register(step.datasets)
+            self._publish(order.get("queue"), [step.text], order.get("raw", False))
+            time.sleep(order["pace_ms"] / 1000)
+
+    def _register(self, datasets):
+        for dataset in datasets:
+            self.cloud.api.put(dataset.kind, dataset.id, dataset.device_token, dataset.text.encode())
+
+    # -- faults, settings, inspection
+
+    def post_fault(self, order):
+        if order.pop("clear", False):
+            self.cloud.faults.clear(order.get("where"))
+            return {}
+        where, mode = order.get("where"), order.get("mode")
+        if mode not in MODES.get(where, ()):
+            raise Refused(f"no fault {mode} at {where}")
+        if order.get("target") and where == "api":
+            order["target"] = order["target"].lower()
+        self.cloud.faults.add(Fault(**order))
+        return {}
+
+    def get_fault(self, order):
+        return self.cloud.faults.pending()
+
+    def post_settings(self, order):
+        unknown = set(order) - {"empty_reply", "visibility_timeout", "clock_offset", *Credentials._fields}
+        if unknown:
+            raise Refused(f"unknown settings {sorted(unknown)}")
+        if "empty_reply" in order:
+            self._set_empty_reply(order["empty_reply"])
+        for queue in self.cloud.sqs.queues.values():
+            queue.visibility_timeout = order.get("visibility_timeout", queue.visibility_timeout)
+        self.cloud.clock_offset = order.get("clock_offset", self.cloud.clock_offset)
+        verifier = self.cloud.sqs.verifier
+        verifier.rotate(verifier.credentials._replace(**{name: order[name] for name in Credentials._fields if name in order}))
+        return self.get_settings({})
+
+    def _set_empty_reply(self, spelling):
+        if spelling not in sqs.EMPTY_REPLIES:
+            raise Refused(f"empty_reply is one of {list(sqs.EMPTY_REPLIES)}")
+        self.cloud.sqs.empty_reply = spelling
+
+    def get_settings(self, order):
+        return {"region": self.cloud.region, "empty_reply": self.cloud.sqs.empty_reply,
+                "clock_offset": self.cloud.clock_offset,
+                "access_key_id": self.cloud.sqs.verifier.credentials.access_key_id,
+                "queues": {name: queue.visibility_timeout for name, queue in self.cloud.sqs.queues.items()}}
+
+    def get_requests(self, order):
+        return self.cloud.recorder.since(int(order.get("since", 0)))
+
+    def post_reset(self, order):
+        """Empty queues, no faults, no datasets, no records; settings stay."""
+        for queue in self.cloud.sqs.queues.values():
+            queue.purge()
+        self.cloud.faults.clear()
+        self.cloud.api.datasets.clear()
+        self.cloud.recorder.clear()
+        return {}
+
+
+def arguments(request):
+    if request.method == "GET":
+        return {name: values[-1] for name, values in parse_qs(request.query).items()}
+    value = json.loads(request.body or b"{}")
+    if not isinstance(value, dict):
+        raise Refused("an order is a JSON object")
+    return value
+
+
+def as_text(notification):
+    """A string goes out as it is, so that tests can send what is no JSON at all."""
+    return notification if isinstance(notification, str) else fleet.compact(notification)
+
+
+def reply(status, value):
+    return sized(status, [("Content-Type", "application/json")], json.dumps(value).encode())

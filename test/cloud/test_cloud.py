@@ -1,0 +1,518 @@
+"""Checks the stand-in itself: python3 -m unittest discover -s test/cloud"""
+
+import gzip
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import zlib
+from datetime import datetime, timezone
+from random import Random
+
+import fleet
+import sigv4
+from cloud import SECRET, Cloud
+from sigv4 import Credentials
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+QUEUE_URL = "http://sqs.invalid/123456789012/damoov"
+TOKEN = "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5"
+TRACK = "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d"
+GET_TRACK = f"/mobilesdk/stage/track/get_track/v1?trackToken={TRACK}"
+
+
+def hashed(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def keyed(key, text):
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+
+def sign(host, body, target, seconds=None, secret=SECRET, token=None):
+    """The headers of a signed SQS request; written apart from the verifier."""
+    date = datetime.fromtimestamp(seconds or time.time(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    headers = {"content-type": "application/x-amz-json-1.0", "host": host, "x-amz-date": date, "x-amz-target": target}
+    if token:
+        headers["x-amz-security-token"] = token
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    scope = f"{date[:8]}/eu-west-1/sqs/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n" + hashed(f"POST\n/\n\n{lines}\n{names}\n{hashed(body)}".encode())
+    key = ("AWS4" + secret).encode()
+    for part in scope.split("/"):
+        key = keyed(key, part)
+    headers["Authorization"] = (f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders={names}, "
+                                f"Signature={keyed(key, text).hex()}")
+    return headers
+
+
+class CloudCase(unittest.TestCase):
+    credentials = Credentials("AKIDEXAMPLE", SECRET)
+
+    def setUp(self):
+        self.cloud = Cloud(credentials=self.credentials)
+        threading.Thread(target=self.cloud.server.serve, daemon=True).start()
+        self.addCleanup(self.cloud.server.stop)
+        self.connection = self.connect()
+
+    def connect(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.cloud.port, timeout=10)
+        self.addCleanup(connection.close)
+        return connection
+
+    def exchange(self, method, path, body=b"", headers=None, connection=None):
+        connection = connection or self.connection
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response, response.read()
+
+    def order(self, name, **order):
+        response, body = self.exchange("POST", f"/_control/{name}", json.dumps(order).encode())
+        self.assertEqual(response.status, 200, body)
+        return json.loads(body)
+
+    def ask(self, name):
+        return json.loads(self.exchange("GET", f"/_control/{name}")[1])
+
+    def send(self, action, parameters=None, connection=None, **signing):
+        """(status, reply, headers) of a signed SQS call."""
+        parameters = {"QueueUrl": QUEUE_URL} if parameters is None else parameters
+        body = parameters if isinstance(parameters, bytes) else json.dumps(parameters).encode()
+        headers = sign(f"127.0.0.1:{self.cloud.port}", body, f"AmazonSQS.{action}", **signing)
+        response, reply = self.exchange("POST", "/", body, headers, connection)
+        return response.status, json.loads(reply or b"{}"), response.headers
+
+    def queue(self, action, connection=None, **parameters):
+        status, reply, _ = self.send(action, {"QueueUrl": QUEUE_URL, **parameters}, connection)
+        self.assertEqual(status, 200, reply)
+        return reply
+
+    def receive(self, **parameters):
+        return self.queue("ReceiveMessage", MaxNumberOfMessages=10, **parameters).get("Messages") or []
+
+    def code(self, action, parameters=None, **signing):
+        status, reply, headers = self.send(action, parameters, **signing)
+        self.assertGreaterEqual(status, 400)
+        self.assertIn("x-amzn-RequestId", headers)
+        self.assertRegex(headers["x-amzn-query-error"], r"^[\w.]+;(Sender|Receiver)$")
+        return reply["__type"].partition("#")[2]
+
+    def publish(self, *notifications, **order):
+        return self.order("publish", queue="damoov", notifications=notifications, **order)
+
+
+class SignatureTest(CloudCase):
+    def test_published_examples(self):
+        self.assertEqual(sigv4.self_test(), 0)
+
+    def test_refusals(self):
+        self.assertEqual(self.code("ReceiveMessage", secret="wrong"), "SignatureDoesNotMatch")
+        self.assertEqual(self.code("ReceiveMessage", token="unasked"), "InvalidClientTokenId")
+        self.assertEqual(self.exchange("POST", "/", b"{}")[0].status, 403)
+
+    def test_clock(self):
+        self.order("settings", clock_offset=3600)
+        status, reply, headers = self.send("ReceiveMessage")
+        self.assertEqual(status, 403)
+        self.assertRegex(reply["message"], "^Signature expired: ")
+        self.assertIn(datetime.fromtimestamp(self.cloud.clock(), timezone.utc).strftime(" %H:%M"), headers["Date"])
+        self.assertEqual(self.send("ReceiveMessage", seconds=time.time() + 3600)[0], 200)
+
+    def test_rotation(self):
+        self.order("settings", session_token="one")
+        self.assertEqual(self.code("ReceiveMessage"), "InvalidClientTokenId")
+        self.assertEqual(self.send("ReceiveMessage", token="one")[0], 200)
+        self.order("settings", session_token="two")
+        self.assertEqual(self.code("ReceiveMessage", token="one"), "ExpiredToken")
+
+
+class QueueTest(CloudCase):
+    def test_receive_and_delete(self):
+        self.publish({"Event": "A"}, {"Event": "B"}, raw=True)
+        messages = self.receive(MessageSystemAttributeNames=["All"])
+        self.assertEqual([message["Body"] for message in messages], ['{"Event":"A"}', '{"Event":"B"}'])
+        self.assertEqual(messages[0]["MD5OfBody"], hashlib.md5(b'{"Event":"A"}').hexdigest())
+        self.assertEqual(messages[0]["Attributes"]["ApproximateReceiveCount"], "1")
+        entries = [{"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)]
+        self.assertEqual(self.queue("DeleteMessageBatch", Entries=entries), {"Successful": [{"Id": "0"}, {"Id": "1"}]})
+        counts = self.ask("queue?name=damoov")
+        self.assertEqual((counts["visible"], counts["in_flight"], counts["deleted"]), (0, 0, 2))
+
+    def test_envelope(self):
+        self.publish({"Event": "Ä"})
+        body = self.receive()[0]["Body"]
+        self.assertTrue(body.startswith('{\n  "Type" : "Notification",\n  "MessageId" : "'))
+        self.assertEqual(json.loads(json.loads(body)["Message"]), {"Event": "Ä"})
+
+    def test_redelivery_and_outdated_handle(self):
+        self.publish("x", raw=True)
+        first = self.receive(VisibilityTimeout=1)[0]["ReceiptHandle"]
+        self.assertEqual(self.receive(), [])
+        second = self.receive(WaitTimeSeconds=3, MessageSystemAttributeNames=["All"])[0]
+        self.assertEqual(second["Attributes"]["ApproximateReceiveCount"], "2")
+        self.queue("DeleteMessage", ReceiptHandle=first)
+        self.assertEqual(self.ask("queue")["in_flight"], 1)
+        self.queue("DeleteMessage", ReceiptHandle=second["ReceiptHandle"])
+        self.assertEqual(self.ask("queue")["in_flight"], 0)
+
+    def test_giving_back(self):
+        self.publish("x", raw=True)
+        handle = self.receive()[0]["ReceiptHandle"]
+        self.queue("ChangeMessageVisibility", ReceiptHandle=handle, VisibilityTimeout=0)
+        self.assertEqual(len(self.receive(VisibilityTimeout=0)), 1)
+        self.assertEqual(len(self.receive()), 1)
+        outdated = {"QueueUrl": QUEUE_URL, "ReceiptHandle": handle, "VisibilityTimeout": 0}
+        self.assertEqual(self.code("ChangeMessageVisibility", outdated), "MessageNotInflight")
+
+    def test_dead_letter(self):
+        self.order("queue", queue="damoov", max_receive_count=2, dead_letter="dead")
+        self.publish("x", raw=True)
+        for _ in range(2):
+            self.assertEqual(len(self.receive(VisibilityTimeout=0)), 1)
+        self.assertEqual(self.receive(), [])
+        self.assertEqual(self.ask("queue?name=dead")["visible"], 1)
+        policy = self.queue("GetQueueAttributes", AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
+        self.assertEqual(json.loads(policy)["maxReceiveCount"], 2)
+
+    def test_long_poll_wakes_up(self):
+        threading.Timer(0.2, lambda: self.cloud.sqs.queue("damoov").put(["x"])).start()
+        begin = time.monotonic()
+        self.assertEqual(len(self.receive(WaitTimeSeconds=20)), 1)
+        self.assertLess(time.monotonic() - begin, 0.3)
+
+    def test_nothing_goes_to_a_client_that_left(self):
+        body = json.dumps({"QueueUrl": QUEUE_URL, "WaitTimeSeconds": 20}).encode()
+        leaver = self.connect()
+        leaver.request("POST", "/", body, sign(f"127.0.0.1:{self.cloud.port}", body, "AmazonSQS.ReceiveMessage"))
+        self.wait_for_polls(1)
+        leaver.close()
+        self.publish("x", raw=True)
+        self.assertEqual(len(self.receive()), 1)
+        self.wait_for_polls(0)
+
+    def wait_for_polls(self, number):
+        deadline = time.monotonic() + 5
+        while self.ask("queue")["waiting_polls"] != number:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def test_empty_replies(self):
+        for spelling, expected in (("[]", {"Messages": []}), ("null", {"Messages": None}), ("{}", {})):
+            self.order("settings", empty_reply=spelling)
+            self.assertEqual(self.queue("ReceiveMessage"), expected)
+
+    def test_strictness(self):
+        handle = {"ReceiptHandle": "x"}
+        for expected, action, members in [
+            ("SerializationException", "ReceiveMessage", {"Unknown": 1}),
+            ("SerializationException", "ReceiveMessage", {"WaitTimeSeconds": "20"}),
+            ("SerializationException", "ReceiveMessage", {"WaitTimeSeconds": True}),
+            ("InvalidParameterValue", "ReceiveMessage", {"MaxNumberOfMessages": 11}),
+            ("InvalidParameterValue", "ReceiveMessage", {"WaitTimeSeconds": 21}),
+            ("InvalidParameterValue", "ReceiveMessage", {"VisibilityTimeout": 43201}),
+            ("QueueDoesNotExist", "ReceiveMessage", {"QueueUrl": "https://sqs/1/other"}),
+            ("ReceiptHandleIsInvalid", "DeleteMessage", handle),
+            ("MissingParameter", "DeleteMessage", {}),
+            ("EmptyBatchRequest", "DeleteMessageBatch", {"Entries": []}),
+            ("TooManyEntriesInBatchRequest", "DeleteMessageBatch", {"Entries": [{"Id": str(n), **handle} for n in range(11)]}),
+            ("BatchEntryIdsNotDistinct", "DeleteMessageBatch", {"Entries": [{"Id": "a", **handle}] * 2}),
+            ("InvalidBatchEntryId", "DeleteMessageBatch", {"Entries": [{"Id": "a b", **handle}]}),
+            ("UnknownOperationException", "NoSuchAction", {}),
+            ("InvalidMessageContents", "SendMessage", {"MessageBody": "\x01"}),
+        ]:
+            with self.subTest(expected, members=members):
+                self.assertEqual(self.code(action, {"QueueUrl": QUEUE_URL, **members}), expected)
+        self.assertEqual(self.code("ReceiveMessage", b"[]"), "SerializationException")
+
+    def test_failures_in_a_batch(self):
+        reply = self.queue("DeleteMessageBatch", Entries=[{"Id": "a", "ReceiptHandle": "x"}])
+        self.assertEqual(reply["Failed"][0]["Code"], "ReceiptHandleIsInvalid")
+        self.assertTrue(reply["Failed"][0]["SenderFault"])
+
+    def test_sending(self):
+        sent = self.queue("SendMessage", MessageBody="ü")
+        self.assertEqual(sent["MD5OfMessageBody"], hashlib.md5("ü".encode()).hexdigest())
+        self.assertEqual(self.receive()[0]["MessageId"], sent["MessageId"])
+        self.assertTrue(self.send("GetQueueUrl", {"QueueName": "damoov"})[1]["QueueUrl"].endswith("/damoov"))
+
+
+class QueueFaultTest(CloudCase):
+    def fault(self, mode, **order):
+        self.order("fault", where="sqs", mode=mode, **order)
+
+    def test_error(self):
+        self.fault("error", target="ReceiveMessage", status=503, code="ServiceUnavailable", retry_after=7, times=2)
+        for _ in range(2):
+            status, reply, headers = self.send("ReceiveMessage")
+            self.assertEqual((status, reply["__type"], headers["Retry-After"]),
+                             (503, "com.amazonaws.sqs#ServiceUnavailable", "7"))
+        self.assertEqual(self.receive(), [])
+
+    def test_failing_entries(self):
+        self.publish("x", "y", raw=True)
+        entries = [{"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(self.receive())]
+        self.fault("fail_entries", target="DeleteMessageBatch", count=1)
+        reply = self.queue("DeleteMessageBatch", Entries=entries)
+        self.assertEqual([entry["Id"] for entry in reply["Successful"]], ["1"])
+        self.assertEqual(reply["Failed"][0], {"Id": "0", "SenderFault": False, "Code": "InternalFailure",
+                                              "Message": "The stand-in was told to fail."})
+        self.assertEqual(self.ask("queue")["in_flight"], 1)
+
+    def test_lost_answer(self):
+        self.publish("x", raw=True)
+        for mode, kept in (("drop", 1), ("truncate", 0)):
+            self.fault(mode, target="ReceiveMessage")
+            with self.assertRaises((http.client.HTTPException, ConnectionError)):
+                self.send("ReceiveMessage")
+            self.connection.close()
+            self.assertEqual(self.ask("queue")["visible"], kept)
+
+    def test_other_faults(self):
+        self.publish("x", raw=True)
+        self.fault("bad_md5")
+        self.assertNotEqual(self.receive(VisibilityTimeout=0)[0]["MD5OfBody"], hashlib.md5(b"x").hexdigest())
+        self.fault("html")
+        order = b'{"QueueUrl":"damoov"}'
+        headers = sign(f"127.0.0.1:{self.cloud.port}", order, "AmazonSQS.ReceiveMessage")
+        response, body = self.exchange("POST", "/", order, headers)
+        self.assertEqual((response.status, body[:9]), (502, b"<!DOCTYPE"))
+        self.fault("delay", seconds=0.2)
+        begin = time.monotonic()
+        self.assertEqual(len(self.receive()), 1)
+        self.assertGreater(time.monotonic() - begin, 0.19)
+        self.fault("error", times=None)
+        self.assertEqual(self.ask("fault")[0]["mode"], "error")
+        self.order("fault", clear=True)
+        self.assertEqual(self.receive(), [])
+
+    def test_records(self):
+        self.receive()
+        self.code("DeleteMessage", {"QueueUrl": QUEUE_URL})
+        records = self.ask("requests")
+        self.assertEqual([(record["target"], record["status"]) for record in records],
+                         [("ReceiveMessage", 200), ("DeleteMessage", 400)])
+        self.assertEqual(records[0]["parameters"]["MaxNumberOfMessages"], 10)
+        self.assertEqual(records[0]["connection"], records[1]["connection"])
+        self.assertEqual(self.ask(f"requests?since={records[0]['number']}"), records[1:])
+
+
+class ApiTest(CloudCase):
+    text = json.dumps({"Result": {"Track": {"DrivingTips": "x" * 50_000}, "Code": 200}})
+
+    def setUp(self):
+        super().setUp()
+        self.order("dataset", kind="processed", id=TRACK, device_token=TOKEN, text=self.text)
+
+    def get(self, path=GET_TRACK, token=TOKEN, coding="gzip"):
+        return self.exchange("GET", path, headers={"DeviceToken": token, "Accept-Encoding": coding})
+
+    def fault(self, mode, **order):
+        self.order("fault", where="api", mode=mode, **order)
+
+    def test_download(self):
+        response, body = self.get()
+        self.assertEqual(gzip.decompress(body).decode(), self.text)
+        self.assertEqual((response.headers["Content-Encoding"], response.headers["Code"]), ("gzip", "200"))
+        self.assertIsNone(response.headers["Content-Length"])
+        response, body = self.get(coding="identity, gzip;q=0")
+        self.assertEqual((response.headers["Content-Encoding"], body.decode()), (None, self.text))
+        self.assertEqual(self.get(GET_TRACK.replace("trackToken", "TrackToken"))[0].status, 200)
+
+    def test_addresses(self):
+        base = "/mobilesdk/incoming/incoming/tracks"
+        accidents = "/api/drivingevents/get/v1/Accidents"
+        for kind, path in (("raw", f"{base}/received/{TRACK}/v1/"), ("removed", f"{base}/removed/{TRACK}/v1/"),
+                           ("crash", f"{accidents}/received/{TRACK}"), ("crash_buffer", f"{accidents}/extras/received/{TRACK}")):
+            self.assertEqual(self.get(path)[0].status, 404)
+            self.order("dataset", kind=kind, id=TRACK, device_token=TOKEN, document={"Kind": kind})
+            self.assertEqual(json.loads(gzip.decompress(self.get(path)[1])), {"Kind": kind})
+
+    def test_refusals(self):
+        self.assertEqual(self.get(token="")[0].status, 401)
+        self.assertEqual(self.get(token=TRACK)[0].status, 401)
+        self.assertEqual(self.get(GET_TRACK.replace("c4", "c5"))[0].status, 404)
+        self.assertEqual(self.get("/elsewhere")[0].status, 404)
+        self.assertEqual([record["device_token"] for record in self.ask("requests")[:2]], ["", TRACK])
+
+    def test_status(self):
+        self.fault("status", target=TRACK.upper(), status=429, retry_after_date=60, body="later")
+        response, body = self.get()
+        self.assertEqual((response.status, body), (429, b"later"))
+        self.assertRegex(response.headers["Retry-After"], "GMT$")
+        self.assertEqual(self.get()[0].status, 200)
+
+    def test_framings(self):
+        for mode, length in (("content_length", str(len(self.text))), ("close_delimited", None)):
+            self.fault(mode)
+            response, body = self.get()
+            self.assertEqual((response.headers["Content-Length"], response.headers["Transfer-Encoding"], body.decode()),
+                             (length, None, self.text))
+        self.fault("wrong_encoding")
+        response, body = self.get()
+        self.assertEqual((response.headers["Content-Encoding"], body.decode()), ("gzip", self.text))
+        for mode in ("truncate", "short_length"):
+            self.fault(mode)
+            with self.assertRaises(http.client.IncompleteRead):
+                self.get()
+            self.connection.close()
+
+    def test_instead_of_the_document(self):
+        self.fault("redirect", location="https://elsewhere.invalid/")
+        response, _ = self.get()
+        self.assertEqual((response.status, response.headers["Location"]), (302, "https://elsewhere.invalid/"))
+        self.fault("result_code")
+        self.assertEqual(json.loads(self.get()[1]), {"Result": {"Code": 500}})
+        self.fault("html", status=200)
+        response, body = self.get()
+        self.assertEqual((response.status, body[:9]), (200, b"<!DOCTYPE"))
+        self.fault("bomb", megabytes=20)
+        packed = self.get()[1]
+        self.assertLess(len(packed), 40_000)
+        self.assertEqual(len(zlib.decompress(packed, 31)), 20 * 1024 * 1024)
+
+    def test_endless(self):
+        self.fault("endless")
+        self.connection.request("GET", GET_TRACK, headers={"DeviceToken": TOKEN})
+        self.assertEqual(len(self.connection.getresponse().read(5_000_000)), 5_000_000)
+
+    def test_slow_answers(self):
+        for mode, order in (("stall", {"seconds": 0.2}), ("drip", {"seconds": 0.05, "pieces": 5})):
+            self.fault(mode, **order)
+            begin = time.monotonic()
+            self.assertEqual(gzip.decompress(self.get()[1]).decode(), self.text)
+            self.assertGreater(time.monotonic() - begin, 0.19)
+
+
+class FleetTest(CloudCase):
+    def test_same_seed_same_bytes(self):
+        digests = {fleet.digest_of(fleet.tell(2, 4, 40, seed)) for seed in (1, 1, 2)}
+        self.assertEqual(len(digests), 2)
+
+    def test_small_fleets_have_everything(self):
+        for seed in range(20):
+            summary = fleet.tell(2, 4, 30, seed).summary()
+            for name in ("merges", "crashes", "removed"):
+                self.assertGreaterEqual(len(summary[name]), 1)
+            self.assertGreater(summary["notifications"], summary["distinct_notifications"])
+            self.assertGreaterEqual(summary["heartbeats"], 4)
+
+    def test_number_of_points(self):
+        for wanted in (1, 2, 3, 7, 114, 900):
+            points = fleet.trip(Random(wanted), points=wanted)
+            self.assertEqual(len(points), wanted)
+            self.assertFalse(fleet.is_filler(points[-1]))
+
+    def test_points_have_the_known_oddities(self):
+        points = fleet.trip(Random(4), points=400)
+        real = [point for point in points if not fleet.is_filler(point)]
+        self.assertTrue(0.3 < len(real) / len(points) < 0.7)
+        self.assertTrue(all(a["Id"] < b["Id"] for a, b in zip(points, points[1:])))
+        self.assertGreater(points[0]["Id"], 2 ** 31)
+        self.assertEqual({point["AlertType"] for point in points}, {"", "acc", "deacc"})
+        self.assertEqual({point["SpeedType"] for point in points}, {"norm", "mid", "high"})
+        for member in ("Cornering", "PhoneUsage"):
+            self.assertEqual({point[member] for point in points}, {True, False})
+        self.assertIn(999, {point["SpeedLimit"] for point in points})
+        self.assertRegex(json.dumps(points), r'"Lateral": [\d.]+e-12')
+        self.assertTrue(any(a["PointDate"] == b["PointDate"] for a, b in zip(real, real[1:])))
+        self.assertTrue(all(abs(point["Speed"] - 3.6 * point["MidSpeed"]) < 0.01 for point in real))
+
+    def test_only_own_earlier_tracks_are_removed(self):
+        known, owner = set(), {}
+        for step in fleet.tell(4, 9, 20, 7).steps:
+            notification = step.notification
+            if notification["Event"] == "TrackEnrichmentFinished":
+                owner.setdefault(notification["Object"]["Id"], notification["UserId"])
+                for track in notification["Details"]["TracksRemoved"]:
+                    self.assertIn(track["Id"], known)
+                    self.assertEqual(owner[track["Id"]], notification["UserId"])
+                known.add(notification["Object"]["Id"])
+            self.assertRegex(notification["Timestamp"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z$")
+
+    def test_published_fleet_can_be_downloaded(self):
+        summary = self.order("fleet", queue="damoov", drivers=2, trips=4, points=30, base_url="self", raw=True)
+        received, downloaded = 0, 0
+        while messages := self.receive():
+            received += len(messages)
+            for message in messages:
+                downloaded += self.download(json.loads(message["Body"]))
+        self.assertEqual(received, summary["notifications"])
+        self.assertGreater(downloaded, 20)
+
+    def download(self, notification):
+        url = notification["Object"].get("Url")
+        if url is None:
+            return 0
+        self.assertTrue(url.startswith(self.cloud.base_url))
+        path = url.removeprefix(self.cloud.base_url)
+        response, _ = self.exchange("GET", path, headers={"DeviceToken": notification["UserId"]})
+        self.assertEqual(response.status, 200, url)
+        return 1
+
+    def test_paced_fleet(self):
+        summary = self.order("fleet", drivers=1, trips=1, points=5, pace_ms=1)
+        deadline = time.monotonic() + 5
+        while self.ask("queue")["sent"] < summary["notifications"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(self.ask("queue")["sent"], summary["notifications"])
+
+
+class ControlTest(CloudCase):
+    def test_queues(self):
+        self.order("queue", action="create", queue="second", visibility_timeout=5)
+        self.order("publish", queue="second", notifications=["x"], repeat=3)
+        self.assertEqual(self.ask("queue?name=second")["visible"], 3)
+        self.order("queue", action="purge", queue="second")
+        self.assertEqual(self.ask("queue?name=second")["visible"], 0)
+        self.order("queue", action="delete", queue="second")
+        self.assertEqual(self.exchange("GET", "/_control/queue?name=second")[0].status, 400)
+
+    def test_wrong_orders(self):
+        for name, order in (("fault", {"where": "sqs", "mode": "bomb"}), ("settings", {"colour": 1}), ("publish", [])):
+            self.assertEqual(self.exchange("POST", f"/_control/{name}", json.dumps(order).encode())[0].status, 400)
+        self.assertEqual(self.exchange("POST", "/_control/nothing")[0].status, 404)
+
+    def test_reset(self):
+        self.publish("x")
+        self.receive()
+        self.order("reset")
+        self.assertEqual((self.ask("queue")["in_flight"], self.ask("requests")), (0, []))
+
+    def test_malformed_requests(self):
+        for text in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", self.cloud.port)) as client:
+                client.sendall(text)
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 400 "))
+
+
+class ProcessTest(unittest.TestCase):
+    def start(self, *options, **popen):
+        command = [sys.executable, os.path.join(HERE, "cloud.py"), *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **popen)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.assertRegex(process.stdout.readline(), r"^listening on \d+\n$")
+        return process
+
+    def test_ends_on_sigterm(self):
+        process = self.start()
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(5), 0)
+
+    def test_ends_with_stdin(self):
+        process = self.start("--exit-with-stdin", "--fleet", "drivers=1,trips=1,points=5", stdin=subprocess.PIPE)
+        process.stdin.close()
+        self.assertEqual(process.wait(5), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,48 @@
+EXTENSION    = damoov
+MODULE_big   = damoov
+OBJS         = \
+	src/api.o \
+	src/bulk.o \
+	src/damoov.o \
+	src/download.o \
+	src/envelope.o \
+	src/fault.o \
+	src/guc.o \
+	src/http.o \
+	src/ingest.o \
+	src/json.o \
+	src/launcher.o \
+	src/notification.o \
+	src/options.o \
+	src/poll.o \
+	src/sign.o \
+	src/source.o \
+	src/sql.o \
+	src/sqs.o \
+	src/timestamp.o \
+	src/track.o \
+	src/trip_events.o \
+	src/url.o \
+	src/uuid.o \
+	src/wakeup.o \
+	src/worker.o
+DATA         = $(wildcard sql/damoov--*.sql)
+DOCS         = README.md
+
+REGRESS      = install ingest bad_input replacement privileges
+REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
+	--encoding=UTF8 --no-locale
+TAP_TESTS    = 1
+PROVE_TESTS  = test/t/*.pl
+
+# Only what the server looks up is visible: modules share one name space, and
+# names such as http_request are other people's, too.  15 does not do it itself.
+override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibility("default")))'
+SHLIB_LINK   = -lcurl -lcjson
+EXTRA_CLEAN  = tmp_check_regress
+
+PG_CONFIG   ?= pg_config
+PGXS        := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h)

@@ -1,0 +1,775 @@
+/*
+ * download.c
+ *	  The door for datasets: see download.h.
+ *
+ * Per download: lease the row (committed) -> fetch and read in memory, with no
+ * transaction -> one transaction that checks whether the dataset is still
+ * wanted, stores it and removes the row.  A notification that came meanwhile
+ * has raised the row's version; then the row stays and is fetched again.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "api.h"
+#include "compat.h"
+#include "download.h"
+#include "guc.h"
+#include "http.h"
+#include "source.h"
+#include "sql.h"
+#include "track.h"
+#include "uuid.h"
+
+#define FETCH_TIMEOUT_MS	120000
+#define LEASE_SECONDS		180 /* longer than a fetch may take */
+#define RETRY_BASE_MS		1000
+#define RETRY_CAP_MS		300000
+#define RETRY_AFTER_CAP_S	900
+#define GONE_ATTEMPTS		5	/* the notification may overtake the data */
+#define REFUSED_ATTEMPTS	2
+#define UNREADABLE_ATTEMPTS 5
+
+SQL_FUNCTION(damoov_fetch_track);
+
+typedef struct Download
+{
+	dlist_node	node;
+	Downloads  *owner;
+	MemoryContext context;
+	HttpRequest *request;		/* NULL: none in flight */
+	bool		answered;
+	bool		stored;			/* waits for the commit */
+
+	/* the row */
+	pg_uuid_t	object_id;
+	int64		user_id;
+	char	   *source;
+	char	   *url;			/* to be fetched */
+	bool		private_allowed;
+	char		device_token[UUID_TEXT_SIZE];
+	int			version;
+	int			attempts;
+
+	/* the answer */
+	Track	   *track;			/* NULL: see fault */
+	Fault		fault;
+	int			status;
+	int			retry_after_s;
+	char	   *document;		/* when it could not be read */
+	Size		document_len;
+} Download;
+
+struct Downloads
+{
+	MemoryContext context;
+	HttpClient *http;
+	dlist_head	list;
+	int			count;
+	int64		next_due_ms;
+};
+
+static void download_done(HttpRequest *request, void *arg);
+
+/* ----- the list ----- */
+
+Downloads *
+downloads_create(MemoryContext context, HttpClient *http)
+{
+	Downloads  *downloads = MemoryContextAllocZero(context, sizeof(Downloads));
+
+	downloads->context = context;
+	downloads->http = http;
+	downloads->next_due_ms = -1;
+	dlist_init(&downloads->list);
+	return downloads;
+}
+
+static Download *
+download_create(Downloads *downloads)
+{
+	MemoryContext context = AllocSetContextCreate(downloads->context, "damoov download",
+												  ALLOCSET_DEFAULT_SIZES);
+	Download   *download = MemoryContextAllocZero(context, sizeof(Download));
+
+	download->context = context;
+	download->owner = downloads;
+	dlist_push_tail(&downloads->list, &download->node);
+	downloads->count++;
+	return download;
+}
+
+static void
+download_free(Download *download)
+{
+	dlist_delete(&download->node);
+	download->owner->count--;
+	if (download->request)
+		http_free(download->request);
+	explicit_bzero(download->device_token, sizeof(download->device_token));
+	MemoryContextDelete(download->context);
+}
+
+int
+downloads_in_flight(const Downloads *downloads)
+{
+	return downloads->count;
+}
+
+bool
+downloads_have_answers(const Downloads *downloads)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &unconstify(Downloads *, downloads)->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (download->answered && !download->stored)
+			return true;
+	}
+	return false;
+}
+
+int64
+downloads_next_due_ms(const Downloads *downloads)
+{
+	return downloads->next_due_ms;
+}
+
+/* ----- picking ----- */
+
+/* Decides the address; what must not be fetched is answered right away. */
+static void
+choose_url(Download *download, const char *url)
+{
+	MemoryContext old = MemoryContextSwitchTo(download->context);
+	Api		   *api;
+
+	if (!api_load(download->source, &api, &download->fault))
+		download->answered = true;
+	else
+	{
+		download->url = url ? pstrdup(url) : api_track_url(api, &download->object_id);
+		if (!api_check_url(api, download->url, &download->private_allowed, &download->fault))
+			download->answered = true;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+take_row(Downloads *downloads, uint64 row, char **url)
+{
+	Download   *download = download_create(downloads);
+
+	download->object_id = *DatumGetUUIDP(sql_value(row, 1, NULL));
+	download->user_id = DatumGetInt64(sql_value(row, 2, NULL));
+	uuid_format(DatumGetUUIDP(sql_value(row, 3, NULL)), download->device_token);
+	*url = sql_text(download->context, row, 4);
+	download->version = DatumGetInt32(sql_value(row, 5, NULL));
+	download->source = sql_text(download->context, row, 6);
+	download->attempts = DatumGetInt32(sql_value(row, 7, NULL));
+}
+
+static void
+find_next_due(Downloads *downloads)
+{
+	static SqlPlan plan = {
+		.text = "SELECT (extract(epoch FROM min(greatest(d.due_at, d.leased_until)) "
+		"- clock_timestamp()) * 1000)::bigint "
+		"FROM damoov.downloads AS d WHERE d.state = 'waiting'",
+	};
+	bool		isnull;
+	Datum		value;
+
+	sql_run(&plan, NULL, NULL);
+	value = sql_value(0, 1, &isnull);
+	downloads->next_due_ms = isnull ? -1 : Max(0, DatumGetInt64(value));
+}
+
+void
+downloads_pick(Downloads *downloads)
+{
+	static SqlPlan plan = {
+		.text = "WITH due AS MATERIALIZED (SELECT d.kind, d.object_id FROM damoov.downloads AS d "
+		"WHERE d.state = 'waiting' AND d.due_at <= clock_timestamp() "
+		"AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) "
+		"ORDER BY d.priority, d.queued_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
+		"UPDATE damoov.downloads AS d SET attempts = d.attempts + 1, "
+		"leased_until = clock_timestamp() + $2 * interval '1 second' "
+		"FROM due, damoov.users AS u "
+		"WHERE d.kind = due.kind AND d.object_id = due.object_id AND u.user_id = d.user_id "
+		"RETURNING d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
+		.nargs = 2, .argtypes = {INT4OID, INT4OID}
+	};
+	int			room = damoov_max_downloads - downloads->count;
+	Datum		arguments[] = {Int32GetDatum(room), Int32GetDatum(LEASE_SECONDS)};
+	uint64		rows;
+	char	  **urls;
+	dlist_iter	iter;
+	int			at = 0;
+	int			scope;
+
+	if (room <= 0)
+		return;
+	scope = sql_enter();
+	rows = sql_run(&plan, arguments, NULL);
+	urls = palloc(Max(1, rows) * sizeof(char *));
+	for (uint64 row = 0; row < rows; row++)
+		take_row(downloads, row, &urls[row]);
+	find_next_due(downloads);
+	sql_leave(scope);
+
+	/* the new ones stand at the end, in the order of the rows */
+	dlist_foreach(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (download->url == NULL && !download->answered && !download->request)
+			choose_url(download, urls[at++]);
+	}
+}
+
+/* ----- fetching ----- */
+
+static HttpRequest *
+dataset_request(HttpClient *http, const char *url, bool private_allowed,
+				const char *device_token)
+{
+	HttpRequest *request = http_request(http, "GET", url);
+
+	request->max_bytes = (Size) damoov_max_document_size * 1024;
+	request->timeout_ms = FETCH_TIMEOUT_MS;
+	request->public_only = !private_allowed;
+	request->compressed = true;
+	http_header(request, "DeviceToken", device_token);
+	http_header(request, "Accept", "application/json");
+	return request;
+}
+
+void
+downloads_start(Downloads *downloads)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (download->answered || download->request)
+			continue;
+		download->request = dataset_request(downloads->http, download->url,
+											download->private_allowed,
+											download->device_token);
+		http_start(download->request, download_done, download);
+	}
+}
+
+/*
+ * Fills the fault for a reply without a usable track.  A redirect is refused
+ * like any other status: it would carry the device token elsewhere.
+ */
+static bool
+read_answer(const HttpRequest *request, const pg_uuid_t *track_token,
+			Track **track, Fault *fault)
+{
+	*track = NULL;
+	if (request->status == 0)
+	{
+		*fault = request->fault;
+		fault->message = pstrdup(fault->message);
+		return false;
+	}
+	if (request->status != 200)
+		return fault_set(fault, ERRCODE_CONNECTION_FAILURE, "http_status",
+						 "the service answered with HTTP status %d", request->status);
+	return track_read(request->reply, request->reply_len,
+					  (Size) damoov_max_document_size * 1024,
+					  track_token, track, fault);
+}
+
+static void
+download_done(HttpRequest *request, void *arg)
+{
+	Download   *download = arg;
+	MemoryContext old = MemoryContextSwitchTo(download->context);
+
+	download->answered = true;
+	download->status = request->status;
+	download->retry_after_s = request->retry_after_s;
+	if (!read_answer(request, &download->object_id, &download->track, &download->fault) &&
+		request->status == 200)
+	{
+		download->document = pnstrdup(request->reply, request->reply_len);
+		download->document_len = request->reply_len;
+	}
+	download->request = NULL;
+	MemoryContextSwitchTo(old);
+	http_free(request);
+}
+
+/* ----- storing ----- */
+
+static void
+lock_tracks(Datum *tokens, int count)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.lock_tracks($1)",
+		.nargs = 1, .argtypes = {UUIDARRAYOID}
+	};
+	Datum		argument = sql_array(tokens, NULL, count, UUIDOID);
+
+	sql_run(&plan, &argument, NULL);
+}
+
+/* What is known of a track: its newest enrichment, and whether it lives. */
+typedef struct TrackState
+{
+	TrackKey	key;
+	bool		lives;
+} TrackState;
+
+static TrackState
+track_state(const pg_uuid_t *track_token, int64 user_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
+		"FROM (SELECT greatest(max(e.sent_at), "
+		"(SELECT d.wanted_at FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
+		"(SELECT t.enriched_at FROM damoov.trips AS t WHERE t.track_token = $1)) AS enriched_at, "
+		"greatest(count(*), 1)::int AS revision FROM damoov.events AS e "
+		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(track_token), Int64GetDatum(user_id)};
+	TrackState	state = {0};
+	Datum		value;
+	bool		isnull;
+
+	sql_run(&plan, arguments, NULL);
+	state.key.token = *track_token;
+	state.key.user_id = user_id;
+	value = sql_value(0, 1, &isnull);
+	state.key.has_enriched_at = !isnull;
+	state.key.enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
+	state.key.revision = DatumGetInt32(sql_value(0, 2, NULL));
+	state.lives = DatumGetBool(sql_value(0, 3, NULL));
+	return state;
+}
+
+/*
+ * The row goes when nothing newer was announced since it was leased, else it
+ * is due again at once.  False when the row is gone: nobody wants the track.
+ */
+static bool
+finish_row(const Download *download)
+{
+	static SqlPlan plan = {
+		.text = "WITH finished AS (DELETE FROM damoov.downloads AS d "
+		"WHERE d.kind = 'processed' AND d.object_id = $1 AND d.version = $2 RETURNING 1), "
+		"renewed AS (UPDATE damoov.downloads AS d SET leased_until = NULL "
+		"WHERE d.kind = 'processed' AND d.object_id = $1 AND d.version <> $2 RETURNING 1) "
+		"SELECT 1 FROM finished UNION ALL SELECT 1 FROM renewed",
+		.nargs = 2, .argtypes = {UUIDOID, INT4OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&download->object_id), Int32GetDatum(download->version)};
+
+	return sql_run(&plan, arguments, NULL) > 0;
+}
+
+static void
+notify_trips(Datum *trip_ids, int count)
+{
+	/* ids only, and few enough for the channel's 8000 bytes */
+	static SqlPlan plan = {
+		.text = "SELECT pg_notify('damoov_trip', json_build_object('kind', 'stored', "
+		"'count', cardinality($1), 'trip_ids', $1[1:300])::text)",
+		.nargs = 1, .argtypes = {INT8ARRAYOID}
+	};
+	Datum		argument = sql_array(trip_ids, NULL, count, INT8OID);
+
+	sql_run(&plan, &argument, NULL);
+}
+
+/* State after a failure, and how long to wait; see the header of the file. */
+static const char *
+judge_failure(const Download *download, int64 *wait_ms)
+{
+	*wait_ms = source_backoff_ms(RETRY_BASE_MS, download->attempts - 1, RETRY_CAP_MS);
+	if (download->retry_after_s > 0)
+		*wait_ms = Max(*wait_ms, Min(download->retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
+
+	if (strcmp(download->fault.reason, "bad_url") == 0 ||
+		strcmp(download->fault.reason, "too_big") == 0)
+		return "failed";
+	if (download->status == 0 || http_status_is_transient(download->status))
+		return "waiting";
+	if (download->status == 410)
+		return "gone";
+	if (download->status == 404)
+		return download->attempts < GONE_ATTEMPTS ? "waiting" : "gone";
+	if (download->status == 200)
+		return download->attempts < UNREADABLE_ATTEMPTS ? "waiting" : "failed";
+	return download->attempts < REFUSED_ATTEMPTS ? "waiting" : "failed";
+}
+
+static void
+quarantine_document(const Download *download)
+{
+	static SqlPlan plan = {
+		.text = "INSERT INTO damoov.quarantine AS q "
+		"(source, reason, sqlstate, message, body, body_digest) "
+		"VALUES ($1, $2, $3, $4, $5, sha256($5)) "
+		"ON CONFLICT ON CONSTRAINT quarantine_source_digest_key "
+		"DO UPDATE SET attempts = q.attempts + 1",
+		.nargs = 5, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID}
+	};
+	Datum		arguments[] = {
+		CStringGetTextDatum(download->source),
+		CStringGetTextDatum(download->fault.reason),
+		CStringGetTextDatum(unpack_sql_state(download->fault.sqlstate)),
+		CStringGetTextDatum(download->fault.message),
+		PointerGetDatum(cstring_to_text_with_len(download->document, download->document_len))
+	};
+
+	sql_run(&plan, arguments, NULL);
+}
+
+static void
+store_failure(const Download *download)
+{
+	/* a newer notification has started the count anew: it is due at once */
+	static SqlPlan plan = {
+		.text = "UPDATE damoov.downloads AS d SET leased_until = NULL, "
+		"state = CASE WHEN d.version = $2 THEN $3 ELSE d.state END, "
+		"due_at = CASE WHEN d.version = $2 THEN clock_timestamp() + $4 * interval '1 millisecond' "
+		"ELSE d.due_at END, "
+		"last_status = $5, last_error = $6, last_error_at = clock_timestamp() "
+		"WHERE d.kind = 'processed' AND d.object_id = $1",
+		.nargs = 6, .argtypes = {UUIDOID, INT4OID, TEXTOID, INT8OID, INT4OID, TEXTOID}
+	};
+	int64		wait_ms;
+	const char *state = judge_failure(download, &wait_ms);
+	Datum		arguments[] = {
+		UUIDPGetDatum(&download->object_id),
+		Int32GetDatum(download->version),
+		CStringGetTextDatum(state),
+		Int64GetDatum(wait_ms),
+		Int32GetDatum(download->status),
+		CStringGetTextDatum(download->fault.message)
+	};
+	char		id[UUID_TEXT_SIZE];
+
+	sql_run(&plan, arguments, NULL);
+	if (strcmp(state, "waiting") == 0)
+		return;
+	if (download->document)
+		quarantine_document(download);
+	ereport(LOG,
+			(errmsg("could not fetch track \"%s\": %s",
+					uuid_format(&download->object_id, id), download->fault.message),
+			 errdetail("It stays in damoov.downloads as \"%s\" after %d attempts.",
+					   state, download->attempts)));
+}
+
+/*
+ * A dataset that the database refuses must not hold up the others: it fails
+ * alone.  What may work later is thrown on, as in ingest.
+ */
+static bool
+try_store_track(Download *download, const TrackKey *key, int64 *trip_id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool stored = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*trip_id = track_store(download->track, key);
+		ReleaseCurrentSubTransaction();
+		stored = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (fault_is_transient(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(download->context);
+		fault_set(&download->fault, error->sqlerrcode, "store_failed",
+				  "could not store the dataset: %s", error->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return stored;
+}
+
+/* True when the trip was stored. */
+static bool
+store_answer(Download *download, int64 *trip_id)
+{
+	TrackState	state;
+
+	if (download->track == NULL)
+	{
+		store_failure(download);
+		return false;
+	}
+	state = track_state(&download->object_id, download->user_id);
+	/* the row is gone or a tombstone came: the track was removed meanwhile */
+	if (!state.lives)
+	{
+		(void) finish_row(download);
+		return false;
+	}
+	if (!try_store_track(download, &state.key, trip_id))
+	{
+		store_failure(download);
+		return false;
+	}
+	(void) finish_row(download);
+	return true;
+}
+
+void
+downloads_store(Downloads *downloads)
+{
+	int			scope = sql_enter();
+	Datum	   *tokens = palloc(Max(1, downloads->count) * sizeof(Datum));
+	Datum	   *trip_ids = palloc(Max(1, downloads->count) * sizeof(Datum));
+	int			tracks = 0;
+	int			trips = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		download->stored = false;
+		if (download->track)
+			tokens[tracks++] = UUIDPGetDatum(&download->object_id);
+	}
+	if (tracks > 0)
+		lock_tracks(tokens, tracks);
+	dlist_foreach(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+		int64		trip_id;
+
+		if (!download->answered)
+			continue;
+		if (store_answer(download, &trip_id))
+			trip_ids[trips++] = Int64GetDatum(trip_id);
+		download->stored = true;
+	}
+	if (trips > 0)
+		notify_trips(trip_ids, trips);
+	sql_leave(scope);
+}
+
+void
+downloads_forget_stored(Downloads *downloads)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (download->stored)
+			download_free(download);
+	}
+}
+
+void
+downloads_release(Downloads *downloads)
+{
+	static SqlPlan plan = {
+		.text = "UPDATE damoov.downloads AS d SET leased_until = NULL, attempts = d.attempts - 1 "
+		"WHERE d.kind = 'processed' AND d.object_id = ANY ($1) AND d.attempts > 0",
+		.nargs = 1, .argtypes = {UUIDARRAYOID}
+	};
+	Datum	   *tokens = palloc(Max(1, downloads->count) * sizeof(Datum));
+	int			count = 0;
+	dlist_iter	iter;
+	Datum		argument;
+	int			scope;
+
+	dlist_foreach(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		tokens[count++] = UUIDPGetDatum(&download->object_id);
+	}
+	if (count == 0)
+		return;
+	scope = sql_enter();
+	argument = sql_array(tokens, NULL, count, UUIDOID);
+	sql_run(&plan, &argument, NULL);
+	sql_leave(scope);
+}
+
+/* ----- damoov_fetch_track ----- */
+
+/* The person a track belongs to, by all that is known of it. */
+static void
+find_person(Download *download)
+{
+	static SqlPlan plan = {
+		.text = "SELECT u.user_id, u.device_token FROM damoov.users AS u WHERE u.user_id = coalesce("
+		"(SELECT d.user_id FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
+		"(SELECT t.user_id FROM damoov.trips AS t WHERE t.track_token = $1), "
+		"(SELECT e.user_id FROM damoov.events AS e WHERE e.object_id = $1 AND e.event IN "
+		"('TrackEnrichmentFinished', 'IncomingTrackReceived') ORDER BY e.sent_at DESC LIMIT 1))",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(&download->object_id);
+	char		id[UUID_TEXT_SIZE];
+
+	if (sql_run(&plan, &argument, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("no person is known for track \"%s\"", uuid_format(&download->object_id, id)),
+				 errhint("Pass the device token as the second argument.")));
+	download->user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	uuid_format(DatumGetUUIDP(sql_value(0, 2, NULL)), download->device_token);
+}
+
+static void
+add_person(Download *download, const char *text)
+{
+	static SqlPlan plan = {
+		.text = "WITH added AS (INSERT INTO damoov.users (device_token) "
+		"SELECT $1 WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = $1) "
+		"ON CONFLICT DO NOTHING RETURNING user_id) "
+		"SELECT user_id FROM added UNION ALL "
+		"SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	pg_uuid_t	token;
+	Datum		argument = UUIDPGetDatum(&token);
+
+	if (!uuid_parse(text, &token) || uuid_is_zero(&token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("device token is not a UUID")));
+	uuid_format(&token, download->device_token);
+	if (sql_run(&plan, &argument, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not store the person because of a concurrent change")));
+	download->user_id = DatumGetInt64(sql_value(0, 1, NULL));
+}
+
+static void
+current_row(Download *download)
+{
+	static SqlPlan plan = {
+		.text = "SELECT d.version, d.source FROM damoov.downloads AS d "
+		"WHERE d.kind = 'processed' AND d.object_id = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(&download->object_id);
+
+	download->source = pstrdup("sql");
+	if (sql_run(&plan, &argument, NULL) > 0)
+	{
+		download->version = DatumGetInt32(sql_value(0, 1, NULL));
+		download->source = sql_text(download->context, 0, 2);
+	}
+}
+
+static void
+raise_fetch_fault(const Download *download)
+{
+	Fault		fault = download->fault;
+
+	fault.message = psprintf("could not fetch the track: %s", fault.message);
+	if (download->status == 404 || download->status == 410)
+		fault.sqlstate = ERRCODE_NO_DATA_FOUND;
+	else if (download->status == 401 || download->status == 403)
+		fault.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+	fault_raise(&fault);
+}
+
+static void
+fetch_now(Download *download)
+{
+	HttpClient *http = http_client(download->context);
+
+	choose_url(download, NULL);
+	if (!download->answered)
+	{
+		download->request = dataset_request(http, download->url,
+											download->private_allowed,
+											download->device_token);
+		http_start(download->request, download_done, download);
+	}
+	while (!download->answered)
+	{
+		(void) http_wait(http, -1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (download->track == NULL)
+		raise_fetch_fault(download);
+}
+
+Datum
+damoov_fetch_track(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov fetch",
+												  ALLOCSET_DEFAULT_SIZES);
+	Downloads  *downloads = downloads_create(context, NULL);
+	Download   *download = download_create(downloads);
+	TrackState	state;
+	Datum		token = UUIDPGetDatum(&download->object_id);
+	int64		trip_id;
+	Datum		stored;
+	int			scope;
+
+	if (PG_ARGISNULL(0) ||
+		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &download->object_id) ||
+		uuid_is_zero(&download->object_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("track token is not a UUID")));
+	PreventCommandIfReadOnly("damoov_fetch_track()");
+
+	scope = sql_enter();
+	current_row(download);
+	if (PG_ARGISNULL(1))
+		find_person(download);
+	else
+		add_person(download, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	fetch_now(download);
+
+	lock_tracks(&token, 1);
+	state = track_state(&download->object_id, download->user_id);
+	if (!state.lives)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("track was removed"),
+				 errhint("Its history stands in damoov.removed_tracks.")));
+	trip_id = track_store(download->track, &state.key);
+	stored = Int64GetDatum(trip_id);
+	(void) finish_row(download);
+	notify_trips(&stored, 1);
+	sql_leave(scope);
+	MemoryContextDelete(context);
+	PG_RETURN_INT64(trip_id);
+}

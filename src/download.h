@@ -1,0 +1,42 @@
+/*
+ * download.h
+ *	  The door for datasets: from a row of damoov.downloads to typed rows.
+ */
+#ifndef DAMOOV_DOWNLOAD_H
+#define DAMOOV_DOWNLOAD_H
+
+#include "nodes/pg_list.h"
+
+struct HttpClient;
+
+/* What one session has under way; lives in the context given. */
+typedef struct Downloads Downloads;
+
+extern Downloads *downloads_create(MemoryContext context, struct HttpClient *http);
+
+/* Fetches under way, and answers that wait to be stored. */
+extern int	downloads_in_flight(const Downloads *downloads);
+extern bool downloads_have_answers(const Downloads *downloads);
+
+/*
+ * Leases due rows while there is room.  Inside a transaction; the requests
+ * start with downloads_start() after its commit.
+ */
+extern void downloads_pick(Downloads *downloads);
+extern void downloads_start(Downloads *downloads);
+
+/*
+ * Stores all answers that are here, or reschedules what failed.  Inside a
+ * transaction; when it is rolled back, call again: the answers are kept until
+ * downloads_forget_stored() after the commit.
+ */
+extern void downloads_store(Downloads *downloads);
+extern void downloads_forget_stored(Downloads *downloads);
+
+/* Milliseconds until a row is due, -1: none waits.  Known after a pick. */
+extern int64 downloads_next_due_ms(const Downloads *downloads);
+
+/* Gives the leases of what is in flight back; inside a transaction. */
+extern void downloads_release(Downloads *downloads);
+
+#endif							/* DAMOOV_DOWNLOAD_H */

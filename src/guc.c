@@ -1,0 +1,123 @@
+/*
+ * guc.c
+ *	  Every setting of the extension: variable, definition, check.
+ */
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "guc.h"
+
+char	   *damoov_databases;
+char	   *damoov_role;
+char	   *damoov_secrets_dir;
+char	   *damoov_ca_file;
+int			damoov_max_downloads;
+int			damoov_max_document_size;
+bool		damoov_allow_http_loopback;
+
+static bool check_databases(char **newval, void **extra, GucSource source);
+
+void
+guc_define(void)
+{
+	DefineCustomStringVariable("damoov.databases",
+							   "Databases a background worker serves, separated by commas.",
+							   NULL,
+							   &damoov_databases,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_LIST_INPUT,
+							   check_databases,
+							   NULL,
+							   NULL);
+	DefineCustomStringVariable("damoov.role",
+							   "Role the background workers run as.",
+							   "Empty means the bootstrap superuser.",
+							   &damoov_role,
+							   "",
+							   PGC_SIGHUP,
+							   0,
+							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomStringVariable("damoov.secrets_dir",
+							   "Directory of the files named by the option secret_file.",
+							   NULL,
+							   &damoov_secrets_dir,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomStringVariable("damoov.ca_file",
+							   "File of certificate authorities to trust.",
+							   "Empty means the system's own.",
+							   &damoov_ca_file,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL,
+							   NULL,
+							   NULL);
+	DefineCustomIntVariable("damoov.max_downloads",
+							"Datasets fetched at the same time.",
+							NULL,
+							&damoov_max_downloads,
+							8,
+							1, 64,
+							PGC_SIGHUP,
+							0,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomIntVariable("damoov.max_document_size",
+							"Largest dataset that is accepted, after decompression.",
+							NULL,
+							&damoov_max_document_size,
+							64 * 1024,
+							1, 512 * 1024,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL,
+							NULL,
+							NULL);
+	DefineCustomBoolVariable("damoov.allow_http_loopback",
+							 "Allows plain http to 127.0.0.1 and ::1, for tests and demos.",
+							 NULL,
+							 &damoov_allow_http_loopback,
+							 false,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	MarkGUCPrefixReserved("damoov");
+}
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names = NIL;
+	bool		valid = SplitIdentifierString(copy, ',', &names);
+
+	if (!valid)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return valid;
+}
+
+List *
+guc_database_list(void)
+{
+	List	   *names = NIL;
+
+	(void) SplitIdentifierString(pstrdup(damoov_databases), ',', &names);
+	return names;
+}

@@ -1,0 +1,21 @@
+/*
+ * guc.h
+ *	  Every setting of the extension.
+ */
+#ifndef DAMOOV_GUC_H
+#define DAMOOV_GUC_H
+
+extern char *damoov_databases;
+extern char *damoov_role;
+extern char *damoov_secrets_dir;
+extern char *damoov_ca_file;
+extern int	damoov_max_downloads;
+extern int	damoov_max_document_size;	/* kB */
+extern bool damoov_allow_http_loopback;
+
+extern void guc_define(void);
+
+/* The names in damoov.databases, as palloc'd strings. */
+extern struct List *guc_database_list(void);
+
+#endif							/* DAMOOV_GUC_H */

@@ -1,0 +1,314 @@
+/*
+ * json.c
+ *	  The one-pass JSON reader: see json.h.
+ *
+ * pg_parse_json recurses and checks the stack with an error; it also accepts
+ * numbers that would grow to 131 kB as numeric.  One linear look at the bytes
+ * beforehand keeps both away from it, so that reading foreign bytes never
+ * throws.
+ */
+#include "postgres.h"
+
+#include <errno.h>
+#include <math.h>
+
+#include "mb/pg_wchar.h"
+
+#include "compat.h"
+#include "json.h"
+
+static bool check_limits(const char *text, Size len, Fault *fault);
+static const char *check_number(const char *at, const char *end, Fault *fault);
+static bool set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer,
+							Fault *fault);
+static JsonAction on_object_start(void *arg);
+static JsonAction on_object_end(void *arg);
+static JsonAction on_array_start(void *arg);
+static JsonAction on_array_end(void *arg);
+static JsonAction on_field_start(void *arg, char *name, bool isnull);
+static JsonAction on_value_end(void *arg, char *name, bool isnull);
+static JsonAction on_element_start(void *arg, bool isnull);
+static JsonAction on_element_end(void *arg, bool isnull);
+static JsonAction on_scalar(void *arg, char *text, JsonTokenType type);
+
+bool
+json_walk(const char *text, Size len, Size max_len,
+		  const JsonVisitor *visitor, void *state, Fault *fault)
+{
+	JsonWalk	walk = {0};
+	JsonSemAction actions = {0};
+	JsonParseErrorType error;
+
+	if (len > max_len)
+		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+						 "JSON text of %zu bytes exceeds the limit of %zu bytes",
+						 len, max_len);
+	if (pg_verify_mbstr(PG_UTF8, text, (int) len, true) == false ||
+		memchr(text, '\0', len) != NULL)
+		return fault_set(fault, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "bad_utf8",
+						 "invalid byte sequence for encoding \"UTF8\"");
+	if (!check_limits(text, len, fault))
+		return false;
+
+	walk.visitor = visitor;
+	walk.state = state;
+	walk.lexer = compat_json_lexer(text, len, PG_UTF8);
+	walk.level[0].index = -1;
+	actions.semstate = &walk;
+	actions.object_start = on_object_start;
+	actions.object_end = on_object_end;
+	actions.array_start = on_array_start;
+	actions.array_end = on_array_end;
+	actions.object_field_start = on_field_start;
+	actions.object_field_end = on_value_end;
+	actions.array_element_start = on_element_start;
+	actions.array_element_end = on_element_end;
+	actions.scalar = on_scalar;
+
+	error = pg_parse_json(walk.lexer, &actions);
+	if (error != JSON_SUCCESS)
+		return set_parse_fault(error, walk.lexer, fault);
+	if (walk.stop.sqlstate != 0)
+	{
+		*fault = walk.stop;
+		return false;
+	}
+	return true;
+}
+
+/* Depth and size of numbers, before anything recurses or converts. */
+static bool
+check_limits(const char *text, Size len, Fault *fault)
+{
+	const char *at = text;
+	const char *end = text + len;
+	int			depth = 0;
+
+	while (at < end)
+	{
+		switch (*at)
+		{
+			case '"':
+				for (at++; at < end && *at != '"'; at++)
+				{
+					if (*at == '\\' && at + 1 < end)
+						at++;
+				}
+				break;
+			case '{':
+			case '[':
+				if (++depth > JSON_MAX_DEPTH)
+					return fault_set(fault, ERRCODE_STATEMENT_TOO_COMPLEX,
+									 "too_deep",
+									 "JSON text is nested deeper than %d levels",
+									 JSON_MAX_DEPTH);
+				break;
+			case '}':
+			case ']':
+				depth--;
+				break;
+			case '-':
+			case '0':
+			case '1':
+			case '2':
+			case '3':
+			case '4':
+			case '5':
+			case '6':
+			case '7':
+			case '8':
+			case '9':
+				at = check_number(at, end, fault);
+				if (at == NULL)
+					return false;
+				continue;
+		}
+		at++;
+	}
+	return true;
+}
+
+/* Returns the end of the number that starts at "at", or NULL with a fault. */
+static const char *
+check_number(const char *at, const char *end, Fault *fault)
+{
+	const char *start = at;
+	const char *exponent = NULL;
+
+	while (at < end && (isdigit((unsigned char) *at) || strchr("+-.eE", *at)))
+	{
+		if (*at == 'e' || *at == 'E')
+			exponent = at + 1;
+		at++;
+	}
+	if (at - start > JSON_MAX_NUMBER)
+	{
+		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "bad_number",
+				  "number of more than %d characters", JSON_MAX_NUMBER);
+		return NULL;
+	}
+	if (exponent && labs(strtol(exponent, NULL, 10)) > JSON_MAX_EXPONENT)
+	{
+		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "bad_number",
+				  "number with an exponent beyond %d", JSON_MAX_EXPONENT);
+		return NULL;
+	}
+	return at;
+}
+
+static bool
+set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer, Fault *fault)
+{
+	/* the parser's own detail quotes the input, which may hold a token */
+	if (error == JSON_UNICODE_CODE_POINT_ZERO)
+		return fault_set(fault, ERRCODE_UNTRANSLATABLE_CHARACTER, "nul_char",
+						 "\\u0000 cannot be converted to text");
+	return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, "bad_json",
+					 "invalid JSON text, line %d, byte %d",
+					 lexer->line_number,
+					 (int) (lexer->token_start ?
+							lexer->token_start - lexer->input + 1 : 1));
+}
+
+static inline bool
+stopped(const JsonWalk *walk)
+{
+	return walk->stop.sqlstate != 0;
+}
+
+static void
+enter(JsonWalk *walk, bool is_array)
+{
+	JsonLevel  *inner = &walk->level[++walk->depth];
+
+	inner->name = NULL;
+	inner->index = -1;
+	inner->start = NULL;
+	if (walk->visitor->enter && !stopped(walk))
+		walk->visitor->enter(walk, is_array);
+}
+
+static void
+leave(JsonWalk *walk, bool is_array)
+{
+	if (walk->visitor->leave && !stopped(walk))
+		walk->visitor->leave(walk, is_array);
+	walk->depth--;
+}
+
+static void
+value_read(JsonWalk *walk)
+{
+	const char *start = walk->level[walk->depth].start;
+
+	if (walk->visitor->value && !stopped(walk))
+		walk->visitor->value(walk, start,
+							 walk->lexer->prev_token_terminator - start);
+}
+
+static JsonAction
+on_object_start(void *arg)
+{
+	enter(arg, false);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_object_end(void *arg)
+{
+	leave(arg, false);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_array_start(void *arg)
+{
+	enter(arg, true);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_array_end(void *arg)
+{
+	leave(arg, true);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_field_start(void *arg, char *name, bool isnull)
+{
+	JsonWalk   *walk = arg;
+
+	walk->level[walk->depth].name = name;
+	walk->level[walk->depth].start = walk->lexer->token_start;
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_value_end(void *arg, char *name, bool isnull)
+{
+	value_read(arg);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_element_start(void *arg, bool isnull)
+{
+	JsonWalk   *walk = arg;
+
+	walk->level[walk->depth].index++;
+	walk->level[walk->depth].start = walk->lexer->token_start;
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_element_end(void *arg, bool isnull)
+{
+	value_read(arg);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_scalar(void *arg, char *text, JsonTokenType type)
+{
+	JsonWalk   *walk = arg;
+
+	if (walk->visitor->scalar && !stopped(walk))
+		walk->visitor->scalar(walk, text, type);
+	JSON_ACTION_DONE;
+}
+
+bool
+json_double(const char *text, double *value)
+{
+	char	   *end;
+
+	errno = 0;
+	*value = strtod(text, &end);
+	if (*end != '\0' || !isfinite(*value))
+		return false;
+	/* an underflow to zero would change the value without a word */
+	if (errno == ERANGE && *value == 0.0)
+		return false;
+	if (*value == 0.0)
+		*value = 0.0;			/* no negative zero */
+	return true;
+}
+
+bool
+json_int64(const char *text, int64 *value)
+{
+	char	   *end;
+	double		rounded;
+
+	errno = 0;
+	*value = strtoll(text, &end, 10);
+	if (*end == '\0')
+		return errno == 0;
+	/* 1e2 and 100.0 are whole numbers too; a double holds them up to 2^53 */
+	if (!json_double(text, &rounded) || rounded != rint(rounded) ||
+		fabs(rounded) > 9007199254740992.0)
+		return false;
+	*value = (int64) rounded;
+	return true;
+}

@@ -1,0 +1,41 @@
+/*
+ * poll.h
+ *	  The engine: receive, store, settle, fetch; for the worker and for
+ *	  CALL damoov_poll().
+ */
+#ifndef DAMOOV_POLL_H
+#define DAMOOV_POLL_H
+
+typedef struct Poll Poll;
+
+/*
+ * How the caller runs a transaction.  It must call step(arg) inside one, with
+ * a snapshot, and commit.  Returns false when the transaction failed for a
+ * reason that may pass; it may throw instead.
+ */
+typedef bool (*PollTransaction) (void (*step) (Poll *poll), Poll *poll);
+
+/* only_source NULL: all sources.  Lives in context. */
+extern Poll *poll_create(MemoryContext context, const char *only_source,
+						 PollTransaction transaction);
+
+/*
+ * Runs one turn: starts what is due, waits at most max_wait_ms for something
+ * to happen, stores what came, settles what is stored.
+ */
+extern void poll_turn(Poll *poll, long max_wait_ms);
+
+/* Have all sources answered an empty receive, and is nothing left to do? */
+extern bool poll_is_drained(const Poll *poll);
+
+/* Receives no more; turns then only finish what is under way. */
+extern void poll_stop_receiving(Poll *poll);
+extern bool poll_is_quiet(const Poll *poll);
+
+/* Gives back what is leased and not stored. */
+extern void poll_release(Poll *poll);
+
+/* Long polls wait no longer than this; -1: as the sources say. */
+extern void poll_limit_wait(Poll *poll, int seconds);
+
+#endif							/* DAMOOV_POLL_H */

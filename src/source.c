@@ -1,0 +1,386 @@
+/*
+ * source.c
+ *	  A source of messages: what every provider has in common.
+ *
+ * Keeps the run state of a source, decides when it may be asked again, and
+ * says in one sentence what is wrong with it.  A trouble is logged when it
+ * begins or changes, not at each retry.
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "sign.h"
+#include "source.h"
+
+/* while messages come, receives in flight; one when idle */
+#define BUSY_RECEIVES			4
+#define INBOX_LIMIT				200 /* messages waiting to be stored */
+
+#define RETRY_BASE_MS			1000
+#define RETRY_CAP_MS			60000
+#define CREDENTIALS_RETRY_MS	300000
+#define CONFIGURATION_RETRY_MS	60000
+#define RETRY_AFTER_CAP_S		900
+#define SETTLE_BASE_MS			500
+#define SETTLE_ATTEMPTS			6
+
+static const Provider *const providers[] = {&sqs_provider};
+
+int64
+source_clock_ms(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MILLISEC(now);
+}
+
+int64
+source_backoff_ms(int64 base_ms, int attempt, int64 cap_ms)
+{
+	int64		longest = Min(cap_ms, base_ms << Min(attempt, 16));
+
+	return longest / 2 + (int64) (pg_prng_double(&pg_global_prng_state) * (longest / 2));
+}
+
+const char *
+source_state_name(SourceState state)
+{
+	static const char *const names[] = {
+		[SOURCE_NEW] = "new",
+		[SOURCE_POLLING] = "polling",
+		[SOURCE_RETRYING] = "retrying",
+		[SOURCE_AUTH_FAILED] = "auth_failed",
+		[SOURCE_MISCONFIGURED] = "misconfigured",
+		[SOURCE_PAUSED] = "paused",
+	};
+
+	return names[state];
+}
+
+/* ----- life ----- */
+
+Source *
+source_create(MemoryContext parent, struct HttpClient *http, const char *name)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "damoov source", ALLOCSET_SMALL_SIZES);
+	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
+
+	source->context = context;
+	source->http = http;
+	source->name = MemoryContextStrdup(context, name);
+	source->config_context = AllocSetContextCreate(context, "damoov source options",
+												   ALLOCSET_SMALL_SIZES);
+	source->state = SOURCE_NEW;
+	return source;
+}
+
+void
+source_free(Source *source)
+{
+	MemoryContextDelete(source->context);
+}
+
+static void
+set_state(Source *source, SourceState state)
+{
+	if (source->state != state)
+		source->status_changed = true;
+	source->state = state;
+}
+
+static void
+forget_trouble(Source *source)
+{
+	source->failures = 0;
+	source->retry_at_ms = 0;
+	source->retry_at = 0;
+	source->status_changed = true;
+	if (source->error)
+		pfree(source->error);
+	source->error = NULL;
+}
+
+static void
+set_error(Source *source, const char *message)
+{
+	bool		news = source->error == NULL || strcmp(source->error, message) != 0;
+
+	source->error_at = GetCurrentTimestamp();
+	source->status_changed = true;
+	if (!news)
+		return;
+	if (source->error)
+		pfree(source->error);
+	source->error = MemoryContextStrdup(source->context, message);
+	ereport(LOG,
+			(errmsg("could not receive messages from server \"%s\": %s",
+					source->name, message)));
+}
+
+/* ----- options ----- */
+
+static void
+append_options(StringInfo text, List *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+		const char *value = strVal(option->arg);
+
+		appendStringInfo(text, "%s=%zu:%s;", option->defname, strlen(value), value);
+	}
+}
+
+/* A digest, so that no copy of a secret is kept for comparing. */
+static void
+take_fingerprint(const ServerOptions *options, char *fingerprint)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s;", options->type);
+	append_options(&text, options->options);
+	append_options(&text, options->secrets);
+	sign_sha256_hex(text.data, text.len, fingerprint);
+	explicit_bzero(text.data, text.maxlen);
+	pfree(text.data);
+}
+
+static bool
+find_provider(Source *source, const ServerOptions *options, Fault *fault)
+{
+	for (int i = 0; i < (int) lengthof(providers); i++)
+	{
+		if (strcmp(options->type, providers[i]->type) == 0)
+		{
+			source->provider = providers[i];
+			return true;
+		}
+	}
+	return fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, "configuration",
+					 "server type \"%s\" is not supported", options->type);
+}
+
+static void
+misconfigured(Source *source, const Fault *fault)
+{
+	source->configured = false;
+	set_error(source, fault->message);
+	set_state(source, SOURCE_MISCONFIGURED);
+}
+
+void
+source_configure(Source *source)
+{
+	ServerOptions *options;
+	Fault		fault = {0};
+	char		fingerprint[SIGN_SHA256_HEX_SIZE];
+	MemoryContext old;
+
+	if (!options_load(source->name, &options, &fault))
+	{
+		source->fingerprint[0] = '\0';
+		misconfigured(source, &fault);
+		return;
+	}
+	take_fingerprint(options, fingerprint);
+	if (strcmp(fingerprint, source->fingerprint) == 0)
+	{
+		options_wipe(options);
+		return;
+	}
+
+	/* requests in flight hold what they need; only the options are replaced */
+	strcpy(source->fingerprint, fingerprint);
+	MemoryContextReset(source->config_context);
+	old = MemoryContextSwitchTo(source->config_context);
+	source->config = NULL;
+	source->wait_seconds = options_int(options, "wait_seconds", 20);
+	source->option_paused = options_bool(options, "paused");
+	forget_trouble(source);
+	source->clock_offset_s = 0;
+	if (find_provider(source, options, &fault) &&
+		source->provider->configure(source, options, &fault))
+	{
+		source->configured = true;
+		if (source->state != SOURCE_PAUSED)
+			set_state(source, SOURCE_NEW);
+	}
+	else
+		misconfigured(source, &fault);
+	MemoryContextSwitchTo(old);
+	options_wipe(options);
+}
+
+void
+source_set_paused(Source *source, bool paused)
+{
+	if (paused)
+		set_state(source, SOURCE_PAUSED);
+	else if (source->state == SOURCE_PAUSED)
+		set_state(source, source->configured ? SOURCE_NEW : SOURCE_MISCONFIGURED);
+}
+
+/* ----- receiving ----- */
+
+static int
+inbox_messages(const Source *source)
+{
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, source->inbox)
+		count += ((Delivery *) lfirst(cell))->count;
+	return count;
+}
+
+bool
+source_may_receive(const Source *source, int64 now_ms)
+{
+	return source->configured && !source->gone && source->state != SOURCE_PAUSED &&
+		now_ms >= source->retry_at_ms &&
+		source->receiving < (source->busy ? BUSY_RECEIVES : 1) &&
+		inbox_messages(source) < INBOX_LIMIT;
+}
+
+void
+source_receive(Source *source, int wait_seconds)
+{
+	source->receiving++;
+	source->provider->receive(source, wait_seconds);
+}
+
+Delivery *
+source_delivery(Source *source, int count)
+{
+	MemoryContext context = AllocSetContextCreate(source->context, "damoov delivery",
+												  ALLOCSET_SMALL_SIZES);
+	Delivery   *delivery = MemoryContextAllocZero(context, sizeof(Delivery));
+
+	delivery->source = source;
+	delivery->context = context;
+	delivery->messages = MemoryContextAllocZero(context, Max(1, count) * sizeof(SourceMessage));
+	return delivery;
+}
+
+void
+source_received(Source *source, Delivery *delivery, bool full)
+{
+	MemoryContext old = MemoryContextSwitchTo(source->context);
+
+	source->receiving--;
+	source->busy = full;
+	source->drained = delivery->count == 0;
+	source->last_poll_at = GetCurrentTimestamp();
+	if (source->error || source->failures > 0)
+	{
+		ereport(LOG, (errmsg("receiving messages from server \"%s\" again", source->name)));
+		forget_trouble(source);
+	}
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, SOURCE_POLLING);
+	if (delivery->count > 0)
+	{
+		source->last_message_at = source->last_poll_at;
+		source->status_changed = true;
+		source->inbox = lappend(source->inbox, delivery);
+	}
+	else
+		MemoryContextDelete(delivery->context);
+	MemoryContextSwitchTo(old);
+}
+
+void
+source_failed(Source *source, SourceTrouble trouble, int retry_after_s, const Fault *fault)
+{
+	int64		wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures, RETRY_CAP_MS);
+	SourceState state = SOURCE_RETRYING;
+
+	source->receiving--;
+	source->busy = false;
+	source->failures++;
+	if (trouble == TROUBLE_CREDENTIALS)
+	{
+		state = SOURCE_AUTH_FAILED;
+		/* once at once: a rotated secret is read anew in between */
+		if (source->failures > 1)
+			wait_ms = CREDENTIALS_RETRY_MS;
+		source->fingerprint[0] = source->failures > 1 ? source->fingerprint[0] : '\0';
+	}
+	else if (trouble == TROUBLE_CONFIGURATION)
+	{
+		state = SOURCE_MISCONFIGURED;
+		wait_ms = CONFIGURATION_RETRY_MS;
+	}
+	if (retry_after_s > 0)
+		wait_ms = Max(wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
+	source->retry_at_ms = source_clock_ms() + wait_ms;
+	source->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	set_error(source, fault->message);
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, state);
+}
+
+/* ----- settling ----- */
+
+void
+source_stored(Delivery *delivery)
+{
+	MemoryContext old = MemoryContextSwitchTo(delivery->source->context);
+
+	delivery->source->outbox = lappend(delivery->source->outbox, delivery);
+	MemoryContextSwitchTo(old);
+}
+
+void
+source_settle_due(Source *source, int64 now_ms)
+{
+	ListCell   *cell;
+
+	if (!source->configured)
+		return;
+	foreach(cell, source->outbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (now_ms < delivery->settle_at_ms)
+			continue;
+		source->outbox = foreach_delete_current(source->outbox, cell);
+		source->settling++;
+		delivery->attempts++;
+		source->provider->settle(delivery);
+	}
+}
+
+void
+source_settled(Delivery *delivery, const char *problem)
+{
+	Source	   *source = delivery->source;
+	bool		complete = true;
+
+	source->settling--;
+	for (int i = 0; i < delivery->count; i++)
+		complete &= delivery->messages[i].settled;
+	if (!complete && delivery->attempts < SETTLE_ATTEMPTS)
+	{
+		delivery->settle_at_ms = source_clock_ms() +
+			source_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
+		source_stored(delivery);
+		return;
+	}
+	if (!complete)
+		ereport(LOG,
+				(errmsg("could not settle messages of server \"%s\": %s", source->name, problem),
+				 errdetail("They are stored and will be delivered again as duplicates.")));
+	MemoryContextDelete(delivery->context);
+}

@@ -1,0 +1,153 @@
+/*
+ * source.h
+ *	  A source of messages, and the interface of its provider.
+ *
+ * A provider knows how to receive, settle and release messages of one kind of
+ * queue.  It knows nothing of tables; what it delivers is stored by others and
+ * settled only after the commit.  Nothing here speaks HTTP, so that a provider
+ * of another protocol could stand beside the others.
+ */
+#ifndef DAMOOV_SOURCE_H
+#define DAMOOV_SOURCE_H
+
+#include "datatype/timestamp.h"
+#include "fault.h"
+#include "nodes/pg_list.h"
+#include "options.h"
+
+struct HttpClient;
+
+typedef struct Source Source;
+
+typedef struct SourceMessage
+{
+	char	   *handle;			/* what the provider settles it by */
+	char	   *body;
+	Size		body_len;
+	bool		settled;
+} SourceMessage;
+
+/* The messages of one receive; they live and die together. */
+typedef struct Delivery
+{
+	Source	   *source;
+	MemoryContext context;		/* holds this struct and everything below */
+	int			count;
+	SourceMessage *messages;
+	int			attempts;		/* to settle it */
+	int64		settle_at_ms;	/* not before, monotonic clock */
+} Delivery;
+
+/* What is wrong decides how long to wait, and what the status says. */
+typedef enum SourceTrouble
+{
+	TROUBLE_TRANSIENT,			/* may work again at any time */
+	TROUBLE_CREDENTIALS,		/* key, secret or policy */
+	TROUBLE_CONFIGURATION		/* the queue is not what the options say */
+} SourceTrouble;
+
+typedef struct Provider
+{
+	const char *type;			/* TYPE of its foreign servers */
+
+	/* Reads the options into source->config; false with the fault filled. */
+	bool		(*configure) (Source *source, const ServerOptions *options, Fault *fault);
+
+	/* Starts one receive; it ends in source_received() or source_failed(). */
+	void		(*receive) (Source *source, int wait_seconds);
+
+	/* Starts settling what is not settled yet; ends in source_settled(). */
+	void		(*settle) (Delivery *delivery);
+
+	/* Gives messages back at once instead of letting their lease run out. */
+	void		(*release) (Delivery *delivery);
+} Provider;
+
+typedef enum SourceState
+{
+	SOURCE_NEW,
+	SOURCE_POLLING,
+	SOURCE_RETRYING,
+	SOURCE_AUTH_FAILED,
+	SOURCE_MISCONFIGURED,
+	SOURCE_PAUSED
+} SourceState;
+
+struct Source
+{
+	char	   *name;
+	MemoryContext context;		/* of the source itself */
+	struct HttpClient *http;
+
+	/* the options, replaced as a whole when one of them changes */
+	MemoryContext config_context;
+	const Provider *provider;
+	void	   *config;			/* the provider's own */
+	int			wait_seconds;
+	char		fingerprint[65];	/* of all options and secrets */
+	bool		configured;
+	bool		option_paused;	/* option "paused" */
+
+	/* what it is doing */
+	SourceState state;
+	int			receiving;		/* receives in flight */
+	int			settling;		/* settlements in flight */
+	List	   *inbox;			/* Delivery *: received, not stored */
+	List	   *outbox;			/* Delivery *: stored, to be settled */
+	bool		busy;			/* the last receive was full: ask for more */
+	bool		drained;		/* an empty receive was answered */
+	int			failures;		/* in a row */
+	int64		retry_at_ms;	/* no receive before, monotonic clock */
+	int64		clock_offset_s; /* the provider's clock minus ours */
+	bool		gone;			/* its server was dropped */
+
+	/* what damoov.sources should say */
+	bool		status_changed;
+	char	   *error;			/* NULL: none */
+	TimestampTz error_at;
+	TimestampTz last_poll_at;
+	TimestampTz last_message_at;
+	TimestampTz retry_at;
+	TimestampTz status_written_at;
+};
+
+extern const Provider sqs_provider;
+
+/* ----- called by the engine ----- */
+
+extern Source *source_create(MemoryContext context, struct HttpClient *http, const char *name);
+extern void source_free(Source *source);
+
+/*
+ * Reads the options anew; needs a transaction.  What is wrong with them
+ * becomes the source's error.
+ */
+extern void source_configure(Source *source);
+extern void source_set_paused(Source *source, bool paused);
+
+/* May another receive be started now? */
+extern bool source_may_receive(const Source *source, int64 now_ms);
+extern void source_receive(Source *source, int wait_seconds);
+
+/* Settles what is due in the outbox; drops what was tried too often. */
+extern void source_settle_due(Source *source, int64 now_ms);
+
+/* Puts a stored delivery in line to be settled. */
+extern void source_stored(Delivery *delivery);
+
+/* ----- called by providers ----- */
+
+extern Delivery *source_delivery(Source *source, int count);
+extern void source_received(Source *source, Delivery *delivery, bool full);
+extern void source_failed(Source *source, SourceTrouble trouble,
+						  int retry_after_s, const Fault *fault);
+extern void source_settled(Delivery *delivery, const char *problem);
+
+/* Monotonic milliseconds. */
+extern int64 source_clock_ms(void);
+extern const char *source_state_name(SourceState state);
+
+/* Random wait between half of and the whole of base * 2^attempt, capped. */
+extern int64 source_backoff_ms(int64 base_ms, int attempt, int64 cap_ms);
+
+#endif							/* DAMOOV_SOURCE_H */

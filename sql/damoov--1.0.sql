@@ -303,7 +303,7 @@ COMMENT ON COLUMN damoov.trip_points.speed_type IS 'SpeedType: norm, mid, high';
 COMMENT ON COLUMN damoov.trip_points.alert_type IS 'AlertType: acc, deacc; the vendor''s empty text is NULL';
 COMMENT ON COLUMN damoov.trip_points.cornering IS 'Cornering: part of a harsh turn';
 COMMENT ON COLUMN damoov.trip_points.phone_usage IS 'PhoneUsage: phone in use';
-COMMENT ON COLUMN damoov.trip_points.is_filler IS 'inserted by the platform along the road: MidSpeed, Course and Height are all 0 (seen); averages must skip it';
+COMMENT ON COLUMN damoov.trip_points.is_filler IS 'inserted by the platform along the road: MidSpeed, Course and Height are all 0 and it repeats the Number of the point before (seen); averages must skip it';
 COMMENT ON COLUMN damoov.trip_points.extra IS 'members of the point that have no column';
 
 CREATE TABLE damoov.trip_events (
@@ -330,10 +330,10 @@ COMMENT ON COLUMN damoov.trip_events.kind IS 'acceleration, braking, cornering, 
 COMMENT ON COLUMN damoov.trip_events.first_seq IS 'seq of the first point';
 COMMENT ON COLUMN damoov.trip_events.last_seq IS 'seq of the last point; fillers between the two belong to no event';
 COMMENT ON COLUMN damoov.trip_events.started_at IS 'time of the first point';
-COMMENT ON COLUMN damoov.trip_events.ended_at IS 'time of the next measured point, where the state had ended; of the last point at the end of the trip';
+COMMENT ON COLUMN damoov.trip_events.ended_at IS 'time of the next measured point, where the state had ended; of the last point at the end of the trip; NULL when time runs backwards';
 COMMENT ON COLUMN damoov.trip_events.latitude IS 'of the first point, degrees WGS 84';
 COMMENT ON COLUMN damoov.trip_events.longitude IS 'of the first point, degrees WGS 84';
-COMMENT ON COLUMN damoov.trip_events.length_m IS 'metres from the first point to where ended_at was taken';
+COMMENT ON COLUMN damoov.trip_events.length_m IS 'metres from the first point to where ended_at was taken; NULL when they run backwards';
 COMMENT ON COLUMN damoov.trip_events.peak_ms2 IS 'AlertValue furthest from 0, m/s^2; accelerations and brakings only';
 COMMENT ON COLUMN damoov.trip_events.max_speed_kmh IS 'highest speed of its points, km/h';
 COMMENT ON COLUMN damoov.trip_events.max_excess_kmh IS 'worst excess over the limit, km/h; speeding only';

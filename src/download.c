@@ -34,6 +34,7 @@
 #define RETRY_BASE_MS		1000
 #define RETRY_CAP_MS		300000
 #define RETRY_AFTER_CAP_S	900
+#define PICK_INTERVAL_MS	50	/* rows locked by others may look due */
 #define GONE_ATTEMPTS		5	/* the notification may overtake the data */
 #define REFUSED_ATTEMPTS	2
 #define UNREADABLE_ATTEMPTS 5
@@ -46,6 +47,7 @@ typedef struct Download
 	Downloads  *owner;
 	MemoryContext context;
 	HttpRequest *request;		/* NULL: none in flight */
+	bool		started;		/* its lease is committed */
 	bool		answered;
 	bool		stored;			/* waits for the commit */
 
@@ -74,7 +76,7 @@ struct Downloads
 	HttpClient *http;
 	dlist_head	list;
 	int			count;
-	int64		next_due_ms;
+	int64		due_ms;			/* of the next row, by source_clock_ms() */
 };
 
 static void download_done(HttpRequest *request, void *arg);
@@ -88,7 +90,7 @@ downloads_create(MemoryContext context, HttpClient *http)
 
 	downloads->context = context;
 	downloads->http = http;
-	downloads->next_due_ms = -1;
+	downloads->due_ms = PG_INT64_MAX;
 	dlist_init(&downloads->list);
 	return downloads;
 }
@@ -133,16 +135,16 @@ downloads_have_answers(const Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (download->answered && !download->stored)
+		if (download->started && download->answered && !download->stored)
 			return true;
 	}
 	return false;
 }
 
 int64
-downloads_next_due_ms(const Downloads *downloads)
+downloads_due_ms(const Downloads *downloads)
 {
-	return downloads->next_due_ms;
+	return downloads->count < damoov_max_downloads ? downloads->due_ms : PG_INT64_MAX;
 }
 
 /* ----- picking ----- */
@@ -192,7 +194,8 @@ find_next_due(Downloads *downloads)
 
 	sql_run(&plan, NULL, NULL);
 	value = sql_value(0, 1, &isnull);
-	downloads->next_due_ms = isnull ? -1 : Max(0, DatumGetInt64(value));
+	downloads->due_ms = isnull ? PG_INT64_MAX
+		: source_clock_ms() + Max(PICK_INTERVAL_MS, DatumGetInt64(value));
 }
 
 void
@@ -225,7 +228,10 @@ downloads_pick(Downloads *downloads)
 	urls = palloc(Max(1, rows) * sizeof(char *));
 	for (uint64 row = 0; row < rows; row++)
 		take_row(downloads, row, &urls[row]);
-	find_next_due(downloads);
+	if (rows < (uint64) room)
+		find_next_due(downloads);
+	else
+		downloads->due_ms = 0;	/* as soon as there is room */
 	sql_leave(scope);
 
 	/* the new ones stand at the end, in the order of the rows */
@@ -233,7 +239,7 @@ downloads_pick(Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (download->url == NULL && !download->answered && !download->request)
+		if (!download->started && download->url == NULL && !download->answered)
 			choose_url(download, urls[at++]);
 	}
 }
@@ -264,12 +270,29 @@ downloads_start(Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (download->answered || download->request)
+		if (download->started)
 			continue;
+		download->started = true;
+		if (download->answered)
+			continue;			/* refused before it was asked */
 		download->request = dataset_request(downloads->http, download->url,
 											download->private_allowed,
 											download->device_token);
 		http_start(download->request, download_done, download);
+	}
+}
+
+void
+downloads_forget_unstarted(Downloads *downloads)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (!download->started)
+			download_free(download);
 	}
 }
 
@@ -561,7 +584,7 @@ downloads_store(Downloads *downloads)
 		Download   *download = dlist_container(Download, node, iter.cur);
 
 		download->stored = false;
-		if (download->track)
+		if (download->started && download->track)
 			tokens[tracks++] = UUIDPGetDatum(&download->object_id);
 	}
 	if (tracks > 0)
@@ -571,7 +594,7 @@ downloads_store(Downloads *downloads)
 		Download   *download = dlist_container(Download, node, iter.cur);
 		int64		trip_id;
 
-		if (!download->answered)
+		if (!download->started || !download->answered)
 			continue;
 		if (store_answer(download, &trip_id))
 			trip_ids[trips++] = Int64GetDatum(trip_id);

@@ -20,10 +20,11 @@ extern bool downloads_have_answers(const Downloads *downloads);
 
 /*
  * Leases due rows while there is room.  Inside a transaction; the requests
- * start with downloads_start() after its commit.
+ * start with downloads_start() after its commit, or are forgotten with it.
  */
 extern void downloads_pick(Downloads *downloads);
 extern void downloads_start(Downloads *downloads);
+extern void downloads_forget_unstarted(Downloads *downloads);
 
 /*
  * Stores all answers that are here, or reschedules what failed.  Inside a
@@ -33,8 +34,11 @@ extern void downloads_start(Downloads *downloads);
 extern void downloads_store(Downloads *downloads);
 extern void downloads_forget_stored(Downloads *downloads);
 
-/* Milliseconds until a row is due, -1: none waits.  Known after a pick. */
-extern int64 downloads_next_due_ms(const Downloads *downloads);
+/*
+ * When downloads_pick() should be called again, by source_clock_ms(); far in
+ * the future when no row waits or there is no room.
+ */
+extern int64 downloads_due_ms(const Downloads *downloads);
 
 /* Gives the leases of what is in flight back; inside a transaction. */
 extern void downloads_release(Downloads *downloads);

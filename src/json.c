@@ -305,9 +305,9 @@ json_int64(const char *text, int64 *value)
 	*value = strtoll(text, &end, 10);
 	if (*end == '\0')
 		return errno == 0;
-	/* 1e2 and 100.0 are whole numbers too; a double holds them up to 2^53 */
+	/* 1e2 and 100.0 are whole numbers too; a double tells them apart below 2^53 */
 	if (!json_double(text, &rounded) || rounded != rint(rounded) ||
-		fabs(rounded) > 9007199254740992.0)
+		fabs(rounded) >= 9007199254740992.0)
 		return false;
 	*value = (int64) rounded;
 	return true;

@@ -46,7 +46,8 @@
 #define STATUS_INTERVAL_MS	60000	/* last_poll_at of an idle source */
 #define STORE_RETRY_BASE_MS 1000
 #define STORE_RETRY_CAP_MS	30000
-#define FINISH_SECONDS		10	/* to settle what is stored, at the end */
+#define LAST_RECEIVE_MS		1000	/* no receive is worth it after this */
+#define FINISH_MS			10000	/* to settle what is stored, at the end */
 
 SQL_FUNCTION(damoov_poll);
 
@@ -61,8 +62,7 @@ struct Poll
 	List	   *sources;		/* Source * */
 	bool		installed;		/* the extension is there */
 	bool		looked;			/* options and downloads were read once */
-	bool		stopping;
-	int			wait_limit;		/* seconds, -1: none */
+	int64		end_ms;			/* of receiving, 0: never */
 	int64		housekeeping_ms;	/* due at */
 	int64		store_at_ms;	/* after a failed transaction: not before */
 	int			store_failures;
@@ -79,20 +79,13 @@ poll_create(MemoryContext context, const char *only_source, PollTransaction tran
 	poll->downloads = downloads_create(context, poll->http);
 	poll->transaction = transaction;
 	poll->only_source = only_source ? MemoryContextStrdup(context, only_source) : NULL;
-	poll->wait_limit = -1;
 	return poll;
 }
 
 void
-poll_limit_wait(Poll *poll, int seconds)
+poll_end_at(Poll *poll, int64 end_ms)
 {
-	poll->wait_limit = seconds;
-}
-
-void
-poll_stop_receiving(Poll *poll)
-{
-	poll->stopping = true;
+	poll->end_ms = end_ms;
 }
 
 /* ----- housekeeping ----- */
@@ -338,10 +331,20 @@ after_commit(Poll *poll)
 	downloads_forget_stored(poll->downloads);
 }
 
+/* What a failed transaction has leased is not leased. */
+static bool
+transact(Poll *poll, void (*step) (Poll *poll))
+{
+	if (poll->transaction(step, poll))
+		return true;
+	downloads_forget_unstarted(poll->downloads);
+	return false;
+}
+
 static void
 store(Poll *poll)
 {
-	if (poll->transaction(store_everything, poll))
+	if (transact(poll, store_everything))
 	{
 		poll->store_failures = 0;
 		poll->store_at_ms = 0;
@@ -367,13 +370,18 @@ is_busy(const Poll *poll)
 	return downloads_in_flight(poll->downloads) > 0;
 }
 
+/* Seconds the next receive may wait, -1: it is too late for another one. */
 static int
-wait_seconds(const Poll *poll, const Source *source)
+wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
 {
-	/* a busy source is asked several times at once: only to fetch, not to wait */
-	if (poll->wait_limit >= 0)
-		return Min(poll->wait_limit, source->wait_seconds);
-	return source->wait_seconds;
+	/* a busy source is asked several times at once: to fetch, not to wait */
+	if (source->receiving > 0)
+		return poll->end_ms == 0 || now_ms < poll->end_ms ? 0 : -1;
+	if (poll->end_ms == 0)
+		return source->wait_seconds;
+	if (now_ms + LAST_RECEIVE_MS > poll->end_ms)
+		return -1;
+	return Min(source->wait_seconds, (int) ((poll->end_ms - now_ms) / 1000));
 }
 
 static void
@@ -385,10 +393,12 @@ start_requests(Poll *poll, int64 now_ms)
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
+		int			seconds;
 
 		source_settle_due(source, now_ms);
-		while (!poll->stopping && source_may_receive(source, now_ms))
-			source_receive(source, wait_seconds(poll, source));
+		while (source_may_receive(source, now_ms) &&
+			   (seconds = wait_seconds(poll, source, now_ms)) >= 0)
+			source_receive(source, seconds);
 	}
 }
 
@@ -402,12 +412,10 @@ wait_at_most(long *wait_ms, int64 due_ms, int64 now_ms)
 static long
 idle_ms(const Poll *poll, long max_wait_ms, int64 now_ms)
 {
-	int64		download_ms = downloads_next_due_ms(poll->downloads);
 	ListCell   *cell;
 
 	wait_at_most(&max_wait_ms, poll->housekeeping_ms, now_ms);
-	if (download_ms >= 0)
-		max_wait_ms = (long) Min(max_wait_ms, Max(download_ms, 50));
+	wait_at_most(&max_wait_ms, downloads_due_ms(poll->downloads), now_ms);
 	if (has_work_to_store(poll))
 		wait_at_most(&max_wait_ms, poll->store_at_ms, now_ms);
 	foreach(cell, poll->sources)
@@ -429,9 +437,9 @@ poll_turn(Poll *poll, long max_wait_ms)
 	MemoryContext old = MemoryContextSwitchTo(poll->turn_context);
 	int64		now_ms = source_clock_ms();
 
-	if (now_ms >= poll->housekeeping_ms)
+	if (now_ms >= poll->housekeeping_ms || now_ms >= downloads_due_ms(poll->downloads))
 	{
-		(void) poll->transaction(housekeeping, poll);
+		(void) transact(poll, housekeeping);
 		poll->housekeeping_ms = now_ms +
 			(is_busy(poll) ? BUSY_HOUSEKEEPING_MS : HOUSEKEEPING_MS);
 		drop_gone_sources(poll);
@@ -457,7 +465,7 @@ poll_is_quiet(const Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (source->inbox || source->outbox || source->settling)
+		if (source->receiving || source->settling || source->inbox || source->outbox)
 			return false;
 	}
 	return downloads_in_flight(poll->downloads) == 0;
@@ -467,7 +475,6 @@ bool
 poll_is_drained(const Poll *poll)
 {
 	ListCell   *cell;
-	int64		next_ms = downloads_next_due_ms(poll->downloads);
 
 	if (!poll->looked)
 		return false;
@@ -480,7 +487,9 @@ poll_is_drained(const Poll *poll)
 			source->failures == 0 && !source->drained)
 			return false;
 	}
-	return poll_is_quiet(poll) && (next_ms < 0 || next_ms > HOUSEKEEPING_MS);
+	/* what is due only later is the next call's */
+	return poll_is_quiet(poll) &&
+		downloads_due_ms(poll->downloads) > source_clock_ms() + HOUSEKEEPING_MS;
 }
 
 static void
@@ -508,7 +517,7 @@ poll_release(Poll *poll)
 		source->inbox = NIL;
 	}
 	if (downloads_in_flight(poll->downloads) > 0)
-		(void) poll->transaction(release_leases, poll);
+		(void) transact(poll, release_leases);
 }
 
 /* ----- CALL damoov_poll() ----- */
@@ -574,13 +583,13 @@ damoov_poll(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect_ext failed");
 	context = AllocSetContextCreate(PortalContext, "damoov poll", ALLOCSET_DEFAULT_SIZES);
 	poll = poll_create(context, only_source, procedure_transaction);
-	poll_limit_wait(poll, Max(1, Min(20, max_seconds - 1)));
 	end_ms = source_clock_ms() + max_seconds * (int64) 1000;
+	poll_end_at(poll, end_ms);
 	while (source_clock_ms() < end_ms && !poll_is_drained(poll))
 		poll_turn(poll, (long) Max(1, end_ms - source_clock_ms()));
 
-	poll_stop_receiving(poll);
-	end_ms = source_clock_ms() + FINISH_SECONDS * 1000;
+	poll_end_at(poll, source_clock_ms());
+	end_ms = source_clock_ms() + FINISH_MS;
 	while (source_clock_ms() < end_ms && !poll_is_quiet(poll))
 		poll_turn(poll, 100);
 	poll_release(poll);

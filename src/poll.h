@@ -28,14 +28,16 @@ extern void poll_turn(Poll *poll, long max_wait_ms);
 /* Have all sources answered an empty receive, and is nothing left to do? */
 extern bool poll_is_drained(const Poll *poll);
 
-/* Receives no more; turns then only finish what is under way. */
-extern void poll_stop_receiving(Poll *poll);
+/*
+ * Ends receiving at this time of source_clock_ms(): long polls are cut to end
+ * before it, so that no message is handed to a session that leaves.
+ */
+extern void poll_end_at(Poll *poll, int64 end_ms);
+
+/* Nothing is in flight, received or waiting to be settled. */
 extern bool poll_is_quiet(const Poll *poll);
 
 /* Gives back what is leased and not stored. */
 extern void poll_release(Poll *poll);
-
-/* Long polls wait no longer than this; -1: as the sources say. */
-extern void poll_limit_wait(Poll *poll, int seconds);
 
 #endif							/* DAMOOV_POLL_H */

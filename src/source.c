@@ -257,6 +257,8 @@ void
 source_receive(Source *source, int wait_seconds)
 {
 	source->receiving++;
+	if (source->state == SOURCE_NEW)
+		set_state(source, SOURCE_POLLING);
 	source->provider->receive(source, wait_seconds);
 }
 
@@ -280,7 +282,7 @@ source_received(Source *source, Delivery *delivery, bool full)
 
 	source->receiving--;
 	source->busy = full;
-	source->drained = delivery->count == 0;
+	source->drained = delivery->count == 0 && source->receiving == 0;
 	source->last_poll_at = GetCurrentTimestamp();
 	if (source->error || source->failures > 0)
 	{

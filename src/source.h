@@ -65,7 +65,7 @@ typedef struct Provider
 
 typedef enum SourceState
 {
-	SOURCE_NEW,
+	SOURCE_NEW,					/* not asked yet */
 	SOURCE_POLLING,
 	SOURCE_RETRYING,
 	SOURCE_AUTH_FAILED,

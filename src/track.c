@@ -253,7 +253,7 @@ typedef union Value
 typedef struct Texts
 {
 	int			count;
-	char	   *text[MAX_TEXTS];	/* [0] is NULL: no text */
+	const char *text[MAX_TEXTS];	/* [0] is NULL: no text */
 } Texts;
 
 typedef struct Box
@@ -273,7 +273,7 @@ struct Track
 	bool		given[TRIP_MEMBERS];
 	int			start_offset_min;
 	int			end_offset_min;
-	bool		has_start_offset;
+	bool		has_start_offset;	/* of a date that is given */
 	bool		has_end_offset;
 	char	   *extra;			/* NULL for none */
 	char	  **notes;
@@ -388,10 +388,10 @@ track_read(const char *text, Size len, Size max_len,
 
 	*track = palloc0(sizeof(Track));
 	(*track)->context = caller;
-	(*track)->texts.count = 1;
-	for (int i = 1; i <= ALERT_BRAKING; i++)
-		(*track)->texts.text[(*track)->texts.count++] =
-			i == ALERT_ACCELERATION ? "acc" : "deacc";
+	/* the numbers that trip_events.h knows them by */
+	(*track)->texts.text[ALERT_ACCELERATION] = "acc";
+	(*track)->texts.text[ALERT_BRAKING] = "deacc";
+	(*track)->texts.count = ALERT_BRAKING + 1;
 	initStringInfo(&(*track)->extras);
 	reader_init(&reader, *track, expected_token);
 
@@ -785,19 +785,17 @@ begin_trip_member(Reader *reader, const char *name)
 }
 
 static void
-set_trip_time(Track *track, int member, const ParsedTime *time, bool given)
+set_trip_time(Track *track, int member, const ParsedTime *time)
 {
-	bool		has_offset = given && time->has_zone;
-
 	track->value[member].at = time->at;
 	if (member == TRIP_START_DATE)
 	{
-		track->has_start_offset = has_offset;
+		track->has_start_offset = time->has_zone;
 		track->start_offset_min = time->offset_min;
 	}
-	else if (member == TRIP_END_DATE)
+	else
 	{
-		track->has_end_offset = has_offset;
+		track->has_end_offset = time->has_zone;
 		track->end_offset_min = time->offset_min;
 	}
 }
@@ -840,19 +838,15 @@ static void
 trip_scalar(JsonWalk *walk, Reader *reader, char *text, JsonTokenType type)
 {
 	Track	   *track = reader->track;
-	ParsedTime	time = {0};
 	const Member *member;
+	ParsedTime	time;
 	Note		note;
 
 	if (!begin_trip_member(reader, json_name(walk, walk->depth)))
 		return;
 	member = &trip_members[reader->member];
 	if (type == JSON_TOKEN_NULL)
-	{
-		if (member->kind == KIND_TIME)
-			set_trip_time(track, reader->member, &time, false);
 		return;
-	}
 	if (member->kind == KIND_TOKEN)
 	{
 		check_token(walk, reader, text, type);
@@ -867,9 +861,8 @@ trip_scalar(JsonWalk *walk, Reader *reader, char *text, JsonTokenType type)
 				 &time, &track->given[reader->member]);
 	if (note != NOTE_NONE)
 		note_trip(reader, reader->member, note);
-	if (member->kind == KIND_TIME)
-		set_trip_time(track, reader->member, &time,
-					  track->given[reader->member]);
+	if (member->kind == KIND_TIME && track->given[reader->member])
+		set_trip_time(track, reader->member, &time);
 }
 
 /* ----------
@@ -1678,9 +1671,11 @@ store_trip(const Track *track, const TrackKey *key)
 	isnull[TRIP_COL_ENRICHED_AT] = !key->has_enriched_at;
 	values[TRIP_COL_REVISION] = Int32GetDatum(key->revision);
 	values[TRIP_COL_START_UTC_OFFSET_MIN] = Int32GetDatum(track->start_offset_min);
-	isnull[TRIP_COL_START_UTC_OFFSET_MIN] = !track->has_start_offset;
+	isnull[TRIP_COL_START_UTC_OFFSET_MIN] =
+		!track->given[TRIP_START_DATE] || !track->has_start_offset;
 	values[TRIP_COL_END_UTC_OFFSET_MIN] = Int32GetDatum(track->end_offset_min);
-	isnull[TRIP_COL_END_UTC_OFFSET_MIN] = !track->has_end_offset;
+	isnull[TRIP_COL_END_UTC_OFFSET_MIN] =
+		!track->given[TRIP_END_DATE] || !track->has_end_offset;
 	values[TRIP_COL_POINT_COUNT] = Int32GetDatum(track->npoints);
 	values[TRIP_COL_FILLER_COUNT] = Int32GetDatum(track->nfillers);
 	values[TRIP_COL_MIN_LATITUDE] = Float8GetDatum(track->box.min_latitude);

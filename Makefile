@@ -4,6 +4,7 @@ OBJS         = \
 	src/api.o \
 	src/bulk.o \
 	src/damoov.o \
+	src/dataset.o \
 	src/download.o \
 	src/envelope.o \
 	src/fault.o \
@@ -41,8 +42,30 @@ override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibili
 SHLIB_LINK   = -lcurl -lcjson
 EXTRA_CLEAN  = tmp_check_regress
 
+# These two install what they need, what is included below among it.
+ifneq ($(filter check demo,$(MAKECMDGOALS)),)
+
+.PHONY: check demo
+check:
+	test/run
+demo:
+	demo/run
+
+else
+
 PG_CONFIG   ?= pg_config
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h)
+
+# The unit tests load a module of their own.
+.PHONY: unit clean-unit
+installcheck: unit
+unit:
+	$(MAKE) -C test/unit PG_CONFIG='$(PG_CONFIG)'
+clean: clean-unit
+clean-unit:
+	$(MAKE) -C test/unit PG_CONFIG='$(PG_CONFIG)' clean
+
+endif

@@ -17,8 +17,29 @@
 #include "uuid.h"
 
 #define DEFAULT_BASE_URL	"https://mobilesdk.telematicssdk.com"
+#define DEFAULT_CRASH_URL	"https://api.telematicssdk.com"
 #define DEFAULT_HOSTS		"*.telematicssdk.com, *.damoov.com"
-#define TRACK_PATH			"/mobilesdk/stage/track/get_track/v1?trackToken="
+#define DEFAULT_FETCH		"processed,crash"
+
+typedef struct KindSpec
+{
+	const char *name;
+	const char *option;			/* what the option "fetch" calls it */
+	bool		is_crash;		/* below crash_url instead of base_url */
+	const char *before;			/* its address: before and behind the id */
+	const char *behind;
+} KindSpec;
+
+static const KindSpec kinds[DATASET_KINDS] = {
+	[DATASET_PROCESSED] = {"processed", "processed", false,
+	"/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
+	[DATASET_RAW] = {"raw", "raw", false,
+	"/mobilesdk/incoming/incoming/tracks/received/", "/v1/"},
+	[DATASET_CRASH] = {"crash", "crash", true,
+	"/api/drivingevents/get/v1/Accidents/received/", ""},
+	[DATASET_CRASH_BUFFER] = {"crash_buffer", "crash", true,
+	"/api/drivingevents/get/v1/Accidents/extras/received/", ""},
+};
 
 /* The name of the api server, or NULL when the defaults hold. */
 static char *
@@ -48,20 +69,54 @@ find_api_server(const char *source)
 	return found == 1 ? only : NULL;
 }
 
+/* Words separated by commas or blanks, in lower case. */
 static List *
-split_hosts(const char *text)
+split_words(const char *text)
 {
-	List	   *hosts = NIL;
+	List	   *words = NIL;
 	char	   *copy = pstrdup(text);
 	char	   *state = NULL;
 
-	for (char *host = strtok_r(copy, ", ", &state); host; host = strtok_r(NULL, ", ", &state))
+	for (char *word = strtok_r(copy, ", ", &state); word; word = strtok_r(NULL, ", ", &state))
 	{
-		for (char *at = host; *at; at++)
+		for (char *at = word; *at; at++)
 			*at = pg_ascii_tolower((unsigned char) *at);
-		hosts = lappend(hosts, host);
+		words = lappend(words, word);
 	}
-	return hosts;
+	return words;
+}
+
+static bool
+read_fetch(Api *api, const char *text, Fault *fault)
+{
+	ListCell   *cell;
+
+	foreach(cell, split_words(text))
+	{
+		bool		known = false;
+
+		for (int i = 0; i < DATASET_KINDS; i++)
+		{
+			if (strcmp(lfirst(cell), kinds[i].option) == 0)
+				known = api->fetch[i] = true;
+		}
+		if (!known)
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+							 "option \"fetch\" knows processed, raw and crash, not \"%s\"",
+							 (char *) lfirst(cell));
+	}
+	return true;
+}
+
+static bool
+check_base_url(const char *option, const char *url, Fault *fault)
+{
+	UrlParts   *parts;
+
+	if (url_parse(url, &parts, fault) && url_scheme_allowed(parts))
+		return true;
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+					 "option \"%s\" of the api server is not an https URL", option);
 }
 
 static char *
@@ -80,34 +135,59 @@ api_load(const char *source, Api **api, Fault *fault)
 {
 	Api		   *out = palloc0(sizeof(Api));
 	char	   *server = find_api_server(source);
-	ServerOptions *options = NULL;
-	const char *base_url = NULL;
-	const char *hosts = NULL;
-	UrlParts   *parts;
+	ServerOptions empty = {0};
+	ServerOptions *options = &empty;
+	const char *base_url;
+	const char *crash_url;
+	const char *hosts;
+	const char *fetch;
 
-	if (server != NULL)
-	{
-		if (!options_load(server, &options, fault))
-			return false;
-		base_url = options_get(options, "base_url");
-		hosts = options_get(options, "allowed_hosts");
-	}
+	if (server != NULL && !options_load(server, &options, fault))
+		return false;
+	base_url = options_get(options, "base_url");
+	crash_url = options_get(options, "crash_url");
+	hosts = options_get(options, "allowed_hosts");
+	fetch = options_get(options, "fetch");
 	out->base_url = without_slash(base_url ? base_url : DEFAULT_BASE_URL);
-	out->hosts = split_hosts(hosts ? hosts : DEFAULT_HOSTS);
-	if (!url_parse(out->base_url, &parts, fault) || !url_scheme_allowed(parts))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
-						 "option \"base_url\" of server \"%s\" is not an https URL",
-						 server ? server : "");
+	out->crash_url = without_slash(crash_url ? crash_url : DEFAULT_CRASH_URL);
+	out->hosts = split_words(hosts ? hosts : DEFAULT_HOSTS);
 	*api = out;
-	return true;
+	return check_base_url("base_url", out->base_url, fault) &&
+		check_base_url("crash_url", out->crash_url, fault) &&
+		read_fetch(out, fetch ? fetch : DEFAULT_FETCH, fault);
+}
+
+const char *
+api_kind_name(DatasetKind kind)
+{
+	return kinds[kind].name;
+}
+
+int
+api_kind(const char *name)
+{
+	for (int i = 0; i < DATASET_KINDS; i++)
+	{
+		if (strcmp(kinds[i].name, name) == 0)
+			return i;
+	}
+	return -1;
 }
 
 char *
-api_track_url(const Api *api, const pg_uuid_t *track)
+api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *object_id)
 {
 	char		id[UUID_TEXT_SIZE];
 
-	return psprintf("%s%s%s", api->base_url, TRACK_PATH, uuid_format(track, id));
+	return psprintf("%s%s%s%s",
+					kinds[kind].is_crash ? api->crash_url : api->base_url,
+					kinds[kind].before, uuid_format(object_id, id), kinds[kind].behind);
+}
+
+bool
+api_fetches(const Api *api, DatasetKind kind)
+{
+	return api->fetch[kind];
 }
 
 /* Scheme, host and port of the operator's own setting. */
@@ -135,7 +215,7 @@ api_check_url(const Api *api, const char *url, bool *private_allowed, Fault *fau
 	if (!url_scheme_allowed(parts))
 		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
 						 "URL is not an https URL");
-	if (same_place(parts, api->base_url))
+	if (same_place(parts, api->base_url) || same_place(parts, api->crash_url))
 	{
 		*private_allowed = true;
 		return true;

@@ -9,10 +9,21 @@
 #include "nodes/pg_list.h"
 #include "utils/uuid.h"
 
+typedef enum DatasetKind
+{
+	DATASET_PROCESSED,			/* the trip behind TrackEnrichmentFinished */
+	DATASET_RAW,				/* the recording behind IncomingTrackReceived */
+	DATASET_CRASH,				/* the header of a crash */
+	DATASET_CRASH_BUFFER,		/* its samples */
+	DATASET_KINDS
+} DatasetKind;
+
 typedef struct Api
 {
 	char	   *base_url;		/* scheme and host, no slash at the end */
+	char	   *crash_url;		/* the same for crashes */
 	List	   *hosts;			/* char *: "name" or "*.suffix" */
+	bool		fetch[DATASET_KINDS];
 } Api;
 
 /*
@@ -22,8 +33,15 @@ typedef struct Api
  */
 extern bool api_load(const char *source, Api **api, Fault *fault);
 
-/* Address of a processed track. */
-extern char *api_track_url(const Api *api, const pg_uuid_t *track);
+/* The kind's name in damoov.downloads; and back, -1 for an unknown one. */
+extern const char *api_kind_name(DatasetKind kind);
+extern int	api_kind(const char *name);
+
+/* Address of a dataset, for notifications that do not tell one. */
+extern char *api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *object_id);
+
+/* Is this kind to be fetched, by the option "fetch"? */
+extern bool api_fetches(const Api *api, DatasetKind kind);
 
 /*
  * May a dataset be fetched from this URL?  *private_allowed tells whether the

@@ -21,12 +21,12 @@
 
 #include "api.h"
 #include "compat.h"
+#include "dataset.h"
 #include "download.h"
 #include "guc.h"
 #include "http.h"
 #include "source.h"
 #include "sql.h"
-#include "track.h"
 #include "uuid.h"
 
 #define FETCH_TIMEOUT_MS	120000
@@ -52,8 +52,7 @@ typedef struct Download
 	bool		stored;			/* waits for the commit */
 
 	/* the row */
-	pg_uuid_t	object_id;
-	int64		user_id;
+	DatasetKey	key;
 	char	   *source;
 	char	   *url;			/* to be fetched */
 	bool		private_allowed;
@@ -62,7 +61,7 @@ typedef struct Download
 	int			attempts;
 
 	/* the answer */
-	Track	   *track;			/* NULL: see fault */
+	void	   *dataset;		/* NULL: see fault */
 	Fault		fault;
 	int			status;
 	int			retry_after_s;
@@ -160,7 +159,7 @@ choose_url(Download *download, const char *url)
 		download->answered = true;
 	else
 	{
-		download->url = url ? pstrdup(url) : api_track_url(api, &download->object_id);
+		download->url = url ? pstrdup(url) : api_dataset_url(api, download->key.kind, &download->key.object_id);
 		if (!api_check_url(api, download->url, &download->private_allowed, &download->fault))
 			download->answered = true;
 	}
@@ -172,13 +171,14 @@ take_row(Downloads *downloads, uint64 row, char **url)
 {
 	Download   *download = download_create(downloads);
 
-	download->object_id = *DatumGetUUIDP(sql_value(row, 1, NULL));
-	download->user_id = DatumGetInt64(sql_value(row, 2, NULL));
-	uuid_format(DatumGetUUIDP(sql_value(row, 3, NULL)), download->device_token);
-	*url = sql_text(download->context, row, 4);
-	download->version = DatumGetInt32(sql_value(row, 5, NULL));
-	download->source = sql_text(download->context, row, 6);
-	download->attempts = DatumGetInt32(sql_value(row, 7, NULL));
+	download->key.kind = api_kind(sql_text(download->context, row, 1));
+	download->key.object_id = *DatumGetUUIDP(sql_value(row, 2, NULL));
+	download->key.user_id = DatumGetInt64(sql_value(row, 3, NULL));
+	uuid_format(DatumGetUUIDP(sql_value(row, 4, NULL)), download->device_token);
+	*url = sql_text(download->context, row, 5);
+	download->version = DatumGetInt32(sql_value(row, 6, NULL));
+	download->source = sql_text(download->context, row, 7);
+	download->attempts = DatumGetInt32(sql_value(row, 8, NULL));
 }
 
 static void
@@ -210,7 +210,7 @@ downloads_pick(Downloads *downloads)
 		"leased_until = clock_timestamp() + $2 * interval '1 second' "
 		"FROM due, damoov.users AS u "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id AND u.user_id = d.user_id "
-		"RETURNING d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
+		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
 		.nargs = 2, .argtypes = {INT4OID, INT4OID}
 	};
 	int			room = damoov_max_downloads - downloads->count;
@@ -297,26 +297,23 @@ downloads_forget_unstarted(Downloads *downloads)
 }
 
 /*
- * Fills the fault for a reply without a usable track.  A redirect is refused
+ * Fills the fault for a reply without a usable dataset.  A redirect is refused
  * like any other status: it would carry the device token elsewhere.
  */
 static bool
-read_answer(const HttpRequest *request, const pg_uuid_t *track_token,
-			Track **track, Fault *fault)
+read_answer(Download *download, const HttpRequest *request)
 {
-	*track = NULL;
 	if (request->status == 0)
 	{
-		*fault = request->fault;
-		fault->message = pstrdup(fault->message);
+		download->fault = request->fault;
+		download->fault.message = pstrdup(request->fault.message);
 		return false;
 	}
 	if (request->status != 200)
-		return fault_set(fault, ERRCODE_CONNECTION_FAILURE, "http_status",
+		return fault_set(&download->fault, ERRCODE_CONNECTION_FAILURE, "http_status",
 						 "the service answered with HTTP status %d", request->status);
-	return track_read(request->reply, request->reply_len,
-					  (Size) damoov_max_document_size * 1024,
-					  track_token, track, fault);
+	return dataset_read(&download->key, request->reply, request->reply_len,
+						&download->dataset, &download->fault);
 }
 
 static void
@@ -328,8 +325,9 @@ download_done(HttpRequest *request, void *arg)
 	download->answered = true;
 	download->status = request->status;
 	download->retry_after_s = request->retry_after_s;
-	if (!read_answer(request, &download->object_id, &download->track, &download->fault) &&
-		request->status == 200)
+	if (!read_answer(download, request))
+		download->dataset = NULL;
+	if (download->dataset == NULL && request->status == 200)
 	{
 		download->document = pnstrdup(request->reply, request->reply_len);
 		download->document_len = request->reply_len;
@@ -341,85 +339,27 @@ download_done(HttpRequest *request, void *arg)
 
 /* ----- storing ----- */
 
-static void
-lock_tracks(Datum *tokens, int count)
-{
-	static SqlPlan plan = {
-		.text = "SELECT damoov.lock_tracks($1)",
-		.nargs = 1, .argtypes = {UUIDARRAYOID}
-	};
-	Datum		argument = sql_array(tokens, NULL, count, UUIDOID);
-
-	sql_run(&plan, &argument, NULL);
-}
-
-/* What is known of a track: its newest enrichment, and whether it lives. */
-typedef struct TrackState
-{
-	TrackKey	key;
-	bool		lives;
-} TrackState;
-
-static TrackState
-track_state(const pg_uuid_t *track_token, int64 user_id)
-{
-	static SqlPlan plan = {
-		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
-		"FROM (SELECT greatest(max(e.sent_at), "
-		"(SELECT d.wanted_at FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
-		"(SELECT t.enriched_at FROM damoov.trips AS t WHERE t.track_token = $1)) AS enriched_at, "
-		"greatest(count(*), 1)::int AS revision FROM damoov.events AS e "
-		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
-		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
-	};
-	Datum		arguments[] = {UUIDPGetDatum(track_token), Int64GetDatum(user_id)};
-	TrackState	state = {0};
-	Datum		value;
-	bool		isnull;
-
-	sql_run(&plan, arguments, NULL);
-	state.key.token = *track_token;
-	state.key.user_id = user_id;
-	value = sql_value(0, 1, &isnull);
-	state.key.has_enriched_at = !isnull;
-	state.key.enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
-	state.key.revision = DatumGetInt32(sql_value(0, 2, NULL));
-	state.lives = DatumGetBool(sql_value(0, 3, NULL));
-	return state;
-}
-
 /*
  * The row goes when nothing newer was announced since it was leased, else it
- * is due again at once.  False when the row is gone: nobody wants the track.
+ * is due again at once.
  */
-static bool
+static void
 finish_row(const Download *download)
 {
 	static SqlPlan plan = {
 		.text = "WITH finished AS (DELETE FROM damoov.downloads AS d "
-		"WHERE d.kind = 'processed' AND d.object_id = $1 AND d.version = $2 RETURNING 1), "
-		"renewed AS (UPDATE damoov.downloads AS d SET leased_until = NULL "
-		"WHERE d.kind = 'processed' AND d.object_id = $1 AND d.version <> $2 RETURNING 1) "
-		"SELECT 1 FROM finished UNION ALL SELECT 1 FROM renewed",
-		.nargs = 2, .argtypes = {UUIDOID, INT4OID}
+		"WHERE d.object_id = $1 AND d.version = $2 AND d.kind = $3) "
+		"UPDATE damoov.downloads AS d SET leased_until = NULL "
+		"WHERE d.object_id = $1 AND d.version <> $2 AND d.kind = $3",
+		.nargs = 3, .argtypes = {UUIDOID, INT4OID, TEXTOID}
 	};
-	Datum		arguments[] = {UUIDPGetDatum(&download->object_id), Int32GetDatum(download->version)};
-
-	return sql_run(&plan, arguments, NULL) > 0;
-}
-
-static void
-notify_trips(Datum *trip_ids, int count)
-{
-	/* ids only, and few enough for the channel's 8000 bytes */
-	static SqlPlan plan = {
-		.text = "SELECT pg_notify('damoov_trip', json_build_object('kind', 'stored', "
-		"'count', cardinality($1), 'trip_ids', $1[1:300])::text)",
-		.nargs = 1, .argtypes = {INT8ARRAYOID}
+	Datum		arguments[] = {
+		UUIDPGetDatum(&download->key.object_id),
+		Int32GetDatum(download->version),
+		CStringGetTextDatum(api_kind_name(download->key.kind))
 	};
-	Datum		argument = sql_array(trip_ids, NULL, count, INT8OID);
 
-	sql_run(&plan, &argument, NULL);
+	sql_run(&plan, arguments, NULL);
 }
 
 /* State after a failure, and how long to wait; see the header of the file. */
@@ -476,18 +416,19 @@ store_failure(const Download *download)
 		"due_at = CASE WHEN d.version = $2 THEN clock_timestamp() + $4 * interval '1 millisecond' "
 		"ELSE d.due_at END, "
 		"last_status = $5, last_error = $6, last_error_at = clock_timestamp() "
-		"WHERE d.kind = 'processed' AND d.object_id = $1",
-		.nargs = 6, .argtypes = {UUIDOID, INT4OID, TEXTOID, INT8OID, INT4OID, TEXTOID}
+		"WHERE d.object_id = $1 AND d.kind = $7",
+		.nargs = 7, .argtypes = {UUIDOID, INT4OID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID}
 	};
 	int64		wait_ms;
 	const char *state = judge_failure(download, &wait_ms);
 	Datum		arguments[] = {
-		UUIDPGetDatum(&download->object_id),
+		UUIDPGetDatum(&download->key.object_id),
 		Int32GetDatum(download->version),
 		CStringGetTextDatum(state),
 		Int64GetDatum(wait_ms),
 		Int32GetDatum(download->status),
-		CStringGetTextDatum(download->fault.message)
+		CStringGetTextDatum(download->fault.message),
+		CStringGetTextDatum(api_kind_name(download->key.kind))
 	};
 	char		id[UUID_TEXT_SIZE];
 
@@ -497,8 +438,9 @@ store_failure(const Download *download)
 	if (download->document)
 		quarantine_document(download);
 	ereport(LOG,
-			(errmsg("could not fetch track \"%s\": %s",
-					uuid_format(&download->object_id, id), download->fault.message),
+			(errmsg("could not fetch %s dataset \"%s\": %s",
+					api_kind_name(download->key.kind),
+					uuid_format(&download->key.object_id, id), download->fault.message),
 			 errdetail("It stays in damoov.downloads as \"%s\" after %d attempts.",
 					   state, download->attempts)));
 }
@@ -508,19 +450,19 @@ store_failure(const Download *download)
  * alone.  What may work later is thrown on, as in ingest.
  */
 static bool
-try_store_track(Download *download, const TrackKey *key, int64 *trip_id)
+try_store(Download *download, bool *stored, int64 *row_id)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool stored = false;
+	volatile bool done = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*trip_id = track_store(download->track, key);
+		*stored = dataset_store(&download->key, download->dataset, row_id);
 		ReleaseCurrentSubTransaction();
-		stored = true;
+		done = true;
 	}
 	PG_CATCH();
 	{
@@ -539,69 +481,68 @@ try_store_track(Download *download, const TrackKey *key, int64 *trip_id)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return done;
+}
+
+/* True when a row was stored; not so for what was removed meanwhile. */
+static bool
+store_answer(Download *download, int64 *row_id)
+{
+	bool		stored = false;
+
+	if (download->dataset == NULL || !try_store(download, &stored, row_id))
+	{
+		store_failure(download);
+		return false;
+	}
+	finish_row(download);
 	return stored;
 }
 
-/* True when the trip was stored. */
-static bool
-store_answer(Download *download, int64 *trip_id)
+/* Those whose answer is here, in the order in which they were leased. */
+static Download **
+answered_downloads(Downloads *downloads, int *count)
 {
-	TrackState	state;
+	Download  **found = palloc(Max(1, downloads->count) * sizeof(Download *));
+	dlist_iter	iter;
 
-	if (download->track == NULL)
+	*count = 0;
+	dlist_foreach(iter, &downloads->list)
 	{
-		store_failure(download);
-		return false;
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (download->started && download->answered)
+			found[(*count)++] = download;
 	}
-	state = track_state(&download->object_id, download->user_id);
-	/* the row is gone or a tombstone came: the track was removed meanwhile */
-	if (!state.lives)
-	{
-		(void) finish_row(download);
-		return false;
-	}
-	if (!try_store_track(download, &state.key, trip_id))
-	{
-		store_failure(download);
-		return false;
-	}
-	(void) finish_row(download);
-	return true;
+	return found;
 }
 
 void
 downloads_store(Downloads *downloads)
 {
+	int			count;
+	Download  **answered = answered_downloads(downloads, &count);
+	const DatasetKey **keys = palloc(Max(1, count) * sizeof(DatasetKey *));
+	Datum	   *row_ids[DATASET_KINDS];
+	int			stored[DATASET_KINDS] = {0};
 	int			scope = sql_enter();
-	Datum	   *tokens = palloc(Max(1, downloads->count) * sizeof(Datum));
-	Datum	   *trip_ids = palloc(Max(1, downloads->count) * sizeof(Datum));
-	int			tracks = 0;
-	int			trips = 0;
-	dlist_iter	iter;
 
-	dlist_foreach(iter, &downloads->list)
+	for (int kind = 0; kind < DATASET_KINDS; kind++)
+		row_ids[kind] = palloc(Max(1, count) * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+		keys[i] = &answered[i]->key;
+	dataset_lock(keys, count);
+	for (int i = 0; i < count; i++)
 	{
-		Download   *download = dlist_container(Download, node, iter.cur);
+		DatasetKind kind = answered[i]->key.kind;
+		int64		row_id;
 
-		download->stored = false;
-		if (download->started && download->track)
-			tokens[tracks++] = UUIDPGetDatum(&download->object_id);
+		if (store_answer(answered[i], &row_id))
+			row_ids[kind][stored[kind]++] = Int64GetDatum(row_id);
+		answered[i]->stored = true;
 	}
-	if (tracks > 0)
-		lock_tracks(tokens, tracks);
-	dlist_foreach(iter, &downloads->list)
-	{
-		Download   *download = dlist_container(Download, node, iter.cur);
-		int64		trip_id;
-
-		if (!download->started || !download->answered)
-			continue;
-		if (store_answer(download, &trip_id))
-			trip_ids[trips++] = Int64GetDatum(trip_id);
-		download->stored = true;
-	}
-	if (trips > 0)
-		notify_trips(trip_ids, trips);
+	for (int kind = 0; kind < DATASET_KINDS; kind++)
+		dataset_notify(kind, row_ids[kind], stored[kind]);
 	sql_leave(scope);
 }
 
@@ -624,26 +565,30 @@ downloads_release(Downloads *downloads)
 {
 	static SqlPlan plan = {
 		.text = "UPDATE damoov.downloads AS d SET leased_until = NULL, attempts = d.attempts - 1 "
-		"WHERE d.kind = 'processed' AND d.object_id = ANY ($1) AND d.attempts > 0",
-		.nargs = 1, .argtypes = {UUIDARRAYOID}
+		"FROM unnest($1, $2) AS n (kind, object_id) "
+		"WHERE d.kind = n.kind AND d.object_id = n.object_id AND d.attempts > 0",
+		.nargs = 2, .argtypes = {TEXTARRAYOID, UUIDARRAYOID}
 	};
-	Datum	   *tokens = palloc(Max(1, downloads->count) * sizeof(Datum));
+	Datum	   *kinds = palloc(Max(1, downloads->count) * sizeof(Datum));
+	Datum	   *ids = palloc(Max(1, downloads->count) * sizeof(Datum));
 	int			count = 0;
 	dlist_iter	iter;
-	Datum		argument;
+	Datum		arguments[2];
 	int			scope;
 
 	dlist_foreach(iter, &downloads->list)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		tokens[count++] = UUIDPGetDatum(&download->object_id);
+		kinds[count] = CStringGetTextDatum(api_kind_name(download->key.kind));
+		ids[count++] = UUIDPGetDatum(&download->key.object_id);
 	}
 	if (count == 0)
 		return;
 	scope = sql_enter();
-	argument = sql_array(tokens, NULL, count, UUIDOID);
-	sql_run(&plan, &argument, NULL);
+	arguments[0] = sql_array(kinds, NULL, count, TEXTOID);
+	arguments[1] = sql_array(ids, NULL, count, UUIDOID);
+	sql_run(&plan, arguments, NULL);
 	sql_leave(scope);
 }
 
@@ -661,15 +606,15 @@ find_person(Download *download)
 		"('TrackEnrichmentFinished', 'IncomingTrackReceived') ORDER BY e.sent_at DESC LIMIT 1))",
 		.nargs = 1, .argtypes = {UUIDOID}
 	};
-	Datum		argument = UUIDPGetDatum(&download->object_id);
+	Datum		argument = UUIDPGetDatum(&download->key.object_id);
 	char		id[UUID_TEXT_SIZE];
 
 	if (sql_run(&plan, &argument, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("no person is known for track \"%s\"", uuid_format(&download->object_id, id)),
+				 errmsg("no person is known for track \"%s\"", uuid_format(&download->key.object_id, id)),
 				 errhint("Pass the device token as the second argument.")));
-	download->user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	download->key.user_id = DatumGetInt64(sql_value(0, 1, NULL));
 	uuid_format(DatumGetUUIDP(sql_value(0, 2, NULL)), download->device_token);
 }
 
@@ -696,7 +641,7 @@ add_person(Download *download, const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not store the person because of a concurrent change")));
-	download->user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	download->key.user_id = DatumGetInt64(sql_value(0, 1, NULL));
 }
 
 static void
@@ -707,7 +652,7 @@ current_row(Download *download)
 		"WHERE d.kind = 'processed' AND d.object_id = $1",
 		.nargs = 1, .argtypes = {UUIDOID}
 	};
-	Datum		argument = UUIDPGetDatum(&download->object_id);
+	Datum		argument = UUIDPGetDatum(&download->key.object_id);
 
 	download->source = pstrdup("sql");
 	if (sql_run(&plan, &argument, NULL) > 0)
@@ -748,7 +693,7 @@ fetch_now(Download *download)
 		(void) http_wait(http, -1);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (download->track == NULL)
+	if (download->dataset == NULL)
 		raise_fetch_fault(download);
 }
 
@@ -759,20 +704,20 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 												  ALLOCSET_DEFAULT_SIZES);
 	Downloads  *downloads = downloads_create(context, NULL);
 	Download   *download = download_create(downloads);
-	TrackState	state;
-	Datum		token = UUIDPGetDatum(&download->object_id);
+	const DatasetKey *key = &download->key;
 	int64		trip_id;
-	Datum		stored;
+	Datum		row_id;
 	int			scope;
 
 	if (PG_ARGISNULL(0) ||
-		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &download->object_id) ||
-		uuid_is_zero(&download->object_id))
+		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &download->key.object_id) ||
+		uuid_is_zero(&download->key.object_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("track token is not a UUID")));
 	PreventCommandIfReadOnly("damoov_fetch_track()");
 
+	download->key.kind = DATASET_PROCESSED;
 	scope = sql_enter();
 	current_row(download);
 	if (PG_ARGISNULL(1))
@@ -781,17 +726,15 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 		add_person(download, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	fetch_now(download);
 
-	lock_tracks(&token, 1);
-	state = track_state(&download->object_id, download->user_id);
-	if (!state.lives)
+	dataset_lock(&key, 1);
+	if (!dataset_store(key, download->dataset, &trip_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("track was removed"),
 				 errhint("Its history stands in damoov.removed_tracks.")));
-	trip_id = track_store(download->track, &state.key);
-	stored = Int64GetDatum(trip_id);
-	(void) finish_row(download);
-	notify_trips(&stored, 1);
+	finish_row(download);
+	row_id = Int64GetDatum(trip_id);
+	dataset_notify(key->kind, &row_id, 1);
 	sql_leave(scope);
 	MemoryContextDelete(context);
 	PG_RETURN_INT64(trip_id);

@@ -160,7 +160,9 @@ find_member(int parent, const char *name, bool *exact)
 {
 	for (int i = 0; i < MEMBER_COUNT; i++)
 	{
-		if (specs[i].parent == parent && pg_strcasecmp(specs[i].name, name) == 0)
+		/* the first letter, in either case, tells most of them apart */
+		if (specs[i].parent == parent && ((specs[i].name[0] ^ name[0]) & ~0x20) == 0 &&
+			pg_strcasecmp(specs[i].name, name) == 0)
 		{
 			*exact = strcmp(specs[i].name, name) == 0;
 			return i;

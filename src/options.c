@@ -72,6 +72,7 @@ static const OptionSpec specs[] = {
 	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	/* every source */
 	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0},

@@ -1,0 +1,141 @@
+/*
+ * dataset.c
+ *	  The kinds of datasets: see dataset.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "dataset.h"
+#include "guc.h"
+#include "sql.h"
+#include "track.h"
+
+typedef struct KindRules
+{
+	bool		(*read) (const DatasetKey *key, const char *text, Size len,
+						 void **dataset, Fault *fault);
+	bool		(*store) (const DatasetKey *key, const void *dataset, int64 *row_id);
+	bool		is_track;		/* can be removed */
+	const char *channel;		/* NOTIFY, NULL: none */
+} KindRules;
+
+static bool read_processed(const DatasetKey *key, const char *text, Size len,
+						   void **dataset, Fault *fault);
+static bool store_processed(const DatasetKey *key, const void *dataset, int64 *row_id);
+
+static const KindRules kinds[DATASET_KINDS] = {
+	[DATASET_PROCESSED] = {read_processed, store_processed, true, "damoov_trip"},
+};
+
+static Size
+max_document_bytes(void)
+{
+	return (Size) damoov_max_document_size * 1024;
+}
+
+bool
+dataset_read(const DatasetKey *key, const char *text, Size len,
+			 void **dataset, Fault *fault)
+{
+	return kinds[key->kind].read(key, text, len, dataset, fault);
+}
+
+bool
+dataset_store(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	return kinds[key->kind].store(key, dataset, row_id);
+}
+
+void
+dataset_lock(const DatasetKey *const *keys, int count)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.lock_tracks($1)",
+		.nargs = 1, .argtypes = {UUIDARRAYOID}
+	};
+	Datum	   *tokens = palloc(Max(1, count) * sizeof(Datum));
+	int			tracks = 0;
+	Datum		argument;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (kinds[keys[i]->kind].is_track)
+			tokens[tracks++] = UUIDPGetDatum(&keys[i]->object_id);
+	}
+	if (tracks == 0)
+		return;
+	argument = sql_array(tokens, NULL, tracks, UUIDOID);
+	sql_run(&plan, &argument, NULL);
+}
+
+void
+dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
+{
+	/* ids only, and few enough for the channel's 8000 bytes */
+	static SqlPlan plan = {
+		.text = "SELECT pg_notify($1, json_build_object('kind', 'stored', "
+		"'count', cardinality($2), 'ids', $2[1:300])::text)",
+		.nargs = 2, .argtypes = {TEXTOID, INT8ARRAYOID}
+	};
+	Datum		arguments[2];
+
+	if (count == 0 || kinds[kind].channel == NULL)
+		return;
+	arguments[0] = CStringGetTextDatum(kinds[kind].channel);
+	arguments[1] = sql_array(row_ids, NULL, count, INT8OID);
+	sql_run(&plan, arguments, NULL);
+}
+
+/* ----- processed tracks ----- */
+
+static bool
+read_processed(const DatasetKey *key, const char *text, Size len,
+			   void **dataset, Fault *fault)
+{
+	return track_read(text, len, max_document_bytes(), &key->object_id,
+					  (Track **) dataset, fault);
+}
+
+/*
+ * What is known of a track: its newest enrichment, and whether it lives.  The
+ * time comes from the events, and from rows that may outlive them.
+ */
+static bool
+track_state(const DatasetKey *key, TrackKey *track)
+{
+	static SqlPlan plan = {
+		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
+		"FROM (SELECT greatest(max(e.sent_at), "
+		"(SELECT d.wanted_at FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
+		"(SELECT t.enriched_at FROM damoov.trips AS t WHERE t.track_token = $1)) AS enriched_at, "
+		"greatest(count(*), 1)::int AS revision FROM damoov.events AS e "
+		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
+	Datum		value;
+	bool		isnull;
+
+	sql_run(&plan, arguments, NULL);
+	track->token = key->object_id;
+	track->user_id = key->user_id;
+	value = sql_value(0, 1, &isnull);
+	track->has_enriched_at = !isnull;
+	track->enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
+	track->revision = DatumGetInt32(sql_value(0, 2, NULL));
+	return DatumGetBool(sql_value(0, 3, NULL));
+}
+
+static bool
+store_processed(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	TrackKey	track = {0};
+
+	if (!track_state(key, &track))
+		return false;
+	*row_id = track_store(dataset, &track);
+	return true;
+}

@@ -40,6 +40,7 @@
 #define UNREADABLE_ATTEMPTS 5
 
 SQL_FUNCTION(damoov_fetch_track);
+SQL_FUNCTION(damoov_store_dataset);
 
 typedef struct Download
 {
@@ -389,18 +390,20 @@ quarantine_document(const Download *download)
 {
 	static SqlPlan plan = {
 		.text = "INSERT INTO damoov.quarantine AS q "
-		"(source, reason, sqlstate, message, body, body_digest) "
-		"VALUES ($1, $2, $3, $4, $5, sha256($5)) "
+		"(source, reason, sqlstate, message, body, body_digest, kind, object_id) "
+		"VALUES ($1, $2, $3, $4, $5, sha256($5), $6, $7) "
 		"ON CONFLICT ON CONSTRAINT quarantine_source_digest_key "
 		"DO UPDATE SET attempts = q.attempts + 1",
-		.nargs = 5, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID}
+		.nargs = 7, .argtypes = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, TEXTOID, UUIDOID}
 	};
 	Datum		arguments[] = {
 		CStringGetTextDatum(download->source),
 		CStringGetTextDatum(download->fault.reason),
 		CStringGetTextDatum(unpack_sql_state(download->fault.sqlstate)),
 		CStringGetTextDatum(download->fault.message),
-		PointerGetDatum(cstring_to_text_with_len(download->document, download->document_len))
+		PointerGetDatum(cstring_to_text_with_len(download->document, download->document_len)),
+		CStringGetTextDatum(api_kind_name(download->key.kind)),
+		UUIDPGetDatum(&download->key.object_id)
 	};
 
 	sql_run(&plan, arguments, NULL);
@@ -594,26 +597,32 @@ downloads_release(Downloads *downloads)
 
 /* ----- damoov_fetch_track ----- */
 
-/* The person a track belongs to, by all that is known of it. */
+/* The person an object belongs to, by all that is known of it. */
 static void
 find_person(Download *download)
 {
 	static SqlPlan plan = {
 		.text = "SELECT u.user_id, u.device_token FROM damoov.users AS u WHERE u.user_id = coalesce("
-		"(SELECT d.user_id FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
+		"(SELECT d.user_id FROM damoov.downloads AS d WHERE d.kind = $2 AND d.object_id = $1), "
 		"(SELECT t.user_id FROM damoov.trips AS t WHERE t.track_token = $1), "
+		"(SELECT c.user_id FROM damoov.crashes AS c WHERE c.crash_token = $1), "
 		"(SELECT e.user_id FROM damoov.events AS e WHERE e.object_id = $1 AND e.event IN "
 		"('TrackEnrichmentFinished', 'IncomingTrackReceived') ORDER BY e.sent_at DESC LIMIT 1))",
-		.nargs = 1, .argtypes = {UUIDOID}
+		.nargs = 2, .argtypes = {UUIDOID, TEXTOID}
 	};
-	Datum		argument = UUIDPGetDatum(&download->key.object_id);
+	Datum		arguments[] = {
+		UUIDPGetDatum(&download->key.object_id),
+		CStringGetTextDatum(api_kind_name(download->key.kind))
+	};
 	char		id[UUID_TEXT_SIZE];
 
-	if (sql_run(&plan, &argument, NULL) == 0)
+	if (sql_run(&plan, arguments, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("no person is known for track \"%s\"", uuid_format(&download->key.object_id, id)),
-				 errhint("Pass the device token as the second argument.")));
+				 errmsg("no person is known for object \"%s\"",
+						uuid_format(&download->key.object_id, id)),
+				 download->key.kind == DATASET_PROCESSED
+				 ? errhint("Pass the device token as the second argument of damoov_fetch_track().") : 0));
 	download->key.user_id = DatumGetInt64(sql_value(0, 1, NULL));
 	uuid_format(DatumGetUUIDP(sql_value(0, 2, NULL)), download->device_token);
 }
@@ -738,4 +747,35 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	sql_leave(scope);
 	MemoryContextDelete(context);
 	PG_RETURN_INT64(trip_id);
+}
+
+Datum
+damoov_store_dataset(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	text	   *document = PG_GETARG_TEXT_PP(2);
+	Download	download = {.context = CurrentMemoryContext};
+	const DatasetKey *key = &download.key;
+	int			kind = api_kind(name);
+	bool		stored;
+	int64		row_id = 0;
+	int			scope;
+
+	if (kind < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("kind of dataset \"%s\" is not known", name)));
+	download.key.kind = kind;
+	download.key.object_id = *PG_GETARG_UUID_P(1);
+	if (!dataset_read(key, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document),
+					  &download.dataset, &download.fault))
+		fault_raise(&download.fault);
+	scope = sql_enter();
+	find_person(&download);
+	dataset_lock(&key, 1);
+	stored = dataset_store(key, download.dataset, &row_id);
+	sql_leave(scope);
+	if (!stored)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(row_id);
 }

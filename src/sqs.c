@@ -364,7 +364,7 @@ correct_clock(Source *source, const HttpRequest *request)
 	if (request->date == 0)
 		return false;
 	offset = request->date - (int64) time(NULL);
-	if (Abs(offset - source->clock_offset_s) <= CLOCK_TOLERANCE_S)
+	if (llabs(offset - source->clock_offset_s) <= CLOCK_TOLERANCE_S)
 		return false;
 	source->clock_offset_s = offset;
 	ereport(LOG,

@@ -49,6 +49,7 @@ typedef struct HttpTransfer
 	char		error[CURL_ERROR_SIZE];
 	char	   *method;
 	char	   *url;
+	char	   *host;			/* with its port, for messages */
 	char	   *buffer;			/* malloc'd reply */
 	Size		buffer_size;
 	Size		received;
@@ -352,6 +353,8 @@ check_scheme(HttpTransfer *transfer)
 	MemoryContext old = MemoryContextSwitchTo(transfer->context);
 	bool		allowed = url_parse(transfer->url, &parts, &transfer->request.fault);
 
+	transfer->host = allowed ? parts->host_header : NULL;
+
 	if (allowed && !url_scheme_allowed(parts))
 		allowed = fault_set(&transfer->request.fault, ERRCODE_INVALID_PARAMETER_VALUE,
 							"bad_url", "URL is not an https URL");
@@ -635,28 +638,41 @@ drive(HttpClient *client, curl_socket_t fd, int flags)
 		elog(ERROR, "libcurl failed: %s", curl_multi_strerror(result));
 }
 
+/*
+ * Words for a failure, the same each time it happens: libcurl's own text of a
+ * failed connection contains a duration.
+ */
 static void
 set_fault(HttpTransfer *transfer)
 {
 	Fault	   *fault = &transfer->request.fault;
-	const char *text = transfer->error[0] ? transfer->error
-		: curl_easy_strerror(transfer->result);
+	const char *host = transfer->host;
 
 	if (transfer->too_big)
 		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
 				  "reply exceeds the limit of %zu bytes", transfer->request.max_bytes);
 	else if (transfer->refused_address)
 		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
-				  "host resolves to an address that is not public");
+				  "host \"%s\" resolves to an address that is not public", host);
+	else if (transfer->result == CURLE_COULDNT_RESOLVE_HOST)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+				  "could not resolve host \"%s\"", host);
+	else if (transfer->result == CURLE_COULDNT_CONNECT)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+				  "could not connect to \"%s\"", host);
+	else if (transfer->result == CURLE_OPERATION_TIMEDOUT)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "timeout",
+				  "no answer from \"%s\" in time", host);
 	else if (transfer->result == CURLE_PEER_FAILED_VERIFICATION ||
 			 transfer->result == CURLE_SSL_CONNECT_ERROR ||
 			 transfer->result == CURLE_SSL_CACERT_BADFILE)
 		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "tls_failed",
-				  "could not establish a verified TLS connection: %s", text);
-	else if (transfer->result == CURLE_OPERATION_TIMEDOUT)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "timeout", "request timed out");
+				  "could not establish a verified TLS connection to \"%s\": %s", host,
+				  transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->result));
 	else
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable", "%s", text);
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+				  "exchange with \"%s\" failed: %s", host,
+				  curl_easy_strerror(transfer->result));
 }
 
 static void

@@ -282,19 +282,26 @@ store_inbox(Source *source)
 }
 
 static void
+write_statuses(Poll *poll)
+{
+	int			scope = sql_enter();
+	ListCell   *cell;
+
+	foreach(cell, poll->sources)
+		write_status(lfirst(cell));
+	sql_leave(scope);
+}
+
+static void
 store_everything(Poll *poll)
 {
 	ListCell   *cell;
-	int			scope;
 
 	foreach(cell, poll->sources)
 		store_inbox(lfirst(cell));
 	if (downloads_have_answers(poll->downloads))
 		downloads_store(poll->downloads);
-	scope = sql_enter();
-	foreach(cell, poll->sources)
-		write_status(lfirst(cell));
-	sql_leave(scope);
+	write_statuses(poll);
 	/* what was just stored may be due, and room may have become free */
 	downloads_pick(poll->downloads);
 }
@@ -493,13 +500,14 @@ poll_is_drained(const Poll *poll)
 }
 
 static void
-release_leases(Poll *poll)
+leave(Poll *poll)
 {
 	downloads_release(poll->downloads);
+	write_statuses(poll);
 }
 
 void
-poll_release(Poll *poll)
+poll_leave(Poll *poll)
 {
 	ListCell   *cell;
 
@@ -516,8 +524,8 @@ poll_release(Poll *poll)
 		list_free(source->inbox);
 		source->inbox = NIL;
 	}
-	if (downloads_in_flight(poll->downloads) > 0)
-		(void) transact(poll, release_leases);
+	if (poll->installed)
+		(void) transact(poll, leave);
 }
 
 /* ----- CALL damoov_poll() ----- */
@@ -557,6 +565,23 @@ check_source_exists(const char *name)
 				 errmsg("server \"%s\" is not a source of messages", name)));
 }
 
+/* The server log has it already; the caller should see it, too. */
+static void
+tell_troubles(const Poll *poll)
+{
+	ListCell   *cell;
+
+	foreach(cell, poll->sources)
+	{
+		Source	   *source = lfirst(cell);
+
+		if (source->error)
+			ereport(NOTICE,
+					(errmsg("could not receive messages from server \"%s\": %s",
+							source->name, source->error)));
+	}
+}
+
 Datum
 damoov_poll(PG_FUNCTION_ARGS)
 {
@@ -592,7 +617,8 @@ damoov_poll(PG_FUNCTION_ARGS)
 	end_ms = source_clock_ms() + FINISH_MS;
 	while (source_clock_ms() < end_ms && !poll_is_quiet(poll))
 		poll_turn(poll, 100);
-	poll_release(poll);
+	poll_leave(poll);
+	tell_troubles(poll);
 	MemoryContextDelete(context);
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -37,7 +37,7 @@ extern void poll_end_at(Poll *poll, int64 end_ms);
 /* Nothing is in flight, received or waiting to be settled. */
 extern bool poll_is_quiet(const Poll *poll);
 
-/* Gives back what is leased and not stored. */
-extern void poll_release(Poll *poll);
+/* Gives back what is leased and not stored, and writes the last status. */
+extern void poll_leave(Poll *poll);
 
 #endif							/* DAMOOV_POLL_H */

@@ -25,6 +25,7 @@
 
 #define RETRY_BASE_MS			1000
 #define RETRY_CAP_MS			60000
+#define CREDENTIALS_FIRST_RETRY_MS 6000	/* the options are read anew in between */
 #define CREDENTIALS_RETRY_MS	300000
 #define CONFIGURATION_RETRY_MS	60000
 #define RETRY_AFTER_CAP_S		900
@@ -109,20 +110,19 @@ forget_trouble(Source *source)
 }
 
 static void
-set_error(Source *source, const char *message)
+set_error(Source *source, const Fault *fault)
 {
-	bool		news = source->error == NULL || strcmp(source->error, message) != 0;
-
+	if (source->error && strcmp(source->error, fault->message) == 0)
+		return;
 	source->error_at = GetCurrentTimestamp();
 	source->status_changed = true;
-	if (!news)
-		return;
 	if (source->error)
 		pfree(source->error);
-	source->error = MemoryContextStrdup(source->context, message);
+	source->error = MemoryContextStrdup(source->context, fault->message);
 	ereport(LOG,
 			(errmsg("could not receive messages from server \"%s\": %s",
-					source->name, message)));
+					source->name, fault->message),
+			 fault->detail ? errdetail("%s", fault->detail) : 0));
 }
 
 /* ----- options ----- */
@@ -175,7 +175,7 @@ static void
 misconfigured(Source *source, const Fault *fault)
 {
 	source->configured = false;
-	set_error(source, fault->message);
+	set_error(source, fault);
 	set_state(source, SOURCE_MISCONFIGURED);
 }
 
@@ -314,10 +314,8 @@ source_failed(Source *source, SourceTrouble trouble, int retry_after_s, const Fa
 	if (trouble == TROUBLE_CREDENTIALS)
 	{
 		state = SOURCE_AUTH_FAILED;
-		/* once at once: a rotated secret is read anew in between */
-		if (source->failures > 1)
-			wait_ms = CREDENTIALS_RETRY_MS;
-		source->fingerprint[0] = source->failures > 1 ? source->fingerprint[0] : '\0';
+		/* once soon, then slowly; a changed secret ends the wait, see above */
+		wait_ms = source->failures > 1 ? CREDENTIALS_RETRY_MS : CREDENTIALS_FIRST_RETRY_MS;
 	}
 	else if (trouble == TROUBLE_CONFIGURATION)
 	{
@@ -328,7 +326,9 @@ source_failed(Source *source, SourceTrouble trouble, int retry_after_s, const Fa
 		wait_ms = Max(wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
 	source->retry_at_ms = source_clock_ms() + wait_ms;
 	source->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
-	set_error(source, fault->message);
+	set_error(source, fault);
+	source->error_at = GetCurrentTimestamp();
+	source->status_changed = true;
 	if (source->state != SOURCE_PAUSED)
 		set_state(source, state);
 }

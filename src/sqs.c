@@ -102,6 +102,17 @@ default_endpoint(const UrlParts *queue, const char *region)
 					url_host_matches(queue->host, "*.amazonaws.com.cn") ? ".cn" : "");
 }
 
+static void
+wipe_secrets(void *arg)
+{
+	SqsConfig  *config = arg;
+
+	if (config->secret_access_key)
+		explicit_bzero(config->secret_access_key, strlen(config->secret_access_key));
+	if (config->session_token)
+		explicit_bzero(config->session_token, strlen(config->session_token));
+}
+
 static char *
 copy_text(const char *text)
 {
@@ -112,9 +123,14 @@ static bool
 sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 {
 	SqsConfig  *config = palloc0(sizeof(SqsConfig));
+	MemoryContextCallback *wipe = palloc0(sizeof(MemoryContextCallback));
 	const char *endpoint = options_get(options, "endpoint");
 	UrlParts   *queue;
 	UrlParts   *host;
+
+	wipe->func = wipe_secrets;
+	wipe->arg = config;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, wipe);
 
 	config->queue_url = copy_text(options_get(options, "queue_url"));
 	if (config->queue_url == NULL)
@@ -348,10 +364,10 @@ read_error(MemoryContext context, const HttpRequest *request, Fault *fault)
 		code = "";
 	appendStringInfo(&words, "%s (%s%sHTTP status %d", error->words,
 					 code, *code ? ", " : "", request->status);
-	if (request->request_id[0])
-		appendStringInfo(&words, ", request %s", request->request_id);
 	appendStringInfoChar(&words, ')');
 	fault_set(fault, ERRCODE_CONNECTION_FAILURE, "provider", "%s", words.data);
+	if (request->request_id[0])
+		fault->detail = psprintf("The service calls this request \"%s\".", request->request_id);
 	return error;
 }
 

@@ -9,6 +9,8 @@
 #ifndef DAMOOV_FAULT_H
 #define DAMOOV_FAULT_H
 
+#include "compat.h"
+
 typedef struct Fault
 {
 	int			sqlstate;		/* 0: no fault */
@@ -22,7 +24,7 @@ extern bool fault_set(Fault *fault, int sqlstate, const char *reason,
 					  const char *format,...) pg_attribute_printf(4, 5);
 
 /* Raises the fault as an error: for the SQL functions. */
-extern void fault_raise(const Fault *fault) pg_attribute_noreturn();
+pg_noreturn extern void fault_raise(const Fault *fault);
 
 /* True for errors that may be gone at the next try (deadlock, full disk). */
 extern bool fault_is_transient(int sqlstate);

@@ -42,7 +42,7 @@
 #define RESTART_CAP_MS	60000
 #define HEALTHY_MS		60000
 
-PGDLLEXPORT void damoov_launcher_main(Datum argument) pg_attribute_noreturn();
+pg_noreturn PGDLLEXPORT void damoov_launcher_main(Datum argument);
 
 typedef struct WorkerState
 {

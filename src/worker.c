@@ -22,6 +22,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "fault.h"
 #include "guc.h"
 #include "poll.h"
@@ -31,7 +32,7 @@
 #define TURN_MS			60000
 #define LOCK_TIMEOUT	"10s"	/* a message's lease is not endless */
 
-PGDLLEXPORT void damoov_worker_main(Datum argument) pg_attribute_noreturn();
+pg_noreturn PGDLLEXPORT void damoov_worker_main(Datum argument);
 
 void
 worker_describe(BackgroundWorker *worker, const char *database)

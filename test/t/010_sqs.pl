@@ -158,8 +158,8 @@ for my $trouble (
 	$cloud->fault('sqs', $mode, target => 'ReceiveMessage', %options);
 	$cloud->publish(heartbeats(12));
 	my $before = events();
-	ok(eventually { $node->poll(10); in_queue() == 0 },
-		"receive fails ($name): the queue gets empty");
+	eventually { $node->poll(10); in_queue() == 0 }
+	"receive fails ($name): the queue gets empty";
 	is(events() - $before, 12, '... each is stored once');
 
 	$cloud->fault('sqs', $mode, target => 'DeleteMessageBatch', %options);
@@ -172,8 +172,8 @@ $cloud->create_queue('damoov', visibility_timeout => 1);
 $cloud->fault('sqs', 'drop', target => 'ReceiveMessage', perform => 1);
 $cloud->publish(heartbeats(10));
 my $before = events();
-ok(eventually { $node->poll(10); in_queue() == 0 },
-	'a received batch is lost on its way and comes again');
+eventually { $node->poll(10); in_queue() == 0 }
+'a received batch is lost on its way and comes again';
 is(events() - $before, 10, '... each is stored once');
 $cloud->create_queue('damoov', visibility_timeout => 30);
 $cloud->fault('sqs', 'drop', target => 'DeleteMessageBatch', perform => 1);
@@ -190,7 +190,7 @@ is(events() - $before, 0, 'a damaged message is not stored');
 is(in_queue(), 1, '... nor settled');
 is(scalar $node->log_lines('damaged message from server "queue"', $log),
 	1, '... but reported');
-ok(eventually { $node->poll; in_queue() == 0 }, '... and comes later');
+eventually { $node->poll; in_queue() == 0 } '... and comes later';
 is(events() - $before, 1, '... whole');
 $cloud->create_queue('damoov', visibility_timeout => 30);
 
@@ -317,7 +317,7 @@ $blocker->quit;
 is(events() - $before, 0, '... nothing is stored');
 is($cloud->count_requests(since => $mark, target => 'DeleteMessageBatch'),
 	0, '... and nothing settled');
-ok(eventually { $node->poll; in_queue() == 0 }, '... it comes again');
+eventually { $node->poll; in_queue() == 0 } '... it comes again';
 is(events() - $before, 5, '... and is stored once');
 $cloud->create_queue('damoov', visibility_timeout => 30);
 
@@ -330,7 +330,7 @@ ok($took > 1.5 && $took < 6, "max_seconds 3 took $took s");
 
 # No transaction is open while a long poll waits, but that of the CALL.
 $poller = $node->start_sql('CALL damoov_poll(max_seconds => 4)');
-ok( eventually { $cloud->queue->{waiting_polls} == 1 }, 'a long poll waits');
+eventually { $cloud->queue->{waiting_polls} == 1 } 'a long poll waits';
 is( $node->sql(
 		"SELECT backend_xmin, backend_xid FROM pg_stat_activity WHERE pid = $poller->{pid}"
 	),
@@ -345,12 +345,12 @@ is($node->finish_sql($poller), '', '... and it ends');
 
 # A long poll can be cancelled.
 $poller = $node->start_sql('CALL damoov_poll(max_seconds => 60)');
-ok( eventually { $cloud->queue->{waiting_polls} == 1 }, 'a long poll waits');
+eventually { $cloud->queue->{waiting_polls} == 1 } 'a long poll waits';
 $began = time;
 $node->sql("SELECT pg_cancel_backend($poller->{pid})");
 like($node->finish_sql($poller), qr/57014/, '... is cancelled');
 cmp_ok(time - $began, '<', 1.5, '... at once');
-ok(eventually { $cloud->queue->{waiting_polls} == 0 }, '... and gone');
+eventually { $cloud->queue->{waiting_polls} == 0 } '... and gone';
 $node->sql('ALTER SERVER queue OPTIONS (SET wait_seconds $$0$$)');
 
 ###########################################################################

@@ -626,7 +626,8 @@ BEGIN
         d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id
     FROM arrived AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'HeartbeatReceived'
-    ORDER BY a.user_id, a.sent_at, d DESC
+    ORDER BY a.user_id, a.sent_at, ROW(d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
+        d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id) DESC
     ON CONFLICT (user_id, reported_at) DO UPDATE
     SET received_at = EXCLUDED.received_at,
         charge_percent = EXCLUDED.charge_percent,
@@ -643,13 +644,13 @@ BEGIN
         (crash_token, user_id, header_received_at, buffer_received_at, completed_at, filtered_at, passed_filters)
     SELECT
         e.object_id,
-        min(e.user_id),
+        (array_agg(e.user_id ORDER BY e.sent_at, e.sent_text))[1],
         min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventReceived'),
         min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventExtraReceived'),
         min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived'),
         min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventFiltered'),
         (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
-            FILTER (WHERE d.passed_filters IS NOT NULL))[1]
+            FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
     FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
     WHERE e.object_id IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
         AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
@@ -657,7 +658,8 @@ BEGIN
     GROUP BY e.object_id
     ORDER BY e.object_id
     ON CONFLICT (crash_token) DO UPDATE
-    SET header_received_at = least(c.header_received_at, EXCLUDED.header_received_at),
+    SET user_id = EXCLUDED.user_id,
+        header_received_at = least(c.header_received_at, EXCLUDED.header_received_at),
         buffer_received_at = least(c.buffer_received_at, EXCLUDED.buffer_received_at),
         completed_at = least(c.completed_at, EXCLUDED.completed_at),
         filtered_at = least(c.filtered_at, EXCLUDED.filtered_at),
@@ -687,8 +689,8 @@ BEGIN
     ORDER BY a.object_id, a.sent_at DESC, a.event_id
     ON CONFLICT (kind, object_id) DO UPDATE
     SET version = w.version + 1,
-        user_id = EXCLUDED.user_id,
-        source = EXCLUDED.source,
+        user_id = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.user_id ELSE EXCLUDED.user_id END,
+        source = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.source ELSE EXCLUDED.source END,
         url = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.url ELSE EXCLUDED.url END,
         wanted_at = greatest(w.wanted_at, EXCLUDED.wanted_at),
         state = 'waiting',
@@ -722,10 +724,7 @@ BEGIN
     DELETE FROM damoov.trips AS t
     USING (SELECT DISTINCT a.track_token FROM arrived AS a) AS r
     WHERE t.track_token = r.track_token
-        AND NOT damoov.track_lives(t.track_token, t.user_id, greatest(t.enriched_at, (
-            SELECT w.wanted_at
-            FROM damoov.downloads AS w
-            WHERE w.kind = 'processed' AND w.object_id = t.track_token)));
+        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
 
     DELETE FROM damoov.downloads AS w
     USING (SELECT DISTINCT a.track_token FROM arrived AS a) AS r
@@ -787,6 +786,12 @@ CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAU
 REVOKE ALL ON PROCEDURE damoov_poll(text, integer) FROM PUBLIC;
 COMMENT ON PROCEDURE damoov_poll(text, integer) IS 'does in this session what the worker does: receives until every source has answered an empty receive and no download is due, at most max_seconds; several at once are safe; must not run inside a transaction block (2D000)';
 
+CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
+    RETURNS TABLE (event_id bigint, event text, outcome text)
+    LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest_bytes';
+REVOKE ALL ON FUNCTION damoov.ingest_bytes(bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.ingest_bytes(bytea, text) IS 'as damoov_ingest(), for the exact bytes that a queue delivered';
+
 CREATE FUNCTION damoov.store_dataset(kind text, object_id uuid, document text) RETURNS bigint
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_store_dataset';
 REVOKE ALL ON FUNCTION damoov.store_dataset(text, uuid, text) FROM PUBLIC;
@@ -799,7 +804,6 @@ CREATE FUNCTION damoov_retry(quarantine_id bigint, mended jsonb DEFAULT NULL)
 AS $$
 DECLARE
     entry damoov.quarantine;
-    body text;
 BEGIN
     SELECT * INTO entry
     FROM damoov.quarantine AS q
@@ -809,14 +813,15 @@ BEGIN
         RAISE EXCEPTION 'quarantine entry % does not exist', quarantine_id USING ERRCODE = 'no_data_found';
     END IF;
 
-    -- a byte order mark is no part of the text
-    body := coalesce(mended::text, ltrim(convert_from(entry.body, 'UTF8'), U&'\FEFF'));
-    IF entry.kind = 'message' THEN
-        RETURN QUERY SELECT i.* FROM @extschema@.damoov_ingest(body::jsonb, entry.source) AS i;
-    ELSE
-        PERFORM damoov.store_dataset(entry.kind, entry.object_id, body);
+    IF entry.kind <> 'message' THEN
+        PERFORM damoov.store_dataset(entry.kind, entry.object_id,
+            coalesce(mended::text, convert_from(entry.body, 'UTF8')));
         DELETE FROM damoov.downloads AS d
         WHERE d.kind = entry.kind AND d.object_id = entry.object_id AND d.state = 'failed';
+    ELSIF mended IS NOT NULL THEN
+        RETURN QUERY SELECT i.* FROM @extschema@.damoov_ingest(mended, entry.source) AS i;
+    ELSE
+        RETURN QUERY SELECT i.* FROM damoov.ingest_bytes(entry.body, entry.source) AS i;
     END IF;
     DELETE FROM damoov.quarantine AS q WHERE q.quarantine_id = entry.quarantine_id;
 END
@@ -938,14 +943,19 @@ LEFT JOIN damoov.sources AS r ON r.source = s.source;
 COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, what does the source do, what failed last, how many downloads wait';
 
 CREATE VIEW damoov.trip_lineage AS
-WITH RECURSIVE step (part, part_of, removed_at, hops) AS (
-    SELECT r.track_token, r.replaced_by, r.removed_at, 1
+WITH RECURSIVE merge (part, part_of, removed_at) AS (
+    -- announced once or many times
+    SELECT r.track_token, r.replaced_by, max(r.removed_at)
     FROM damoov.removed_tracks AS r
     WHERE r.reason = 'replaced'
+    GROUP BY r.track_token, r.replaced_by
+), step (part, part_of, removed_at, hops) AS (
+    SELECT m.part, m.part_of, m.removed_at, 1
+    FROM merge AS m
     UNION ALL
-    SELECT s.part, r.replaced_by, r.removed_at, s.hops + 1
+    SELECT s.part, m.part_of, m.removed_at, s.hops + 1
     FROM step AS s
-    JOIN damoov.removed_tracks AS r ON r.track_token = s.part_of AND r.reason = 'replaced'
+    JOIN merge AS m ON m.part = s.part_of
 ) CYCLE part_of SET is_cycle USING path
 SELECT DISTINCT s.part, s.part_of, s.hops, s.removed_at, t.trip_id, s.is_cycle
 FROM step AS s

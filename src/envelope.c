@@ -9,8 +9,11 @@
 #include "sign.h"
 #include "uuid.h"
 
-/* Bodies can be larger than the notification in them: JSON inside JSON. */
-#define ENVELOPE_MAX_SIZE	(8 * 1024 * 1024)
+/*
+ * Bodies can be larger than the notification in them: JSON inside JSON.  Their
+ * numbers may be printed by jsonb; those of a notification are judged later.
+ */
+static const JsonLimits envelope_limits = {8 * 1024 * 1024, JSON_MAX_PLAIN_NUMBER};
 
 /* The outermost members that tell what a body is. */
 typedef struct Outline
@@ -156,8 +159,8 @@ open_sns(const Outline *outline, const char *text, Size len)
 				  outline->has_message
 				  ? "\"Message\" of the SNS envelope is not a string"
 				  : "SNS envelope has no \"Message\"");
-	else if (!json_walk(outline->message, strlen(outline->message),
-						ENVELOPE_MAX_SIZE, &outline_visitor, inner, &fault))
+	else if (!json_walk_limited(outline->message, strlen(outline->message),
+						envelope_limits, &outline_visitor, inner, &fault))
 	{
 		/* what is wrong inside an envelope is a fault of the envelope */
 		if (strcmp(fault.reason, "bad_json") == 0)
@@ -203,7 +206,7 @@ open_value(const char *text, Size len, bool in_array, Fault *fault)
 	};
 	Outline    *outline = palloc0(sizeof(Outline));
 
-	if (!json_walk(text, len, ENVELOPE_MAX_SIZE, &visitor, outline, fault))
+	if (!json_walk_limited(text, len, envelope_limits, &visitor, outline, fault))
 		return NIL;
 	if (outline->is_array && !in_array)
 		return open_array(outline, fault);

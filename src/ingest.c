@@ -18,7 +18,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
@@ -30,6 +32,7 @@
 #include "wakeup.h"
 
 SQL_FUNCTION(damoov_ingest);
+SQL_FUNCTION(damoov_ingest_bytes);
 SQL_FUNCTION(damoov_ingesting);
 SQL_FUNCTION(damoov_read_notification);
 
@@ -48,19 +51,18 @@ static void insert_receipt(List *entries, const char *source);
 /* ----- reading ----- */
 
 static void
-read_part(IngestEntry *entry, TimestampTz now, bool lenient)
+read_part(IngestEntry *entry, NotificationOrigin origin)
 {
 	if (entry->part.fault.sqlstate != 0)
 		entry->fault = entry->part.fault;
 	else if (entry->part.control == NULL)
-		(void) notification_read(entry->part.text, entry->part.len, now, lenient,
+		(void) notification_read(entry->part.text, entry->part.len, origin,
 								 &entry->notification, &entry->fault);
 }
 
 static List *
-read_body(List *entries, const char *body, Size len, bool lenient)
+read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	Fault		fault = {0};
 	List	   *parts = envelope_open(body, len, &fault);
 	ListCell   *cell;
@@ -82,7 +84,7 @@ read_body(List *entries, const char *body, Size len, bool lenient)
 		/* of several parts each is kept by itself, a single one as delivered */
 		entry->body = list_length(parts) > 1 ? entry->part.text : body;
 		entry->body_len = list_length(parts) > 1 ? entry->part.len : len;
-		read_part(entry, now, lenient);
+		read_part(entry, origin);
 		entries = lappend(entries, entry);
 	}
 	return entries;
@@ -91,7 +93,7 @@ read_body(List *entries, const char *body, Size len, bool lenient)
 List *
 ingest_read(List *entries, const char *body, Size len)
 {
-	return read_body(entries, body, len, false);
+	return read_body(entries, body, len, NOTIFICATION_RAW);
 }
 
 /* ----- storing ----- */
@@ -576,22 +578,15 @@ raise_first_fault(List *entries, const char *source)
 	}
 }
 
-Datum
-damoov_ingest(PG_FUNCTION_ARGS)
+/* Stores the entries or raises for the first that cannot be, and returns rows. */
+static void
+store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	StringInfoData text;
-	List	   *entries;
 	ListCell   *cell;
 	int			scope;
 
-	initStringInfo(&text);
-	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	entries = read_body(NIL, text.data, text.len, true);
 	raise_first_fault(entries, source);
-
 	scope = sql_enter();
 	ingesting++;
 	PG_TRY();
@@ -622,6 +617,60 @@ damoov_ingest(PG_FUNCTION_ARGS)
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+}
+
+/*
+ * A few bytes of jsonb can hold a number of 131,072 digits.  They are refused
+ * before they are printed.
+ */
+static void
+refuse_huge_numbers(Jsonb *payload)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&payload->root);
+	Datum		largest = DirectFunctionCall3(numeric_in, CStringGetDatum("1e1000"),
+											  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		Datum		number;
+
+		if ((token != WJB_VALUE && token != WJB_ELEM) || value.type != jbvNumeric)
+			continue;
+		number = NumericGetDatum(value.val.numeric);
+		if (DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) > JSON_MAX_PLAIN_NUMBER ||
+			DatumGetBool(DirectFunctionCall2(numeric_gt,
+											 DirectFunctionCall1(numeric_abs, number), largest)))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errhidestmt(true),
+					 errmsg("number with an exponent beyond %d", JSON_MAX_EXPONENT)));
+	}
+}
+
+Datum
+damoov_ingest(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	StringInfoData text;
+
+	refuse_huge_numbers(payload);
+	initStringInfo(&text);
+	JsonbToCString(&text, &payload->root, VARSIZE(payload));
+	store_or_raise(fcinfo, read_body(NIL, text.data, text.len, NOTIFICATION_JSONB), source);
+	return (Datum) 0;
+}
+
+/* What a queue delivered, byte for byte: for damoov_retry(). */
+Datum
+damoov_ingest_bytes(PG_FUNCTION_ARGS)
+{
+	bytea	   *body = PG_GETARG_BYTEA_PP(0);
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	store_or_raise(fcinfo, ingest_read(NIL, VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body)), source);
 	return (Datum) 0;
 }
 
@@ -679,8 +728,7 @@ damoov_read_notification(PG_FUNCTION_ARGS)
 	memset(nulls, true, sizeof(nulls));
 	initStringInfo(&text);
 	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	/* it was judged when it came in: only its values are asked for now */
-	if (notification_read(text.data, text.len, DT_NOEND / 2, true, &n, &fault))
+	if (notification_read(text.data, text.len, NOTIFICATION_STORED, &n, &fault))
 	{
 		put_text(values, nulls, 0, n.client_id);
 		put_text(values, nulls, 1, n.url);

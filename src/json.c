@@ -17,8 +17,9 @@
 #include "compat.h"
 #include "json.h"
 
-static bool check_limits(const char *text, Size len, Fault *fault);
-static const char *check_number(const char *at, const char *end, Fault *fault);
+static bool check_limits(const char *text, Size len, int max_number, Fault *fault);
+static const char *check_number(const char *at, const char *end, int max_number,
+								Fault *fault);
 static bool set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer,
 							Fault *fault);
 static JsonAction on_object_start(void *arg);
@@ -35,19 +36,28 @@ bool
 json_walk(const char *text, Size len, Size max_len,
 		  const JsonVisitor *visitor, void *state, Fault *fault)
 {
+	JsonLimits	limits = {max_len, JSON_MAX_NUMBER};
+
+	return json_walk_limited(text, len, limits, visitor, state, fault);
+}
+
+bool
+json_walk_limited(const char *text, Size len, JsonLimits limits,
+				  const JsonVisitor *visitor, void *state, Fault *fault)
+{
 	JsonWalk	walk = {0};
 	JsonSemAction actions = {0};
 	JsonParseErrorType error;
 
-	if (len > max_len)
+	if (len > limits.text)
 		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
 						 "JSON text of %zu bytes exceeds the limit of %zu bytes",
-						 len, max_len);
+						 len, limits.text);
 	if (pg_verify_mbstr(PG_UTF8, text, (int) len, true) == false ||
 		memchr(text, '\0', len) != NULL)
 		return fault_set(fault, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "bad_utf8",
 						 "invalid byte sequence for encoding \"UTF8\"");
-	if (!check_limits(text, len, fault))
+	if (!check_limits(text, len, limits.number, fault))
 		return false;
 
 	walk.visitor = visitor;
@@ -78,7 +88,7 @@ json_walk(const char *text, Size len, Size max_len,
 
 /* Depth and size of numbers, before anything recurses or converts. */
 static bool
-check_limits(const char *text, Size len, Fault *fault)
+check_limits(const char *text, Size len, int max_number, Fault *fault)
 {
 	const char *at = text;
 	const char *end = text + len;
@@ -118,7 +128,7 @@ check_limits(const char *text, Size len, Fault *fault)
 			case '7':
 			case '8':
 			case '9':
-				at = check_number(at, end, fault);
+				at = check_number(at, end, max_number, fault);
 				if (at == NULL)
 					return false;
 				continue;
@@ -130,7 +140,7 @@ check_limits(const char *text, Size len, Fault *fault)
 
 /* Returns the end of the number that starts at "at", or NULL with a fault. */
 static const char *
-check_number(const char *at, const char *end, Fault *fault)
+check_number(const char *at, const char *end, int max_number, Fault *fault)
 {
 	const char *start = at;
 	const char *exponent = NULL;
@@ -141,10 +151,10 @@ check_number(const char *at, const char *end, Fault *fault)
 			exponent = at + 1;
 		at++;
 	}
-	if (at - start > JSON_MAX_NUMBER)
+	if (at - start > max_number)
 	{
 		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "bad_number",
-				  "number of more than %d characters", JSON_MAX_NUMBER);
+				  "number of more than %d characters", max_number);
 		return NULL;
 	}
 	if (exponent && labs(strtol(exponent, NULL, 10)) > JSON_MAX_EXPONENT)

@@ -13,8 +13,16 @@
 #include "fault.h"
 
 #define JSON_MAX_DEPTH		64
-#define JSON_MAX_NUMBER		64	/* characters of a number */
 #define JSON_MAX_EXPONENT	1000
+#define JSON_MAX_NUMBER		64	/* characters of a number */
+/* the same where exponents have been written out, as jsonb prints them */
+#define JSON_MAX_PLAIN_NUMBER	(JSON_MAX_NUMBER + JSON_MAX_EXPONENT)
+
+typedef struct JsonLimits
+{
+	Size		text;			/* bytes of the whole */
+	int			number;			/* characters of a number */
+} JsonLimits;
 
 /*
  * Levels count containers: at level 0 stands the whole text; inside the
@@ -66,6 +74,10 @@ struct JsonWalk
  */
 extern bool json_walk(const char *text, Size len, Size max_len,
 					  const JsonVisitor *visitor, void *state, Fault *fault);
+
+/* The same with limits of the caller's. */
+extern bool json_walk_limited(const char *text, Size len, JsonLimits limits,
+							  const JsonVisitor *visitor, void *state, Fault *fault);
 
 /* The name of the member being read at a level, "" inside an array. */
 static inline const char *

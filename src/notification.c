@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "json.h"
@@ -18,6 +20,7 @@
 #include "uuid.h"
 
 #define MAX_CLIENT_ID	1000	/* characters; a reference, not a document */
+#define MAX_EVENT_NAME	200 /* it is part of a key */
 #define MAX_AHEAD		(INT64CONST(24) * USECS_PER_HOUR)
 #define OLD_YEARS		10
 
@@ -146,10 +149,10 @@ typedef struct Reading
 	Notification *out;
 } Reading;
 
-static bool settle_cells(Reading *reading, bool lenient, Fault *fault);
+static bool settle_cells(Reading *reading, bool refuse_duplicates, Fault *fault);
 static bool read_event(Reading *reading, Fault *fault);
 static bool read_id(Reading *reading, Member member, pg_uuid_t *id, Fault *fault);
-static bool read_sent_at(Reading *reading, TimestampTz now, Fault *fault);
+static bool read_sent_at(Reading *reading, bool refuse_future, Fault *fault);
 static bool read_removed(Reading *reading, Fault *fault);
 static void read_soft_members(Reading *reading);
 
@@ -192,6 +195,19 @@ current_member(const JsonWalk *walk, int depth, bool *exact)
 	return member;
 }
 
+/* The last of two objects counts, as in jsonb; their members must not mix. */
+static void
+forget_members(Reading *reading, int parent)
+{
+	for (int i = 0; i < MEMBER_COUNT; i++)
+	{
+		if (specs[i].parent != parent)
+			continue;
+		memset(&reading->exact[i], 0, sizeof(Cell));
+		memset(&reading->variant[i], 0, sizeof(Cell));
+	}
+}
+
 static void
 put_cell(Reading *reading, JsonWalk *walk, int depth, JsonTokenType type, char *text)
 {
@@ -205,8 +221,10 @@ put_cell(Reading *reading, JsonWalk *walk, int depth, JsonTokenType type, char *
 	if (cell->type != JSON_TOKEN_INVALID)
 	{
 		cell->repeated = true;
-		cell->differs |= cell->type != type ||
-			(text && strcmp(cell->text, text) != 0);
+		cell->differs |= cell->type != type || text == NULL ||
+			strcmp(cell->text, text) != 0;
+		if (text == NULL)
+			forget_members(reading, member);
 		cell->respelled |= strcmp(cell->name, json_name(walk, depth)) != 0;
 	}
 	cell->type = type;
@@ -285,9 +303,14 @@ add_note(Reading *reading, Member member, const char *reason)
 
 /* ----- the whole ----- */
 
+static const JsonLimits limits[] = {
+	[NOTIFICATION_RAW] = {NOTIFICATION_MAX_SIZE, JSON_MAX_NUMBER},
+	[NOTIFICATION_JSONB] = {NOTIFICATION_MAX_SIZE, JSON_MAX_PLAIN_NUMBER},
+	[NOTIFICATION_STORED] = {MaxAllocSize, PG_INT32_MAX},
+};
+
 bool
-notification_read(const char *text, Size len, TimestampTz now,
-				  bool lenient_duplicates,
+notification_read(const char *text, Size len, NotificationOrigin origin,
 				  Notification *notification, Fault *fault)
 {
 	static const JsonVisitor visitor = {
@@ -298,16 +321,16 @@ notification_read(const char *text, Size len, TimestampTz now,
 
 	memset(notification, 0, sizeof(*notification));
 	reading->out = notification;
-	if (!json_walk(text, len, NOTIFICATION_MAX_SIZE, &visitor, reading, fault))
+	if (!json_walk_limited(text, len, limits[origin], &visitor, reading, fault))
 		return false;
 	if (!reading->top_is_object)
 		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
 						 "notification is not a JSON object");
-	if (!settle_cells(reading, lenient_duplicates, fault) ||
+	if (!settle_cells(reading, origin == NOTIFICATION_RAW, fault) ||
 		!read_event(reading, fault) ||
 		!read_id(reading, M_USER_ID, &notification->device_token, fault) ||
 		!read_id(reading, M_OBJECT_ID, &notification->object_id, fault) ||
-		!read_sent_at(reading, now, fault) ||
+		!read_sent_at(reading, origin != NOTIFICATION_STORED, fault) ||
 		!read_removed(reading, fault))
 		return false;
 	read_soft_members(reading);
@@ -323,7 +346,7 @@ duplicate_fault(const char *name, Fault *fault)
 
 /* Decides for each member which cell counts. */
 static bool
-settle_cells(Reading *reading, bool lenient, Fault *fault)
+settle_cells(Reading *reading, bool refuse_duplicates, Fault *fault)
 {
 	for (int i = 0; i < MEMBER_COUNT; i++)
 	{
@@ -341,7 +364,7 @@ settle_cells(Reading *reading, bool lenient, Fault *fault)
 		}
 		if (reading->cell[i] == NULL || !reading->cell[i]->repeated)
 			continue;
-		if (specs[i].hard && reading->cell[i]->differs && !lenient)
+		if (specs[i].hard && reading->cell[i]->differs && refuse_duplicates)
 			return duplicate_fault(specs[i].name, fault);
 		add_note(reading, i, "repeated, the last one taken");
 	}
@@ -411,6 +434,10 @@ read_event(Reading *reading, Fault *fault)
 	}
 	if (type != JSON_TOKEN_STRING)
 		return type_fault(M_EVENT, fault);
+	if (strlen(name) > MAX_EVENT_NAME)
+		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+						 "\"Event\" of the notification is longer than %d bytes",
+						 MAX_EVENT_NAME);
 	for (int i = EVENT_UNKNOWN + 1; i < (int) lengthof(events); i++)
 	{
 		if (strcmp(name, events[i].name) == 0)
@@ -439,8 +466,9 @@ read_id(Reading *reading, Member member, pg_uuid_t *id, Fault *fault)
 }
 
 static bool
-read_sent_at(Reading *reading, TimestampTz now, Fault *fault)
+read_sent_at(Reading *reading, bool refuse_future, Fault *fault)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	const Cell *cell = reading->cell[M_TIMESTAMP];
 	ParsedTime	time;
 	TimeResult	result = TIME_SYNTAX;
@@ -453,7 +481,7 @@ read_sent_at(Reading *reading, TimestampTz now, Fault *fault)
 		return fault_set(fault, timestamp_sqlstate(result), "bad_time",
 						 "\"Timestamp\" of the notification %s",
 						 timestamp_fault(result));
-	if (time.at > now + MAX_AHEAD)
+	if (refuse_future && time.at > now + MAX_AHEAD)
 		return fault_set(fault, ERRCODE_DATETIME_FIELD_OVERFLOW, "clock_skew",
 						 "\"Timestamp\" of the notification is more than 24 hours ahead");
 	if (!time.has_zone)
@@ -492,6 +520,9 @@ read_removed(Reading *reading, Fault *fault)
 		if (!uuid_parse(reading->removed[i], id))
 			return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, "bad_uuid",
 							 "\"Id\" of element %d of \"TracksRemoved\" is not a UUID", i + 1);
+		if (uuid_is_zero(id))
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "missing_field",
+							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
 		if (uuid_equal(id, &out->object_id))
 			self = true;
 		else
@@ -644,7 +675,7 @@ read_soft_members(Reading *reading)
 
 	soft_object(reading);
 	out->client_id = soft_text(reading, M_CLIENT_ID);
-	if (out->client_id && strlen(out->client_id) > MAX_CLIENT_ID)
+	if (out->client_id && pg_mbstrlen(out->client_id) > MAX_CLIENT_ID)
 	{
 		out->client_id = NULL;
 		add_note(reading, M_CLIENT_ID, "too long");

@@ -13,6 +13,16 @@
 /* the vendor's messages are below 1 kB; no transport carries more than this */
 #define NOTIFICATION_MAX_SIZE	(2 * 1024 * 1024)
 
+/* Where the text comes from decides what is asked of it. */
+typedef enum NotificationOrigin
+{
+	NOTIFICATION_RAW,			/* from a queue: judged by all rules */
+	NOTIFICATION_JSONB,			/* printed from jsonb, which knows no duplicates
+								 * and writes exponents out */
+	NOTIFICATION_STORED			/* judged when it came in: only its values are
+								 * asked for */
+} NotificationOrigin;
+
 typedef enum EventKind
 {
 	EVENT_UNKNOWN,
@@ -78,13 +88,10 @@ typedef struct Notification
 
 /*
  * Reads one notification from its JSON text; everything is palloc'd in the
- * current context.  "now" refuses Timestamps more than a day ahead.  With
- * lenient_duplicates a repeated hard member with another value is taken as
- * jsonb does (the last one wins); without it is refused as dup_key.
- * Returns false with the fault filled; never throws for bad input.
+ * current context.  Returns false with the fault filled; never throws for bad
+ * input.
  */
-extern bool notification_read(const char *text, Size len, TimestampTz now,
-							  bool lenient_duplicates,
+extern bool notification_read(const char *text, Size len, NotificationOrigin origin,
 							  Notification *notification, Fault *fault);
 
 #endif							/* DAMOOV_NOTIFICATION_H */

@@ -100,7 +100,7 @@ valid_file_name(const char *name)
 static void
 check_value(const OptionSpec *spec, const char *value)
 {
-	int			number;
+	long		number;
 	bool		flag;
 	pg_uuid_t	uuid;
 	char	   *end;
@@ -149,7 +149,17 @@ check_value(const OptionSpec *spec, const char *value)
 static const char *
 object_kind(Oid catalog)
 {
-	return catalog == UserMappingRelationId ? "user mapping" : "server";
+	switch (catalog)
+	{
+		case UserMappingRelationId:
+			return "user mapping";
+		case ForeignDataWrapperRelationId:
+			return "foreign-data wrapper";
+		case ForeignServerRelationId:
+			return "server";
+		default:
+			return "foreign table";
+	}
 }
 
 static int

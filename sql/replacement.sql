@@ -1,0 +1,321 @@
+-- Merged and dropped tracks: which trips, downloads and tombstones are left,
+-- in every order of arrival.  A track lives when its newest enrichment is
+-- newer than its newest removal.
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET client_min_messages = warning;
+\set VERBOSITY terse
+
+-- Two persons; tracks are known by a letter, times by a minute
+CREATE FUNCTION pg_temp.track(letter text) RETURNS uuid LANGUAGE sql IMMUTABLE
+RETURN ('aaaaaaaa-0000-4000-8000-00000000000' || letter)::uuid;
+CREATE FUNCTION pg_temp.letter(track uuid) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN right(track::text, 1);
+CREATE FUNCTION pg_temp.person(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE
+RETURN ('5b0c7d1e-2f34-4a56-8b79-00000000000' || n)::uuid;
+CREATE FUNCTION pg_temp.minute(n integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN '2024-05-14 10:00:00+00'::timestamptz + n * interval '1 minute';
+
+-- TrackEnrichmentFinished of a track, taking others away
+CREATE FUNCTION pg_temp.enriched(track text, minute integer, removes text[] DEFAULT '{}', person integer DEFAULT 1) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object(
+        'Event', 'TrackEnrichmentFinished',
+        'Sender', 'Data Motion',
+        'UserId', pg_temp.person(person),
+        'Object', jsonb_build_object('Id', pg_temp.track(track), 'Type', 'RichTrack',
+            'Url', 'https://mobilesdk.telematicssdk.com/mobilesdk/stage/track/get_track/v1?trackToken=' || pg_temp.track(track) || '&m=' || minute),
+        'Timestamp', to_char(pg_temp.minute(minute), 'YYYY-MM-DD"T"HH24:MI:SS.US"0Z"'),
+        'Details', jsonb_build_object('ObjectReplaced', removes <> '{}',
+            'TracksRemoved', (SELECT coalesce(jsonb_agg(jsonb_build_object('Id', pg_temp.track(r), 'Type', 'RichTrack')), '[]') FROM unnest(removes) AS r)))
+$$;
+-- IncomingTrackRemoved
+CREATE FUNCTION pg_temp.dropped(track text, minute integer, person integer DEFAULT 1) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object(
+        'Event', 'IncomingTrackRemoved',
+        'Sender', 'Data Motion',
+        'UserId', pg_temp.person(person),
+        'Object', jsonb_build_object('Id', pg_temp.track(track), 'Type', 'IncomingTrackSummary',
+            'Url', 'https://mobilesdk.telematicssdk.com/mobilesdk/incoming/incoming/tracks/removed/' || pg_temp.track(track) || '/v1/'),
+        'Timestamp', to_char(pg_temp.minute(minute), 'YYYY-MM-DD"T"HH24:MI:SS.US"0Z"'),
+        'Details', '{"TrackStartDate": "2024-05-14T09:00:00.0000000+02:00", "TrackFinishDate": "2024-05-14T09:20:00.0000000+02:00", "Reason": "Insufficient Track length"}'::jsonb)
+$$;
+-- Stands for a dataset that was downloaded: a trip, three points, one trip
+-- event; its download is done
+CREATE FUNCTION pg_temp.fetched(track text, minute integer, person integer DEFAULT 1) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO damoov.users (device_token) VALUES (pg_temp.person(person)) ON CONFLICT DO NOTHING;
+    INSERT INTO damoov.trips (track_token, user_id, enriched_at, revision, point_count, filler_count)
+    SELECT pg_temp.track(track), u.user_id, pg_temp.minute(minute), 1, 3, 0 FROM damoov.users AS u WHERE u.device_token = pg_temp.person(person);
+    INSERT INTO damoov.trip_points (trip_id, seq, is_filler)
+    SELECT t.trip_id, i, false FROM damoov.trips AS t, generate_series(0, 2) AS i WHERE t.track_token = pg_temp.track(track);
+    INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq)
+    SELECT t.trip_id, 0, 'braking', 0, 1 FROM damoov.trips AS t WHERE t.track_token = pg_temp.track(track);
+    DELETE FROM damoov.downloads AS d WHERE d.object_id = pg_temp.track(track);
+END
+$$;
+
+-- What is left, as letters and minutes: wanted tracks, trips with points and
+-- trip events, tombstones
+CREATE FUNCTION pg_temp.left_over(OUT wanted text, OUT trips text, OUT tombstones text) LANGUAGE plpgsql AS $$
+BEGIN
+    wanted := (SELECT string_agg(format('%s@%s', pg_temp.letter(d.object_id), extract(epoch FROM d.wanted_at - pg_temp.minute(0))::integer / 60), ' '
+        ORDER BY d.object_id) FROM damoov.downloads AS d);
+    trips := (SELECT string_agg(format('%s@%s(%s,%s)', pg_temp.letter(t.track_token), extract(epoch FROM t.enriched_at - pg_temp.minute(0))::integer / 60,
+        (SELECT count(*) FROM damoov.trip_points AS p WHERE p.trip_id = t.trip_id),
+        (SELECT count(*) FROM damoov.trip_events AS e WHERE e.trip_id = t.trip_id)), ' ' ORDER BY t.track_token) FROM damoov.trips AS t);
+    tombstones := (SELECT string_agg(format('%s%s@%s', pg_temp.letter(r.track_token), coalesce('<' || pg_temp.letter(r.replaced_by), 'x'),
+        extract(epoch FROM r.removed_at - pg_temp.minute(0))::integer / 60), ' '
+        ORDER BY r.track_token, r.removed_at, r.reason, r.replaced_by) FROM damoov.removed_tracks AS r);
+END
+$$;
+CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
+        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
+END
+$$;
+-- Everything that may not depend on the order, in full
+CREATE FUNCTION pg_temp.snapshot() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN jsonb_build_object(
+        'downloads', (SELECT jsonb_agg(to_jsonb(d) - '{user_id,due_at,version,queued_at,leased_until}'::text[]
+            || jsonb_build_object('person', (SELECT u.device_token FROM damoov.users AS u WHERE u.user_id = d.user_id)) ORDER BY d.object_id)
+            FROM damoov.downloads AS d),
+        'removed', (SELECT jsonb_agg(to_jsonb(r) - '{user_id,event_id}'::text[]
+            || jsonb_build_object('person', (SELECT u.device_token FROM damoov.users AS u WHERE u.user_id = r.user_id)) ORDER BY r.track_token, r.removed_at, r.reason, r.replaced_by)
+            FROM damoov.removed_tracks AS r),
+        'trips', (SELECT jsonb_agg(to_jsonb(t) - '{user_id,trip_id,stored_at}'::text[] ORDER BY t.track_token) FROM damoov.trips AS t),
+        'points', (SELECT jsonb_agg(jsonb_build_array(t.track_token, p.seq) ORDER BY t.track_token, p.seq)
+            FROM damoov.trip_points AS p LEFT JOIN damoov.trips AS t USING (trip_id)),
+        'trip_events', (SELECT jsonb_agg(jsonb_build_array(t.track_token, e.seq) ORDER BY t.track_token, e.seq)
+            FROM damoov.trip_events AS e LEFT JOIN damoov.trips AS t USING (trip_id)),
+        'events', (SELECT jsonb_agg(e.payload ORDER BY e.payload) FROM damoov.events AS e))::text;
+END
+$$;
+-- Stores payloads in this order and undoes it; "fetched" holds [track, minute] pairs of trips that are there before
+CREATE FUNCTION pg_temp.outcome_of(payloads jsonb[], there jsonb DEFAULT '[]', OUT wanted text, OUT trips text, OUT tombstones text, OUT snapshot text)
+LANGUAGE plpgsql STRICT AS $$
+DECLARE
+    payload jsonb;
+    trip jsonb;
+BEGIN
+    FOR trip IN SELECT value FROM jsonb_array_elements(there) LOOP
+        PERFORM pg_temp.fetched(trip ->> 0, (trip ->> 1)::integer);
+    END LOOP;
+    FOREACH payload IN ARRAY payloads LOOP
+        PERFORM public.damoov_ingest(payload);
+    END LOOP;
+    SELECT l.*, pg_temp.snapshot() INTO wanted, trips, tombstones, snapshot FROM pg_temp.left_over() AS l;
+    RAISE EXCEPTION SQLSTATE 'ZZ000';
+EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
+    NULL;
+END
+$$;
+CREATE FUNCTION pg_temp.permutations(n integer) RETURNS SETOF integer[] LANGUAGE sql AS $$
+    WITH RECURSIVE p (taken) AS (
+        SELECT ARRAY[]::integer[]
+        UNION ALL
+        SELECT p.taken || i FROM p, generate_series(1, n) AS i WHERE i <> ALL (p.taken)
+    )
+    SELECT p.taken FROM p WHERE cardinality(p.taken) = n
+$$;
+SELECT pg_temp.empty_tables();
+
+-- A merge takes trip, points, trip events and waiting downloads away and keeps the lineage
+SELECT pg_temp.fetched('b', 1), pg_temp.fetched('c', 1), pg_temp.fetched('d', 1);
+SELECT i.event, i.outcome FROM damoov_ingest(pg_temp.enriched('e', 2)) AS i;
+SELECT * FROM pg_temp.left_over();
+SELECT i.event, i.outcome FROM damoov_ingest(pg_temp.enriched('a', 3, '{b,c,e}')) AS i;
+SELECT * FROM pg_temp.left_over();
+SELECT count(*) AS points FROM damoov.trip_points;
+SELECT count(*) AS trip_events FROM damoov.trip_events;
+SELECT pg_temp.letter(r.track_token) AS track, r.removed_at, r.reason, pg_temp.letter(r.replaced_by) AS replaced_by, e.event, e.sent_text
+FROM damoov.removed_tracks AS r JOIN damoov.events AS e USING (event_id) ORDER BY r.track_token;
+-- a late first notification of a removed track does not bring it back
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('b', 1)) AS i;
+SELECT * FROM pg_temp.left_over();
+-- a newer one does
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('b', 4)) AS i;
+SELECT * FROM pg_temp.left_over();
+
+-- A trip whose dataset is older than the removal goes, even when a newer one is on its way
+SELECT pg_temp.empty_tables();
+SELECT w.way, o.wanted, o.trips, o.tombstones
+FROM (VALUES
+    (1, 'old trip, removal', ARRAY[pg_temp.enriched('a', 2, '{b}')]),
+    (2, 'old trip, newer enrichment, removal', ARRAY[pg_temp.enriched('b', 3), pg_temp.enriched('a', 2, '{b}')]),
+    (3, 'old trip, removal, newer enrichment', ARRAY[pg_temp.enriched('a', 2, '{b}'), pg_temp.enriched('b', 3)]),
+    (4, 'old trip, older removal', ARRAY[pg_temp.enriched('a', 0, '{b}')]),
+    (5, 'old trip, removal in one array with the newer enrichment', ARRAY[jsonb_build_array(pg_temp.enriched('a', 2, '{b}'), pg_temp.enriched('b', 3))])
+) AS w (i, way, events), pg_temp.outcome_of(w.events, '[["b", 1]]') AS o
+ORDER BY w.i;
+
+-- A removal of a track never seen leaves a tombstone, which keeps the track out later
+SELECT pg_temp.empty_tables();
+SELECT w.way, o.wanted, o.trips, o.tombstones
+FROM (VALUES
+    (1, 'merge only', ARRAY[pg_temp.enriched('a', 2, '{b}')]),
+    (2, 'merge, then the older track', ARRAY[pg_temp.enriched('a', 2, '{b}'), pg_temp.enriched('b', 1)]),
+    (3, 'the older track, then merge', ARRAY[pg_temp.enriched('b', 1), pg_temp.enriched('a', 2, '{b}')]),
+    (4, 'both in one array', ARRAY[jsonb_build_array(pg_temp.enriched('b', 1), pg_temp.enriched('a', 2, '{b}'))]),
+    (5, 'dropped only', ARRAY[pg_temp.dropped('b', 2)]),
+    (6, 'dropped, then the older track', ARRAY[pg_temp.dropped('b', 2), pg_temp.enriched('b', 1)]),
+    (7, 'the older track, then dropped', ARRAY[pg_temp.enriched('b', 1), pg_temp.dropped('b', 2)]),
+    (8, 'dropped, then the newer track', ARRAY[pg_temp.dropped('b', 2), pg_temp.enriched('b', 3)]),
+    -- at the same instant: a merge wins over an enrichment, an enrichment over a drop
+    (10, 'merge = enrichment', ARRAY[pg_temp.enriched('a', 2, '{b}'), pg_temp.enriched('b', 2)]),
+    (11, 'enrichment = merge', ARRAY[pg_temp.enriched('b', 2), pg_temp.enriched('a', 2, '{b}')]),
+    (12, '[enrichment = merge]', ARRAY[jsonb_build_array(pg_temp.enriched('b', 2), pg_temp.enriched('a', 2, '{b}'))]),
+    (13, 'drop = enrichment', ARRAY[pg_temp.dropped('b', 2), pg_temp.enriched('b', 2)]),
+    (14, 'enrichment = drop', ARRAY[pg_temp.enriched('b', 2), pg_temp.dropped('b', 2)]),
+    (15, '[enrichment = drop]', ARRAY[jsonb_build_array(pg_temp.enriched('b', 2), pg_temp.dropped('b', 2))])
+) AS w (i, way, events), pg_temp.outcome_of(w.events) AS o
+ORDER BY w.i;
+SELECT 'trip = merge' AS way, o.wanted, o.trips, o.tombstones FROM pg_temp.outcome_of(ARRAY[pg_temp.enriched('a', 2, '{b}')], '[["b", 2]]') AS o
+UNION ALL
+SELECT 'trip = drop', o.wanted, o.trips, o.tombstones FROM pg_temp.outcome_of(ARRAY[pg_temp.dropped('b', 2)], '[["b", 2]]') AS o;
+
+-- Every order of the events of one family gives one result, one by one and as
+-- one array, short ones also with repetitions, with trips that are there or not
+CREATE TEMP TABLE family (name text, n integer, event jsonb);
+INSERT INTO family VALUES
+    ('merge', 1, pg_temp.enriched('a', 1)), ('merge', 2, pg_temp.enriched('b', 2)), ('merge', 3, pg_temp.enriched('a', 3, '{b}')),
+    ('merge, then announced again', 1, pg_temp.enriched('a', 1)), ('merge, then announced again', 2, pg_temp.enriched('b', 2)),
+    ('merge, then announced again', 3, pg_temp.enriched('a', 3, '{b}')), ('merge, then announced again', 4, pg_temp.enriched('b', 4)),
+    ('dropped, older', 1, pg_temp.enriched('a', 2)), ('dropped, older', 2, pg_temp.enriched('b', 2)),
+    ('dropped, older', 3, pg_temp.enriched('a', 3, '{b}')), ('dropped, older', 4, pg_temp.enriched('b', 4)),
+    ('dropped, older', 5, pg_temp.dropped('a', 1)),
+    ('dropped, newer', 1, pg_temp.enriched('a', 1)), ('dropped, newer', 2, pg_temp.enriched('b', 2)),
+    ('dropped, newer', 3, pg_temp.enriched('a', 3, '{b}')), ('dropped, newer', 4, pg_temp.enriched('b', 4)),
+    ('dropped, newer', 5, pg_temp.dropped('a', 5)),
+    ('dropped between', 1, pg_temp.enriched('a', 1)), ('dropped between', 2, pg_temp.dropped('a', 2)),
+    ('dropped between', 3, pg_temp.enriched('a', 3, '{b,c}')), ('dropped between', 4, pg_temp.dropped('b', 4)),
+    ('dropped between', 5, pg_temp.enriched('c', 5)),
+    ('all at one instant', 1, pg_temp.enriched('a', 1, '{b}')), ('all at one instant', 2, pg_temp.enriched('b', 1)),
+    ('all at one instant', 3, pg_temp.dropped('a', 1)), ('all at one instant', 4, pg_temp.dropped('b', 1)),
+    ('chain', 1, pg_temp.enriched('c', 1)), ('chain', 2, pg_temp.enriched('b', 2)), ('chain', 3, pg_temp.enriched('b', 3, '{c}')),
+    ('chain', 4, pg_temp.enriched('a', 4, '{b}')), ('chain', 5, pg_temp.enriched('c', 5)),
+    ('two merges of one', 1, pg_temp.enriched('c', 1)), ('two merges of one', 2, pg_temp.enriched('a', 2, '{c}')),
+    ('two merges of one', 3, pg_temp.enriched('b', 3, '{c}')), ('two merges of one', 4, pg_temp.enriched('a', 4)),
+    ('cycle', 1, pg_temp.enriched('a', 1, '{b}')), ('cycle', 2, pg_temp.enriched('b', 2, '{a}')),
+    ('cycle', 3, pg_temp.enriched('a', 3, '{b}')), ('cycle', 4, pg_temp.enriched('c', 3, '{c,a}')),
+    ('cycle at one instant', 1, pg_temp.enriched('a', 1, '{b}')), ('cycle at one instant', 2, pg_temp.enriched('b', 1, '{a}'));
+CREATE FUNCTION pg_temp.all_orders(family_name text, there jsonb,
+    OUT orders bigint, OUT results bigint, OUT as_array bigint, OUT doubled bigint, OUT equal boolean, OUT wanted text, OUT trips text, OUT tombstones text)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_temp.empty_tables();     -- what was undone before is in the way
+    SELECT count(*), count(DISTINCT o.snapshot), count(DISTINCT a.snapshot), count(DISTINCT d.snapshot),
+        bool_and(o.snapshot = a.snapshot AND o.snapshot IS NOT DISTINCT FROM coalesce(d.snapshot, o.snapshot)), min(o.wanted), min(o.trips), min(o.tombstones)
+    INTO orders, results, as_array, doubled, equal, wanted, trips, tombstones
+    FROM pg_temp.permutations((SELECT count(*)::integer FROM family AS f WHERE f.name = family_name)) AS p (p),
+        LATERAL (SELECT array_agg(m.event ORDER BY array_position(p.p, m.n)) AS events FROM family AS m WHERE m.name = family_name) AS e,
+        LATERAL pg_temp.outcome_of(e.events, there) AS o,
+        LATERAL pg_temp.outcome_of(ARRAY[to_jsonb(e.events)], there) AS a,
+        LATERAL pg_temp.outcome_of(CASE WHEN cardinality(e.events) < 5 THEN ARRAY[to_jsonb(e.events[2:])] || e.events END, there) AS d;
+END
+$$;
+SELECT f.name, t.there, o.*
+FROM (SELECT DISTINCT name FROM family) AS f, (VALUES ('[]'::jsonb), ('[["a", 0], ["b", 2]]')) AS t (there), pg_temp.all_orders(f.name, t.there) AS o
+ORDER BY f.name COLLATE "C", t.there;
+SELECT pg_temp.empty_tables();
+
+-- Source and address of a download are those of the newest notification, in both orders
+CREATE FUNCTION pg_temp.from_sources(VARIADIC payloads jsonb[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    payload jsonb;
+    result text;
+BEGIN
+    FOREACH payload IN ARRAY payloads LOOP
+        PERFORM public.damoov_ingest(payload - 'from', payload ->> 'from');
+    END LOOP;
+    SELECT concat_ws(' ', d.source, right(d.url, 3), u.device_token, d.wanted_at) INTO result
+    FROM damoov.downloads AS d JOIN damoov.users AS u USING (user_id);
+    RAISE EXCEPTION SQLSTATE 'ZZ000';
+EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
+    RETURN result;
+END
+$$;
+SELECT 'older, newer' AS way, pg_temp.from_sources(pg_temp.enriched('a', 1) || '{"from": "old"}', pg_temp.enriched('a', 2) || '{"from": "new"}')
+UNION ALL
+SELECT 'newer, older', pg_temp.from_sources(pg_temp.enriched('a', 2) || '{"from": "new"}', pg_temp.enriched('a', 1) || '{"from": "old"}');
+SELECT 'older, newer of another person' AS way,
+    pg_temp.from_sources(pg_temp.enriched('a', 1) || '{"from": "s"}', pg_temp.enriched('a', 2, '{}', 2) || '{"from": "s"}')
+UNION ALL
+SELECT 'newer of another person, older', pg_temp.from_sources(pg_temp.enriched('a', 2, '{}', 2) || '{"from": "s"}', pg_temp.enriched('a', 1) || '{"from": "s"}');
+
+-- A track that names itself is not removed; one that is named twice is one tombstone
+SELECT o.wanted, o.trips, o.tombstones, jsonb_array_length(o.snapshot::jsonb #> '{events,0,Details,TracksRemoved}') AS named
+FROM pg_temp.outcome_of(ARRAY[pg_temp.enriched('a', 2, '{a,b,b,b}')], '[["a", 1], ["b", 1]]') AS o;
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 2, '{a,b,b,b}')) AS i;
+SELECT notes FROM damoov.events;
+SELECT pg_temp.empty_tables();
+
+-- The lineage of a chain can be followed to its end
+SELECT count(*) FROM damoov_ingest(jsonb_build_array(pg_temp.enriched('a', 3, '{b}'), pg_temp.enriched('b', 2, '{c}'), pg_temp.enriched('c', 1))) AS i;
+SELECT pg_temp.letter(part) AS part, pg_temp.letter(part_of) AS part_of, hops, removed_at, trip_id, is_cycle
+FROM damoov.trip_lineage ORDER BY part, hops, part_of;
+SELECT * FROM pg_temp.left_over();
+SELECT pg_temp.empty_tables();
+
+-- ... and has an end when tracks were merged in a circle
+SELECT count(*) FROM damoov_ingest(jsonb_build_array(pg_temp.enriched('a', 1, '{b}'), pg_temp.enriched('b', 2, '{a}'), pg_temp.enriched('c', 3, '{a}'))) AS i;
+SELECT count(*) > 0 AS has_an_end, bool_or(is_cycle) AS has_a_circle FROM damoov.trip_lineage;
+SELECT pg_temp.empty_tables();
+
+-- Another person's track: refused, whether its trip is here or only wanted, and nothing is deleted
+SELECT pg_temp.fetched('b', 1), pg_temp.fetched('c', 1, 2);
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('d', 1)) AS i;
+\set VERBOSITY sqlstate
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 5, '{b}', 2)) AS i;
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 5, '{d}', 2)) AS i;
+-- also when only one of several is another person's, or one of several notifications
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 5, '{c,b}', 2)) AS i;
+SELECT i.outcome FROM damoov_ingest(jsonb_build_array(pg_temp.enriched('e', 5, '{b}', 1), pg_temp.enriched('a', 5, '{b}', 2))) AS i;
+\set VERBOSITY terse
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 5, '{b}', 2)) AS i;
+SELECT * FROM pg_temp.left_over();
+SELECT count(*) AS events FROM damoov.events;
+-- a tombstone binds the person it came from: it neither removes another's trip nor keeps it out
+SELECT i.outcome FROM damoov_ingest(pg_temp.dropped('b', 5, 2)) AS i;
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 5, '{f}', 2)) AS i;
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('f', 4)) AS i;
+SELECT * FROM pg_temp.left_over();
+SELECT pg_temp.empty_tables();
+
+-- 10,000 tracks in one notification, of which 2,000 are here
+INSERT INTO damoov.users (device_token) VALUES (pg_temp.person(1));
+INSERT INTO damoov.trips (track_token, user_id, enriched_at, revision, point_count, filler_count)
+SELECT md5(i::text)::uuid, (SELECT user_id FROM damoov.users), pg_temp.minute(1), 1, 2, 0 FROM generate_series(1, 2001) AS i;
+INSERT INTO damoov.trip_points (trip_id, seq, is_filler) SELECT t.trip_id, i, false FROM damoov.trips AS t, generate_series(0, 1) AS i;
+INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq) SELECT t.trip_id, 0, 'speeding', 0, 1 FROM damoov.trips AS t;
+SELECT i.event, i.outcome
+FROM damoov_ingest(jsonb_set(pg_temp.enriched('a', 2), '{Details,TracksRemoved}',
+    (SELECT jsonb_agg(jsonb_build_object('Id', md5(i::text)::uuid, 'Type', 'RichTrack')) FROM generate_series(2, 10001) AS i))) AS i;
+SELECT (SELECT count(*) FROM damoov.removed_tracks) AS tombstones, (SELECT count(*) FROM damoov.trips) AS trips,
+    (SELECT count(*) FROM damoov.trip_points) AS points, (SELECT count(*) FROM damoov.trip_events) AS trip_events;
+SELECT pg_temp.empty_tables();
+
+-- Points and trip events go with their trip, whoever deletes it
+SELECT pg_temp.fetched('a', 1), pg_temp.fetched('b', 1), pg_temp.fetched('c', 1);
+DELETE FROM damoov.trips WHERE track_token <> pg_temp.track('c');
+SELECT * FROM pg_temp.left_over();
+SELECT (SELECT count(*) FROM damoov.trip_points) AS points, (SELECT count(*) FROM damoov.trip_events) AS trip_events;
+DELETE FROM damoov.trips WHERE false;
+SELECT (SELECT count(*) FROM damoov.trip_points) AS points, (SELECT count(*) FROM damoov.trip_events) AS trip_events;
+
+-- Tombstones that are put back take nothing away
+INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
+SELECT pg_temp.track('c'), pg_temp.minute(9), -1, user_id, 'invalid' FROM damoov.users;
+SELECT * FROM pg_temp.left_over();
+-- and a lineage without a successor, or a successor without a lineage, cannot be written
+INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
+SELECT pg_temp.track('c'), pg_temp.minute(9), -2, user_id, 'replaced' FROM damoov.users;
+INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
+SELECT pg_temp.track('c'), pg_temp.minute(9), -2, user_id, 'invalid', pg_temp.track('a') FROM damoov.users;
+
+-- The rule itself
+SELECT r.enriched, damoov.track_lives(pg_temp.track('c'), u.user_id, pg_temp.minute(r.enriched)) AS lives,
+    damoov.track_lives(pg_temp.track('c'), u.user_id + 1, pg_temp.minute(r.enriched)) AS of_another_lives
+FROM damoov.users AS u, (VALUES (8), (9), (10), (NULL)) AS r (enriched) ORDER BY r.enriched;
+SELECT pg_temp.empty_tables();

@@ -1,0 +1,281 @@
+# A dump holds everything: every row, every sequence, sources and secrets, in
+# every format, and putting it back starts no rule of the extension.  The same
+# for pg_upgrade.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $person = '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5';
+my $track = 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d';
+my $dumps = PostgreSQL::Test::Utils::tempdir;
+
+sub new_node
+{
+	my ($name) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'damoov'
+timezone = 'Asia/Kolkata'
+CONF
+	return $node;
+}
+
+# One text that tells all a database holds of the extension.
+sub contents
+{
+	my ($node, $database) = @_;
+	my $sql = sub { return $node->safe_psql($database, $_[0]) };
+	my $settings = "SET timezone = 'UTC'; SET extra_float_digits = 3;";
+	my @relations = split /\n/, $sql->(
+		q{SELECT concat(c.relkind, ' ', c.oid::regclass) FROM pg_class AS c
+		  WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p', 'S')
+		  ORDER BY c.relname COLLATE "C"});
+	my $text = '';
+
+	foreach my $relation (@relations)
+	{
+		my ($kind, $name) = split / /, $relation, 2;
+		my $query = $kind eq 'S'
+		  ? "SELECT last_value, is_called FROM $name"
+		  : qq{COPY (SELECT t.* FROM $name AS t ORDER BY t::text COLLATE "C") TO STDOUT};
+
+		$text .= "$name:\n" . $sql->("$settings $query") . "\n";
+	}
+	$text .= $sql->(
+		q{SELECT 'extension', extname, extversion, extnamespace::regnamespace FROM pg_extension WHERE extname = 'damoov';
+		  SELECT 'server', srvname, srvtype, ARRAY(SELECT unnest(srvoptions) ORDER BY 1) FROM pg_foreign_server ORDER BY srvname;
+		  SELECT 'mapping', srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY srvname, usename});
+	return $text;
+}
+
+sub same
+{
+	my ($got, $expected, $what) = @_;
+	my @got = split /\n/, $got;
+	my @expected = split /\n/, $expected;
+
+	if ($got eq $expected)
+	{
+		pass($what);
+		return;
+	}
+	fail($what);
+	foreach my $i (0 .. $#expected)
+	{
+		next if defined $got[$i] && $got[$i] eq $expected[$i];
+		diag("line $i is\n" . ($got[$i] // '') . "\ninstead of\n$expected[$i]");
+		last;
+	}
+}
+
+###########################################################################
+# A database with something in every table
+###########################################################################
+
+my $origin = new_node('origin');
+$origin->start;
+$origin->safe_psql('postgres', 'CREATE DATABASE fleet');
+$origin->safe_psql('fleet', <<"SQL");
+CREATE EXTENSION damoov;
+
+CREATE SERVER "Trips, EU" TYPE 'sqs' FOREIGN DATA WRAPPER damoov
+    OPTIONS (queue_url 'https://sqs.eu-central-1.amazonaws.com/000000000000/it''s', region 'eu-central-1', paused 'true');
+CREATE SERVER api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS (allowed_hosts '*.telematicssdk.com');
+CREATE USER MAPPING FOR CURRENT_USER SERVER "Trips, EU"
+    OPTIONS (access_key_id 'AKIDEXAMPLE', secret_access_key 'q''u"o\\te');
+CREATE USER MAPPING FOR PUBLIC SERVER "Trips, EU" OPTIONS (secret_file 'trips_eu');
+
+SELECT damoov_ingest(jsonb_build_object('Event', e.event, 'UserId', '$person', 'ClientId', e.client_id,
+    'Object', jsonb_build_object('Id', e.id), 'Timestamp', e.sent, 'Details', e.details), 'Trips, EU')
+FROM (VALUES
+    ('HeartbeatReceived', E'tab\\tquote\\'backslash\\\\emoji\\U0001F697', '$person', '2024-05-14T10:00:00.1234567Z',
+        '{"ChargeLevel": 63.499999999999993, "InstanceId": "7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b"}'::jsonb),
+    ('TrackEnrichmentFinished', NULL, '$track', '2024-05-14T10:01:00Z', '{}'),
+    ('TrackEnrichmentFinished', NULL, 'c4a8f0d2-6b13-4e57-9d28-000000000002', '2024-05-14T10:02:00Z',
+        '{"TracksRemoved": [{"Id": "0d9e8f7a-1b2c-4d3e-8f40-5a6b7c8d9e0f"}]}'),
+    ('TrackEnrichmentFinished', NULL, 'c4a8f0d2-6b13-4e57-9d28-000000000003', '2024-05-14T10:02:00', '{"TracksRemoved": null}'),
+    ('IncomingTrackRemoved', 'x', 'a1f2e3d4-c5b6-4a79-8897-a6b5c4d3e2f1', '2024-05-14T10:03:00Z',
+        '{"Reason": "Insufficient\\nTrack length", "TrackStartDate": "2024-05-14T09:00:00-06:00"}'),
+    ('AccidentEventFiltered', '', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '2024-05-14T10:04:00Z', '{}'),
+    ('SomethingNew', NULL, '$person', '2024-05-14T10:05:00Z', '{"Number": 123456789012345678901234567890.5}')
+) AS e (event, client_id, id, sent, details);
+SELECT damoov_ingest('{"Type": "SubscriptionConfirmation", "MessageId": "1", "TopicArn": "arn", "Message": "x"}');
+SELECT damoov_ingest((SELECT payload FROM damoov.events WHERE event = 'HeartbeatReceived'), 'another');
+
+-- what downloads would have left: a trip that is here, one that failed
+INSERT INTO damoov.trips (track_token, user_id, enriched_at, revision, distance_km, tags, notes, extra, point_count, filler_count)
+SELECT '$track', user_id, '2024-05-14 10:01:00Z', 1, 0.1::float8 + 0.2::float8, '[{"a": null}]', ARRAY['x: y', NULL, ''], '{"ü": "\\\\u"}', 2, 1
+FROM damoov.users;
+INSERT INTO damoov.trip_points (trip_id, seq, recorded_at, latitude, longitude, speed_kmh, is_filler, extra)
+SELECT trip_id, i, '2024-05-14 08:00:00.123456Z', 52.1 + i / 3.0::float8, -1e-300, 'NaN', i = 1, '{}' FROM damoov.trips, generate_series(0, 1) AS i;
+INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq, peak_ms2)
+SELECT trip_id, 0, 'braking', 0, 1, -3.3 FROM damoov.trips;
+DELETE FROM damoov.downloads WHERE object_id = '$track';
+UPDATE damoov.downloads SET state = 'failed', attempts = 5, last_status = 404, last_error = E'gone\\tfor good', leased_until = now()
+WHERE object_id = 'c4a8f0d2-6b13-4e57-9d28-000000000003';
+INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
+VALUES ('Trips, EU', 'bad_utf8', '22021', 'no text', '\\x00ff5c27', sha256('\\x00ff5c27'));
+INSERT INTO damoov.sources (source, home, state, last_poll_at, last_error) VALUES ('Trips, EU', damoov.home(), 'retrying', now(), 'could not');
+-- rows that the rules would not leave like this, were they asked again
+INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
+SELECT '$track', '2024-05-14 11:00:00Z', event_id, user_id, 'invalid' FROM damoov.events WHERE event = 'IncomingTrackRemoved';
+UPDATE damoov.users SET client_id = 'changed by hand';
+DELETE FROM damoov.heartbeats WHERE reported_at < '2000-01-01';
+-- sequences that run ahead of the rows
+SELECT setval('damoov.quarantine_quarantine_id_seq', 4711, false);
+SELECT nextval('damoov.crashes_crash_id_seq') FROM generate_series(1, 100);
+SQL
+
+my @tables = split /\n/, $origin->safe_psql('fleet',
+	q{SELECT c.oid::regclass FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')});
+is(join(' ', grep { $origin->safe_psql('fleet', "SELECT count(*) FROM $_") == 0 } @tables), '', 'every table has a row to lose');
+my $original = contents($origin, 'fleet');
+
+###########################################################################
+# Out and in again
+###########################################################################
+
+my $elsewhere = new_node('elsewhere');
+$elsewhere->start;
+
+sub dump_to
+{
+	my ($file, @options) = @_;
+
+	$origin->command_ok([ 'pg_dump', '-d', $origin->connstr('fleet'), '-f', "$dumps/$file", @options ], "pg_dump @options");
+	return "$dumps/$file";
+}
+
+sub restore_plain
+{
+	my ($node, $database, $file) = @_;
+
+	$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-o', "$dumps/psql.out", '-f', $file, '-d', $node->connstr($database) ],
+		"psql reads it into $database");
+}
+
+my %plain = (plain => [], inserts => ['--inserts'], columns => [ '--column-inserts', '--rows-per-insert=2' ]);
+foreach my $name (sort keys %plain)
+{
+	my $file = dump_to("$name.sql", @{ $plain{$name} });
+
+	foreach my $node ($origin, $elsewhere)
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $name");
+		restore_plain($node, $name, $file);
+		same(contents($node, $name), $original, "$name dump: everything is there, in " . $node->name);
+	}
+}
+
+my %archive = (custom => ['-Fc'], directory => [ '-Fd', '-j2' ], tar => ['-Ft']);
+foreach my $name (sort keys %archive)
+{
+	my $file = dump_to("$name.dump", @{ $archive{$name} });
+
+	$elsewhere->safe_psql('postgres', "CREATE DATABASE $name");
+	$elsewhere->command_ok([ 'pg_restore', '-e', '-d', $elsewhere->connstr($name), $file ], "pg_restore of $name");
+	same(contents($elsewhere, $name), $original, "$name dump: everything is there");
+}
+
+# pg_dump heeds the foreign keys between tables of an extension in the order of
+# what it writes, but does not write them down for pg_restore's jobs, which then
+# overtake each other.  With jobs, the data goes in by itself, as in the README.
+$elsewhere->safe_psql('postgres', 'CREATE DATABASE jobs');
+foreach my $step ([ '--section=pre-data', '-j4' ], [ '--data-only', '--disable-triggers', '-j4' ], [ '--section=post-data', '-j4' ])
+{
+	$elsewhere->command_ok([ 'pg_restore', '-e', @$step, '-d', $elsewhere->connstr('jobs'), "$dumps/custom.dump" ], "pg_restore @$step");
+}
+same(contents($elsewhere, 'jobs'), $original, 'jobs: everything is there');
+
+my $dump = slurp_file("$dumps/plain.sql");
+like($dump, qr/CREATE EXTENSION IF NOT EXISTS damoov/, 'a dump makes the extension');
+unlike($dump, qr/CREATE (TABLE|VIEW|FUNCTION|SEQUENCE|TRIGGER|INDEX)/, 'and leaves its objects to the extension');
+
+# A dump of what was restored is the same dump: nothing grew or shrank
+my $again = "$dumps/again.sql";
+$elsewhere->command_ok([ 'pg_dump', '-d', $elsewhere->connstr('plain'), '-f', $again ], 'pg_dump of the restored database');
+my ($first, $second) = map { join '', grep { !/^\\(un)?restrict/ } split /^/, slurp_file($_) } "$dumps/plain.sql", $again;
+same($second, $first, 'the second dump is the first one');
+
+###########################################################################
+# The restored database is as good as the first
+###########################################################################
+
+is( $elsewhere->safe_psql('plain', q{SELECT home <> damoov.home() FROM damoov.sources}),
+	't', 'the source still belongs to the cluster it was dumped from');
+is($elsewhere->safe_psql('plain', q{SELECT damoov.home() FROM damoov.sources}),
+	$elsewhere->safe_psql('plain', q{SELECT damoov.home()}), 'which is not this one');
+is( $elsewhere->safe_psql('plain', q{SELECT DISTINCT i.outcome FROM damoov.events AS e, damoov_ingest(e.payload) AS i}),
+	'duplicate', 'what was there is a duplicate');
+is( $elsewhere->safe_psql(
+		'plain',
+		qq{SELECT i.outcome, i.event_id > (SELECT max(event_id) FROM damoov.events)
+		   FROM damoov_ingest('{"Event": "HeartbeatReceived", "UserId": "$person", "Timestamp": "2024-05-14T12:00:00Z",
+			"Object": {"Id": "$person"}}') AS i}),
+	'stored|t', 'something new gets a new id');
+is( $elsewhere->safe_psql('plain', q{SELECT count(*) FROM damoov.heartbeats}),
+	'2', 'and the rules act again');
+is( $elsewhere->safe_psql(
+		'plain',
+		q{INSERT INTO damoov.trips (track_token, user_id, revision, point_count, filler_count)
+		  SELECT gen_random_uuid(), user_id, 1, 0, 0 FROM damoov.users RETURNING trip_id > (SELECT max(trip_id) FROM damoov.trips)}),
+	't', 'a trip gets a new id, too');
+
+###########################################################################
+# Dropped and made again
+###########################################################################
+
+my ($code, $out, $err) = $elsewhere->psql('custom', '\set VERBOSITY verbose' . "\nDROP EXTENSION damoov");
+isnt($code, 0, 'DROP EXTENSION is refused while sources exist');
+like($err, qr/2BP01/, 'because others depend on it');
+same(contents($elsewhere, 'custom'), $original, 'and nothing is gone');
+$elsewhere->safe_psql('custom', 'DROP EXTENSION damoov CASCADE');
+is( $elsewhere->safe_psql(
+		'custom',
+		q{SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'damoov'), (SELECT count(*) FROM pg_foreign_server),
+		  (SELECT count(*) FROM pg_user_mapping), (SELECT count(*) FROM pg_proc WHERE proname LIKE 'damoov%')}),
+	'0|0|0|0', 'with CASCADE all of it goes');
+$elsewhere->safe_psql('custom', 'CREATE EXTENSION damoov');
+is($elsewhere->safe_psql('custom', 'SELECT count(*) FROM damoov.events'), '0', 'made again it is empty');
+
+# Only the rows, into an extension that is there
+my $rows = dump_to('rows.sql', '--data-only');
+restore_plain($elsewhere, 'custom', $rows);
+my $without_sources = substr($original, 0, index($original, "\nserver|"));
+same(contents($elsewhere, 'custom'), $without_sources, 'rows alone can be put back');
+
+###########################################################################
+# pg_upgrade
+###########################################################################
+
+my $upgraded = new_node('upgraded');
+my $bindir = $origin->config_data('--bindir');
+$origin->stop;
+{
+	# it writes into the current directory
+	my $here = PostgreSQL::Test::Utils::tempdir;
+
+	chdir $here or die "could not enter $here: $!\n";
+	command_ok(
+		[
+			'pg_upgrade', '--no-sync',
+			'-d', $origin->data_dir, '-D', $upgraded->data_dir,
+			'-b', $bindir, '-B', $bindir,
+			'-s', $upgraded->host, '-p', $origin->port, '-P', $upgraded->port
+		],
+		'pg_upgrade');
+}
+$upgraded->start;
+same(contents($upgraded, 'fleet'), $original, 'everything is there after pg_upgrade');
+is( $upgraded->safe_psql('fleet', q{SELECT DISTINCT i.outcome FROM damoov.events AS e, damoov_ingest(e.payload) AS i}),
+	'duplicate', 'and the door works');
+$upgraded->stop;
+$elsewhere->stop;
+
+done_testing();

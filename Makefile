@@ -3,6 +3,11 @@ MODULE_big   = damoov
 OBJS         = \
 	src/api.o \
 	src/bulk.o \
+	src/crash.o \
+	src/crash_buffer.o \
+	src/crash_buffer_store.o \
+	src/crash_names.o \
+	src/crash_time.o \
 	src/damoov.o \
 	src/dataset.o \
 	src/download.o \
@@ -12,16 +17,25 @@ OBJS         = \
 	src/http.o \
 	src/ingest.o \
 	src/json.o \
+	src/json_tree.o \
+	src/keep.o \
 	src/launcher.o \
 	src/notification.o \
 	src/options.o \
 	src/poll.o \
+	src/raw.o \
+	src/raw_store.o \
+	src/record.o \
+	src/record_check.o \
+	src/record_store.o \
+	src/record_value.o \
 	src/sign.o \
 	src/source.o \
 	src/sql.o \
 	src/sqs.o \
 	src/timestamp.o \
 	src/track.o \
+	src/track_store.o \
 	src/trip_events.o \
 	src/url.o \
 	src/uuid.o \

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -28,22 +29,7 @@
 #include "utils/rls.h"
 
 #include "bulk.h"
-
-/* ---- to be moved to compat.h: one more argument since 16 ---- */
-static inline List *
-compat_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
-						   EState *estate)
-{
-#if PG_VERSION_NUM >= 160000
-	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
-								 NIL, false);
-#else
-	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
-								 NIL);
-#endif
-}
-
-/* ---- end of what is to be moved ---- */
+#include "compat.h"
 
 /*
  * Rows at a time.  Beyond a hundred tuples the processor's cache is lost before
@@ -238,6 +224,27 @@ fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
 	ExecStoreVirtualTuple(slot);
 }
 
+/* There are no arrays of arrays, so an array travels as text. */
+static Oid
+travel_type(Oid type)
+{
+	return OidIsValid(get_array_type(type)) ? type : TEXTOID;
+}
+
+/* The output function of what travels as text, invalid for the others. */
+static void
+output_function(Oid type, FmgrInfo *output)
+{
+	Oid			function;
+	bool		is_varlena;
+
+	output->fn_oid = InvalidOid;
+	if (travel_type(type) == type)
+		return;
+	getTypeOutputInfo(type, &function, &is_varlena);
+	fmgr_info(function, output);
+}
+
 static void
 insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 {
@@ -246,8 +253,11 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(batch);
 	int			ncolumns = table->ncolumns;
+	FmgrInfo	output[SQL_MAX_ARGS];	/* of columns that travel as text */
 
 	prepare_insert(table);
+	for (int column = 0; column < ncolumns; column++)
+		output_function(table->columns[column].type, &output[column]);
 	for (int64 done = 0; done < nrows;)
 	{
 		int			count = (int) Min(nrows - done, BATCH_ARRAYS);
@@ -264,14 +274,19 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 			fill(state, done + i, row_values, row_nulls);
 			for (int column = 0; column < ncolumns; column++)
 			{
-				values[column * count + i] = row_values[column];
+				Datum	   *value = &values[column * count + i];
+
+				*value = row_values[column];
 				nulls[column * count + i] = row_nulls[column];
+				if (!row_nulls[column] && OidIsValid(output[column].fn_oid))
+					*value = CStringGetTextDatum(OutputFunctionCall(&output[column],
+																	*value));
 			}
 		}
 		for (int column = 0; column < ncolumns; column++)
 			arrays[column] = sql_array(values + column * count,
 									   nulls + column * count, count,
-									   table->columns[column].type);
+									   travel_type(table->columns[column].type));
 		sql_run(&table->insert, arrays, NULL);
 		done += count;
 		MemoryContextReset(batch);
@@ -286,27 +301,34 @@ prepare_insert(BulkTable *table)
 {
 	StringInfoData names;
 	StringInfoData sources;
+	StringInfoData values;
 	StringInfoData text;
 
 	if (table->insert.text != NULL)
 		return;
 	initStringInfo(&names);
 	initStringInfo(&sources);
+	initStringInfo(&values);
 	initStringInfo(&text);
 	for (int column = 0; column < table->ncolumns; column++)
 	{
 		const char *comma = column > 0 ? ", " : "";
 
-		appendStringInfo(&names, "%s%s", comma,
-						 quote_identifier(table->columns[column].name));
+		const char *name = quote_identifier(table->columns[column].name);
+		Oid			type = table->columns[column].type;
+		Oid			travels = travel_type(type);
+
+		appendStringInfo(&names, "%s%s", comma, name);
 		appendStringInfo(&sources, "%spg_catalog.unnest($%d)", comma,
 						 column + 1);
-		table->insert.argtypes[column] =
-			get_array_type(table->columns[column].type);
+		appendStringInfo(&values, "%s%s%s%s", comma, name,
+						 travels == type ? "" : "::",
+						 travels == type ? "" : format_type_be_qualified(type));
+		table->insert.argtypes[column] = get_array_type(travels);
 	}
 	appendStringInfo(&text,
 					 "INSERT INTO damoov.%s (%s) SELECT %s FROM ROWS FROM (%s) AS r (%s)",
-					 quote_identifier(table->name), names.data, names.data,
+					 quote_identifier(table->name), names.data, values.data,
 					 sources.data, names.data);
 	table->insert.nargs = table->ncolumns;
 	table->insert.text = MemoryContextStrdup(TopMemoryContext, text.data);

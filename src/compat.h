@@ -13,6 +13,7 @@
 #endif
 
 #include "common/jsonapi.h"
+#include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -43,6 +44,20 @@ compat_json_lexer(const char *text, Size len, int encoding)
 #else
 	return makeJsonLexContextCstringLen(unconstify(char *, text), (int) len,
 										encoding, true);
+#endif
+}
+
+/* one more argument since 16 */
+static inline List *
+compat_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
+						   EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
+								 NIL, false);
+#else
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
+								 NIL);
 #endif
 }
 

@@ -1,0 +1,41 @@
+/*
+ * keep.h
+ *	  Keeping members as they stand, but not the secrets in them.
+ *
+ * Members called DeviceToken or UserId hold the person's credential.  It lives
+ * in damoov.users and nowhere else, so in what is kept of a document null
+ * stands in its place.
+ */
+#ifndef DAMOOV_KEEP_H
+#define DAMOOV_KEEP_H
+
+#include "lib/stringinfo.h"
+
+/* True for the names of members that hold the person's credential. */
+extern bool keep_is_secret(const char *name);
+
+/* The values in a text that must not be kept, in order. */
+typedef struct Secrets
+{
+	int			count;
+	int			room;
+	struct SecretSpan
+	{
+		const char *start;
+		Size		len;
+	}		   *span;			/* palloc'd where the first one was added */
+} Secrets;
+
+/* Add them as they end: the inner before the outer. */
+extern void keep_add_secret(Secrets *secrets, const char *start, Size len);
+
+/* Appends a part of the text, a whole value. */
+extern void keep_append(StringInfo object, const char *start, Size len,
+						const Secrets *secrets);
+
+/* Appends "name":value. */
+extern void keep_append_member(StringInfo object, const char *name,
+							   const char *start, Size len,
+							   const Secrets *secrets);
+
+#endif							/* DAMOOV_KEEP_H */

@@ -1,0 +1,251 @@
+# The stand-in cloud (test/cloud) as an object: starts it, gives it orders,
+# reads its records, ends it.  See test/cloud/README.md for what it can do.
+
+package Damoov::Cloud;
+
+use strict;
+use warnings;
+
+use FindBin;
+use HTTP::Tiny;
+use IPC::Open3;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Symbol qw(gensym);
+
+use constant SECRET => 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
+use constant ACCOUNT => '123456789012';
+
+my $directory = "$FindBin::RealBin/../cloud";
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my $clouds = 0;
+
+# Options: those of cloud.py, with _ for -, as in session_token => '...'.
+sub new
+{
+	my ($class, %options) = @_;
+	my $self = bless {
+		tls => defined $options{tls_cert},
+		session_token => $options{session_token},
+		owner => $$,
+		http => HTTP::Tiny->new(timeout => 60, keep_alive => 0, proxy => undef)
+	}, $class;
+
+	$self->{$_} = undef for grep { /proxy/ } keys %{ $self->{http} };
+	$self->{http}{$_} = undef for qw(proxy http_proxy https_proxy);
+	$self->_start(map { ('--' . tr/_/-/r, $options{$_}) } sort keys %options);
+	return $self;
+}
+
+# Its standard input is a pipe of ours: it ends with us, whatever happens.
+sub _start
+{
+	my ($self, @arguments) = @_;
+	my $log =
+	  "$PostgreSQL::Test::Utils::log_path/cloud_$$" . '_' . ++$clouds . '.log';
+
+	open my $errors, '>>', $log or die "could not open $log: $!";
+	$self->{pid} = open3(
+		$self->{input}, my $output, '>&' . fileno($errors),
+		'python3', "$directory/cloud.py", '--port', 0, '--exit-with-stdin',
+		@arguments);
+	my $line = <$output>;
+	die "the cloud did not start, see $log\n"
+	  unless defined $line && $line =~ /^listening on (\d+)/;
+	$self->{port} = $1;
+	$self->{output} = $output;
+	return;
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	return if !defined $self->{pid} || $self->{owner} != $$;
+	kill 'TERM', $self->{pid};
+	waitpid $self->{pid}, 0;
+	$self->{pid} = undef;
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+	local ($?, $@, $!);
+	$self->stop;
+	return;
+}
+
+sub port
+{
+	my ($self) = @_;
+	return $self->{port};
+}
+
+sub base_url
+{
+	my ($self) = @_;
+	return ($self->{tls} ? 'https' : 'http') . "://127.0.0.1:$self->{port}";
+}
+
+sub queue_url
+{
+	my ($self, $queue) = @_;
+	return join '/', $self->base_url, ACCOUNT, $queue // 'damoov';
+}
+
+###########################################################################
+# Control
+###########################################################################
+
+# HTTP::Tiny knows TLS only with modules that are not in the core.
+my $tls_client = <<'PYTHON';
+import ssl, sys, urllib.request
+method, url = sys.argv[1:]
+body = sys.stdin.buffer.read()
+context = ssl._create_unverified_context()
+request = urllib.request.Request(url, body if method == "POST" else None, method=method)
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+sys.stdout.buffer.write(opener.open(request, timeout=60).read())
+PYTHON
+
+sub _order
+{
+	my ($self, $method, $path, $body) = @_;
+	my $url = $self->base_url . "/_control/$path";
+
+	if ($self->{tls})
+	{
+		my ($out, $err);
+		IPC::Run::run([ 'python3', '-c', $tls_client, $method, $url ],
+			'<', \($body // ''), '>', \$out, '2>', \$err)
+		  or die "$method $path: $err";
+		return $json->decode($out);
+	}
+	my $reply = $self->{http}
+	  ->request($method, $url, defined $body ? { content => $body } : {});
+	die "$method $path: $reply->{status} $reply->{content}\n"
+	  unless $reply->{success};
+	return $json->decode($reply->{content});
+}
+
+sub order
+{
+	my ($self, $name, %order) = @_;
+	return $self->_order('POST', $name, $json->encode(\%order));
+}
+
+# Notifications: hashes, or strings that go out as they are (in characters).
+sub publish
+{
+	my ($self, $notifications, %options) = @_;
+	return $self->order('publish',
+		notifications => ref $notifications eq 'ARRAY'
+		? $notifications
+		: [$notifications], %options);
+}
+
+sub dataset
+{
+	my ($self, $id, $device_token, $document, $kind) = @_;
+	return $self->order('dataset',
+		kind => $kind // 'processed',
+		id => $id,
+		device_token => $device_token,
+		(ref $document ? 'document' : 'text') => $document);
+}
+
+# Answers what will be true at the end of the story.
+sub fleet
+{
+	my ($self, %options) = @_;
+	return $self->order('fleet', base_url => 'self', %options);
+}
+
+sub create_queue
+{
+	my ($self, $queue, %settings) = @_;
+	return $self->order('queue',
+		action => 'create',
+		queue => $queue, %settings);
+}
+
+sub delete_queue
+{
+	my ($self, $queue) = @_;
+	return $self->order('queue', action => 'delete', queue => $queue);
+}
+
+# Counts: visible, in_flight, deleted, sent, receives, waiting_polls ...
+sub queue
+{
+	my ($self, $queue) = @_;
+	return $self->_order('GET', 'queue?name=' . ($queue // 'damoov'));
+}
+
+sub fault
+{
+	my ($self, $where, $mode, %options) = @_;
+	return $self->order('fault', where => $where, mode => $mode, %options);
+}
+
+sub pending_faults
+{
+	my ($self) = @_;
+	return scalar @{ $self->_order('GET', 'fault') };
+}
+
+sub clear_faults
+{
+	my ($self) = @_;
+	return $self->order('fault', clear => JSON::PP::true);
+}
+
+sub settings
+{
+	my ($self, %settings) = @_;
+	return $self->order('settings', %settings);
+}
+
+# Empty queues, no faults, no datasets, no records.
+sub reset_all
+{
+	my ($self) = @_;
+	return $self->order('reset');
+}
+
+###########################################################################
+# What it has seen
+###########################################################################
+
+# The requests so far; filters: since (a number), target, path (a pattern),
+# object_id, status.
+sub requests
+{
+	my ($self, %filter) = @_;
+	my $since = delete $filter{since} // 0;
+	my $path = delete $filter{path};
+
+	return grep {
+		my $request = $_;
+		(!defined $path || $request->{path} =~ $path)
+		  && !grep { ($request->{$_} // '') ne $filter{$_} } keys %filter
+	} @{ $self->_order('GET', "requests?since=$since") };
+}
+
+sub count_requests
+{
+	my ($self, %filter) = @_;
+	my @requests = $self->requests(%filter);
+	return scalar @requests;
+}
+
+# A mark for "since".
+sub last_request
+{
+	my ($self) = @_;
+	my @requests = $self->requests;
+	return @requests ? $requests[-1]{number} : 0;
+}
+
+1;

@@ -1,0 +1,173 @@
+# A PostgreSQL server with the extension, and the usual steps on it.
+
+package Damoov::Node;
+
+use strict;
+use warnings;
+
+use parent -norequire, 'PostgreSQL::Test::Cluster';
+
+use Damoov::Cloud;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+# Options: preload (1), databases (''), extension (1), conf (more lines).
+sub start_new
+{
+	my ($class, $name, %options) = @_;
+	my $node = $class->new($name);
+
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ],
+		allows_streaming => $options{allows_streaming} // 0);
+	$node->append_conf('postgresql.conf', join "\n",
+		($options{preload} // 1) ? "shared_preload_libraries = 'damoov'" : (),
+		'damoov.allow_http_loopback = on',
+		"damoov.databases = '" . ($options{databases} // '') . "'",
+
+		# statements with secrets are none of the log's business
+		'log_statement = none',
+		'restart_after_crash = on',
+		$options{conf} // ());
+	$node->start;
+	$node->sql('CREATE EXTENSION damoov') if $options{extension} // 1;
+	return $node;
+}
+
+sub sql
+{
+	my ($self, $sql, $database) = @_;
+	return $self->safe_psql($database // 'postgres', $sql);
+}
+
+# "SQLSTATE: message" of a statement that has to fail, with its hint behind it.
+sub error_of
+{
+	my ($self, $sql, %options) = @_;
+	my ($status, $out, $err) = $self->psql(
+		$options{database} // 'postgres',
+		"\\set VERBOSITY verbose\n$sql",
+		on_error_stop => 0,
+		extra_params => $options{user} ? [ '-U', $options{user} ] : []);
+
+	return "no error: $out" unless $err =~ /ERROR:\s+(\w{5}: .*)/;
+	my $error = $1;
+	$error .= " HINT: $1" if $err =~ /^HINT:\s+(.*)/m;
+	return $error;
+}
+
+sub quoted
+{
+	my ($text) = @_;
+	$text =~ s/'/''/g;
+	return "'$text'";
+}
+
+sub options_sql
+{
+	my ($options) = @_;
+	my @given = grep { defined $options->{$_} } sort keys %$options;
+	return '' unless @given;
+	return 'OPTIONS ('
+	  . join(', ', map { "$_ " . quoted($options->{$_}) } @given) . ')';
+}
+
+# A source, its secrets, and an api server for the cloud.  Options: name, type,
+# queue, database, user (of the mapping), mapping (1), api (1); options and
+# secrets replace or, with undef, take away what is usual.
+sub add_source
+{
+	my ($self, $cloud, %given) = @_;
+	my $name = $given{name} // 'queue';
+	my $user = $given{user} // 'CURRENT_USER';
+	my %options = (
+		queue_url => $cloud->queue_url($given{queue}),
+		region => 'eu-west-1',
+		wait_seconds => 1,
+		%{ $given{options} // {} });
+	my %secrets = (
+		access_key_id => 'AKIDEXAMPLE',
+		secret_access_key => Damoov::Cloud::SECRET,
+		session_token => $cloud->{session_token},
+		%{ $given{secrets} // {} });
+
+	$self->add_api($cloud, $given{database}) if $given{api} // 1;
+	$self->sql(
+		'BEGIN;'
+		  . "CREATE SERVER $name TYPE "
+		  . quoted($given{type} // 'sqs')
+		  . ' FOREIGN DATA WRAPPER damoov '
+		  . options_sql(\%options) . ';'
+		  . (
+			($given{mapping} // 1)
+			? "CREATE USER MAPPING FOR $user SERVER $name "
+			  . options_sql(\%secrets) . ';'
+			: '')
+		  . 'COMMIT',
+		$given{database});
+	return;
+}
+
+# Once a database.
+sub add_api
+{
+	my ($self, $cloud, $database) = @_;
+	my $url = $cloud->base_url;
+
+	$self->sql(
+		"DO \$\$ BEGIN
+			IF NOT EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'api') THEN
+				CREATE SERVER api TYPE 'api' FOREIGN DATA WRAPPER damoov
+					OPTIONS (base_url '$url');
+			END IF;
+		END \$\$", $database);
+	return;
+}
+
+# Does what the worker does, until there is nothing left to do.
+sub poll
+{
+	my ($self, $max_seconds, $database) = @_;
+	$max_seconds //= 30;
+	return $self->sql("CALL damoov_poll(max_seconds => $max_seconds)",
+		$database);
+}
+
+# Starts a statement in a session of its own and does not wait for it.
+sub start_sql
+{
+	my ($self, $sql, %options) = @_;
+	my $session = $self->background_psql($options{database} // 'postgres',
+		on_error_stop => 0);
+
+	$session->query_safe($options{first}) if $options{first};
+	$session->{pid} = $session->query_safe('SELECT pg_backend_pid()');
+	$session->{stdin} .=
+	  "\\set VERBOSITY verbose\n$sql;\n\\echo end of statement\n";
+	$session->{run}->pump_nb;
+	return $session;
+}
+
+# Waits for what start_sql() has started; its error, or ''.
+sub finish_sql
+{
+	my ($self, $session) = @_;
+	$session->query_until(qr/end of statement/, '');
+	$session->quit;
+	return $session->{stderr};
+}
+
+sub log_size
+{
+	my ($self) = @_;
+	return -s $self->logfile;
+}
+
+# Lines of the log since an offset that match.
+sub log_lines
+{
+	my ($self, $pattern, $offset) = @_;
+	return grep { /$pattern/ } split /\n/,
+	  slurp_file($self->logfile, $offset // 0);
+}
+
+1;

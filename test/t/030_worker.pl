@@ -1,0 +1,463 @@
+# The launcher and its workers: who runs, for how long, at what cost, and what
+# is left when one of them is killed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use Damoov::Cloud;
+use Damoov::Node;
+use Damoov::Story;
+use POSIX ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $cloud = Damoov::Cloud->new;
+my $node = Damoov::Node->start_new(
+	'worker',
+	databases => 'postgres, second, later',
+	allows_streaming => 1);
+my $driver = token('driver');
+my $next = 0;
+
+sub heartbeats
+{
+	my ($count) = @_;
+	return [ map { heartbeat($driver, $next++) } 1 .. $count ];
+}
+
+sub value
+{
+	my ($sql, $database) = @_;
+	return $node->sql($sql, $database);
+}
+
+sub events
+{
+	my ($database) = @_;
+	return value('SELECT count(*) FROM damoov.events', $database);
+}
+
+sub worker_pid
+{
+	my ($database) = @_;
+	return value('SELECT damoov.worker_pid()', $database);
+}
+
+# Does the worker of the database take what is sent?
+sub receives
+{
+	my ($name, $database, $queue, $seconds) = @_;
+	my $before = events($database);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$cloud->publish(heartbeats(3), queue => $queue // 'damoov');
+	eventually { events($database) == $before + 3 } $name, $seconds;
+}
+
+# Makes the worker look at the options now, instead of within five seconds;
+# perhaps after a statement of the same transaction.
+sub wake
+{
+	my ($sql) = @_;
+	value(join ';', 'BEGIN', 'SELECT damoov.wake_worker()', $sql // (), 'COMMIT');
+	return;
+}
+
+sub waiting_polls
+{
+	return $cloud->queue($_[0])->{waiting_polls};
+}
+
+sub processes
+{
+	my ($type, $database) = @_;
+	return value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = '$type'"
+		  . ($database ? " AND datname = '$database'" : ''));
+}
+
+sub log_count
+{
+	my ($pattern, $offset) = @_;
+	return scalar $node->log_lines($pattern, $offset);
+}
+
+###########################################################################
+# Starting
+###########################################################################
+
+is(processes('damoov launcher'), 1, 'a launcher runs');
+eventually { processes('damoov worker') == 1 } 'a worker runs';
+is(worker_pid(),
+	value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'"),
+	'... and the database knows its process id');
+$node->add_source($cloud);
+receives('a new source is found by itself', undef, undef, 10);
+
+my $publish = time;
+$cloud->publish(heartbeats(1));
+eventually { events() == 4 } 'a notification is stored';
+cmp_ok(time - $publish, '<', 1.5, '... within about a second');
+
+# A trip, end to end
+my $track = token('trip');
+$cloud->dataset($track, $driver, track_document(20));
+$cloud->publish([ enriched($driver, $track, 100) ]);
+$publish = time;
+eventually { value('SELECT sum(point_count) FROM damoov.trips') eq '20' }
+'a trip is stored';
+cmp_ok(time - $publish, '<', 2, '... within about a second');
+
+# Databases that are not there yet
+is(log_count('could not start damoov worker for database "second": the database does not exist'),
+	1, 'a database that does not exist is missed, once');
+$cloud->create_queue('second');
+value('CREATE DATABASE second');
+value('CREATE EXTENSION damoov', 'second');
+$node->add_source($cloud, database => 'second', queue => 'second');
+receives('... and is served when it was created', 'second', 'second', 25);
+is(log_count('database "later": the database does not exist'),
+	1, '... while the other is still missed, quietly');
+receives('each database has its own worker', 'postgres');
+isnt(worker_pid(), worker_pid('second'), '... of its own');
+
+# Which databases are served may change.
+$node->adjust_conf('postgresql.conf', 'damoov.databases', "'postgres'");
+$node->reload;
+eventually { processes('damoov worker', 'second') == 0 }
+'a database that is not listed any more loses its worker', 5;
+$node->adjust_conf('postgresql.conf', 'damoov.databases', "'postgres, second'");
+$node->reload;
+eventually { processes('damoov worker', 'second') == 1 }
+'... and gets it back', 5;
+receives('... which works', 'second', 'second', 10);
+
+###########################################################################
+# Idle
+###########################################################################
+
+sub ticks
+{
+	my ($pid) = @_;
+	my @fields = split ' ',
+	  (slurp_file("/proc/$pid/stat") =~ s/^.*\) //sr);
+	return $fields[11] + $fields[12];
+}
+
+# six polls of a second each
+my $pid = worker_pid();
+my $polls = $cloud->queue->{receives};
+eventually { $cloud->queue->{receives} > $polls } 'an idle worker polls';
+my $mark = $cloud->last_request;
+my $since = $cloud->queue->{receives};
+my $cpu = ticks($pid);
+my $most = 0;
+eventually
+{
+	my $waiting = waiting_polls();
+	$most = $waiting if $waiting > $most;
+	$cloud->queue->{receives} >= $since + 6;
+} '... six times';
+$cpu = ticks($pid) - $cpu;
+is($most, 1, '... one at a time');
+my @requests = grep { $_->{parameters}{QueueUrl} =~ m{/damoov$} }
+  $cloud->requests(since => $mark, target => 'ReceiveMessage');
+ok(abs(@requests - 6) <= 1, '... with one request for each')
+  or diag(scalar @requests);
+cmp_ok($cpu, '<=', 3, "... and $cpu ticks of CPU time in six seconds");
+
+# Nothing is held while a poll waits.
+value("ALTER SERVER queue OPTIONS (SET wait_seconds '20')");
+eventually {
+	grep { ($_->{parameters}{WaitTimeSeconds} // 0) == 20 && !defined $_->{status} }
+	  $cloud->requests(target => 'ReceiveMessage')
+} 'a long poll waits';
+is( value(
+		"SELECT backend_xmin, backend_xid, xact_start, state FROM pg_stat_activity WHERE pid = $pid"
+	),
+	'|||idle',
+	'... without transaction, snapshot or transaction id');
+is(value("SELECT count(*) FROM pg_locks WHERE pid = $pid"),
+	0, '... and without a lock');
+
+###########################################################################
+# Woken, stopped, paused
+###########################################################################
+
+# SQL in another session has something to fetch.
+$track = token('woken');
+$cloud->dataset($track, $driver, track_document(2));
+my $began = time;
+value('SELECT damoov_ingest('
+	  . Damoov::Node::quoted(compact(enriched($driver, $track, 200)))
+	  . ')');
+eventually {
+	value("SELECT count(*) FROM damoov.trips WHERE track_token = '$track'") == 1
+} 'damoov_ingest() of another session wakes the worker';
+cmp_ok(time - $began, '<', 1.5, '... at once');
+
+# Ended during its long poll
+is(waiting_polls(), 1, 'a long poll waits');
+$began = time;
+value("SELECT pg_terminate_backend($pid)");
+eventually {
+	value("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") == 0
+} '... when the worker is terminated';
+cmp_ok(time - $began, '<', 1.2, '... it ends within a second');
+eventually { (worker_pid() || $pid) != $pid } '... and is started again';
+receives('... and goes on');
+
+eventually { waiting_polls() == 1 } 'a long poll waits';
+value("ALTER SERVER queue OPTIONS (SET wait_seconds '1')");
+$began = time;
+$node->restart;    # fast
+cmp_ok(time - $began, '<', 5, '... when the server is shut down fast');
+receives('... and it goes on');
+
+# Paused and resumed.  The other database's polls are the clock.
+sub for_a_while
+{
+	my ($name) = @_;
+	my $beat = $cloud->queue('second')->{receives};
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	eventually { $cloud->queue('second')->{receives} >= $beat + 3 } $name;
+}
+
+sub polls_since
+{
+	my ($mark) = @_;
+	return scalar grep { $_->{parameters}{QueueUrl} =~ m{/damoov$} }
+	  $cloud->requests(since => $mark, target => 'ReceiveMessage');
+}
+
+$mark = $cloud->last_request;
+value("SELECT damoov_pause('queue')");
+for_a_while('a source is paused');
+cmp_ok(polls_since($mark), '<=', 1, '... which takes effect with the next poll');
+is(value("SELECT state, pause_reason FROM damoov.status WHERE source = 'queue'"),
+	'paused|damoov_pause', '... says the status');
+wake();
+eventually { waiting_polls() == 0 } '... its last poll ends';
+$mark = $cloud->last_request;
+my $before = events();
+$cloud->publish(heartbeats(2));
+for_a_while('... and for a while');
+is(polls_since($mark), 0, '... nothing is asked for');
+is(events(), $before, '... nothing is received');
+is($cloud->queue->{visible}, 2, '... of what waits');
+value("SELECT damoov_resume('queue')");
+eventually { events() == $before + 2 } '... until it is resumed', 3;
+
+value("ALTER SERVER queue OPTIONS (ADD paused 'true')");
+wake();
+eventually {
+	value("SELECT state FROM damoov.status WHERE source = 'queue'") eq 'paused'
+} 'option "paused" pauses', 10;
+eventually { waiting_polls() == 0 } '... without a poll', 25;
+value("ALTER SERVER queue OPTIONS (SET paused 'false')");
+wake();
+receives('... and without it, it goes on', undef, undef, 10);
+
+# Dropped and made again
+my $log = $node->log_size;
+value('DROP SERVER queue CASCADE');
+wake();
+eventually {
+	value("SELECT count(*) FROM damoov.status WHERE source = 'queue'") == 0
+	  && waiting_polls() == 0
+} 'a dropped source is not polled', 10;
+$node->add_source($cloud);
+wake();
+receives('... and made again, it goes on', undef, undef, 10);
+
+wake('DROP EXTENSION damoov CASCADE');
+for_a_while('without the extension');
+is(processes('damoov worker'), 2, '... the worker waits');
+eventually { waiting_polls() == 0 } '... and does not poll';
+value('CREATE EXTENSION damoov');
+$node->add_source($cloud);
+receives('... and goes on when it is there again', undef, undef, 12);
+my @noise = grep { !/terminating|administrator/ }
+  $node->log_lines(qr/damoov worker.*(ERROR|FATAL|PANIC)|(ERROR|FATAL|PANIC):  .*damoov/, $log);
+is(scalar @noise, 0, '... and the log has no error of it')
+  or diag(join "\n", @noise);
+
+# A database is taken away.
+$log = $node->log_size;
+like(
+	$node->error_of('DROP DATABASE second'),
+	qr/^55006: database "second" is being accessed by other users/,
+	'a served database is in use');
+value('DROP DATABASE second WITH (FORCE)');
+eventually { processes('damoov worker') == 1 } '... but can be dropped by force';
+receives('... and the others go on');
+cmp_ok(log_count('(FATAL|ERROR)', $log), '<=', 3, '... without an error storm')
+  or diag(slurp_file($node->logfile, $log));
+
+###########################################################################
+# Killed
+###########################################################################
+
+$cloud->create_queue('damoov', visibility_timeout => 2);
+
+sub wait_for_all
+{
+	my ($name, $before, $count) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	eventually {
+		my $queue = $cloud->queue;
+		$queue->{visible} + $queue->{in_flight} == 0
+		  && ($node->psql('postgres', 'SELECT 1'))[0] == 0
+	} "$name: the queue is empty", 60;
+
+	# as if three minutes had passed: a fetch that was killed is taken over
+	wake('UPDATE damoov.downloads SET leased_until = clock_timestamp()');
+	eventually {
+		value("SELECT count(*) FROM damoov.downloads WHERE state = 'waiting'") == 0
+	} "$name: nothing is left to be fetched";
+	is(events(), $before + $count, "$name: each is stored once");
+	is( value(
+			'SELECT count(*) FROM (SELECT FROM damoov.events GROUP BY event, object_id, user_id, sent_text HAVING count(*) > 1) AS twice'
+		),
+		0,
+		"$name: none twice");
+	is(value('SELECT bool_and(balanced) FROM damoov.ledger'),
+		't', "$name: the ledger is balanced");
+	return;
+}
+
+sub story_is_complete
+{
+	my ($name, $story) = @_;
+	my $drivers = join ', ', map { "'$_'" } @{ $story->{drivers} };
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	is( value(
+			"SELECT count(*), sum(point_count), sum((SELECT count(*) FROM damoov.trip_points AS p WHERE p.trip_id = t.trip_id))
+			FROM damoov.trips AS t JOIN damoov.users AS u USING (user_id) WHERE u.device_token IN ($drivers)"
+		),
+		join('|',
+			scalar @{ $story->{trips} }, $story->{points}, $story->{points}),
+		"$name: all trips with all points");
+	return;
+}
+
+# The worker dies; the server restarts all its processes.
+$before = events();
+my $story = $cloud->fleet(drivers => 6, trips => 6, points => 30, seed => 21);
+$cloud->publish(heartbeats(500));
+eventually { events() > $before } 'a worker is busy';
+$pid = worker_pid();
+kill 'KILL', $pid;
+eventually {
+	($node->psql('postgres', 'SELECT 1'))[0] == 0
+	  && $node->sql(
+		"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'damoov worker' AND pid <> $pid"
+	  ) == 1
+} '... is killed, and the server comes back';
+wait_for_all('after kill -9', $before, $story->{distinct_notifications} + 500);
+story_is_complete('after kill -9', $story);
+
+# Everything stops at once, twice.
+$before = events();
+$story = $cloud->fleet(drivers => 6, trips => 6, points => 30, seed => 22);
+my $rest = 1000 - $story->{notifications};
+$cloud->publish(heartbeats($rest));
+for my $round (1 .. 2)
+{
+	my $now = events();
+	eventually { events() > $now || $cloud->queue->{visible} == 0 } 'messages come';
+	$node->stop('immediate');
+	$node->start;
+}
+wait_for_all('after stopping at once',
+	$before, $story->{distinct_notifications} + $rest);
+story_is_complete('after stopping at once', $story);
+
+###########################################################################
+# With few rights
+###########################################################################
+
+# What a role needs to run the worker; at first a right is missing.
+$node->sql('DROP SERVER queue CASCADE');
+$node->add_source($cloud);
+value('CREATE ROLE damoov_worker LOGIN NOSUPERUSER;
+	GRANT USAGE ON SCHEMA damoov TO damoov_worker;
+	GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA damoov TO damoov_worker;
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA damoov TO damoov_worker;
+	GRANT USAGE ON ALL SEQUENCES IN SCHEMA damoov TO damoov_worker;
+	GRANT USAGE ON FOREIGN SERVER queue, api TO damoov_worker;
+	REVOKE INSERT ON damoov.events FROM damoov_worker');
+$node->append_conf('postgresql.conf', "damoov.role = 'damoov_worker'");
+$log = $node->log_size;
+$node->restart;
+eventually { processes('damoov worker') == 1 } 'a worker with damoov.role';
+is( value("SELECT usename FROM pg_stat_activity WHERE backend_type = 'damoov worker'"),
+	'damoov_worker', '... runs as that role');
+$before = events();
+$cloud->publish(heartbeats(1));
+eventually { log_count('permission denied', $log) > 0 }
+'... which has not all the rights it needs';
+is(value('SELECT count(*) FROM damoov.quarantine'),
+	0, '... that is not the message\'s fault');
+is($cloud->queue->{visible} + $cloud->queue->{in_flight},
+	1, '... which stays in the queue');
+value('GRANT INSERT ON damoov.events TO damoov_worker');
+eventually { events() == $before + 1 } '... and is stored when it has them', 40;
+$log = $node->log_size;
+receives('... as all others');
+$track = token('role');
+$cloud->dataset($track, $driver, track_document(2));
+$cloud->publish([ enriched($driver, $track, 300) ]);
+eventually {
+	value("SELECT count(*) FROM damoov.trips WHERE track_token = '$track'") == 1
+} '... and fetches';
+is(log_count('permission denied', $log), 0, '... with the rights it has');
+$node->adjust_conf('postgresql.conf', 'damoov.role', "'nobody_known'");
+$log = $node->log_size;
+$node->restart;
+eventually { log_count('role "nobody_known" does not exist', $log) >= 1 }
+'a role that does not exist is said in the log';
+$before = log_count('role "nobody_known" does not exist', $log);
+$node->adjust_conf('postgresql.conf', 'damoov.role', "'damoov_worker'");
+$node->reload;
+receives('... and can be corrected without a restart', undef, undef, 30);
+
+###########################################################################
+# A standby
+###########################################################################
+
+$node->backup('copy');
+my $standby = Damoov::Node->new('standby');
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->start;
+receives('the primary goes on');
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM damoov.events'),
+	events(), 'the standby has it, too');
+is( $standby->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'damoov%'"
+	),
+	0,
+	'... without a process of its own');
+like(
+	$standby->error_of('CALL damoov_poll(max_seconds => 1)'),
+	qr/^25006: cannot execute damoov_poll\(\) during recovery|^25006: /,
+	'... and refuses to poll');
+$node->stop('immediate');
+$standby->promote;
+$before =
+  $standby->safe_psql('postgres', 'SELECT count(*) FROM damoov.events');
+$cloud->publish(heartbeats(5));
+eventually {
+	$standby->safe_psql('postgres', 'SELECT count(*) FROM damoov.events')
+	  == $before + 5
+} 'after promotion its worker goes on';
+$standby->stop;
+
+done_testing();

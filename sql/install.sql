@@ -28,13 +28,18 @@ ROLLBACK;
 
 -- Not trusted: CREATE on the database is not enough
 CREATE ROLE regress_damoov_owner;
+-- the database's name differs from runner to runner
+\set ECHO none
 SELECT format('GRANT CREATE ON DATABASE %I TO regress_damoov_owner', current_database()) \gexec
+\set ECHO all
 GRANT CREATE ON SCHEMA public TO regress_damoov_owner;
 SET ROLE regress_damoov_owner;
 SELECT state, message FROM pg_temp.attempt('CREATE EXTENSION damoov');
 RESET ROLE;
 REVOKE CREATE ON SCHEMA public FROM regress_damoov_owner;
+\set ECHO none
 SELECT format('REVOKE CREATE ON DATABASE %I FROM regress_damoov_owner', current_database()) \gexec
+\set ECHO all
 DROP ROLE regress_damoov_owner;
 
 CREATE EXTENSION damoov;

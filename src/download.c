@@ -77,6 +77,7 @@ struct Downloads
 	dlist_head	list;
 	int			count;
 	int64		due_ms;			/* of the next row, by source_clock_ms() */
+	bool		took_over;		/* leases of sessions that are gone */
 };
 
 static void download_done(HttpRequest *request, void *arg);
@@ -199,6 +200,19 @@ find_next_due(Downloads *downloads)
 		: source_clock_ms() + Max(PICK_INTERVAL_MS, DatumGetInt64(value));
 }
 
+/* What a session that is gone had leased need not wait for the lease's end. */
+static void
+take_over_leases(void)
+{
+	static SqlPlan plan = {
+		.text = "UPDATE damoov.downloads AS d SET leased_until = NULL "
+		"WHERE d.state = 'waiting' AND d.leased_until IS NOT NULL "
+		"AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = d.leased_by)",
+	};
+
+	sql_run(&plan, NULL, NULL);
+}
+
 void
 downloads_pick(Downloads *downloads)
 {
@@ -208,7 +222,7 @@ downloads_pick(Downloads *downloads)
 		"AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) "
 		"ORDER BY d.priority, d.queued_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
 		"UPDATE damoov.downloads AS d SET attempts = d.attempts + 1, "
-		"leased_until = clock_timestamp() + $2 * interval '1 second' "
+		"leased_until = clock_timestamp() + $2 * interval '1 second', leased_by = pg_backend_pid() "
 		"FROM due, damoov.users AS u "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id AND u.user_id = d.user_id "
 		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
@@ -225,6 +239,9 @@ downloads_pick(Downloads *downloads)
 	if (room <= 0)
 		return;
 	scope = sql_enter();
+	if (!downloads->took_over)
+		take_over_leases();
+	downloads->took_over = true;
 	rows = sql_run(&plan, arguments, NULL);
 	urls = palloc(Max(1, rows) * sizeof(char *));
 	for (uint64 row = 0; row < rows; row++)
@@ -618,7 +635,7 @@ find_person(Download *download)
 
 	if (sql_run(&plan, arguments, NULL) == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
+				(errcode(ERRCODE_NO_DATA),
 				 errmsg("no person is known for object \"%s\"",
 						uuid_format(&download->key.object_id, id)),
 				 download->key.kind == DATASET_PROCESSED
@@ -678,7 +695,7 @@ raise_fetch_fault(const Download *download)
 
 	fault.message = psprintf("could not fetch the track: %s", fault.message);
 	if (download->status == 404 || download->status == 410)
-		fault.sqlstate = ERRCODE_NO_DATA_FOUND;
+		fault.sqlstate = ERRCODE_NO_DATA;
 	else if (download->status == 401 || download->status == 403)
 		fault.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
 	fault_raise(&fault);
@@ -706,8 +723,8 @@ fetch_now(Download *download)
 		raise_fetch_fault(download);
 }
 
-Datum
-damoov_fetch_track(PG_FUNCTION_ARGS)
+static int64
+fetch_track(const char *track_token, const char *device_token)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov fetch",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -718,8 +735,7 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	Datum		row_id;
 	int			scope;
 
-	if (PG_ARGISNULL(0) ||
-		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &download->key.object_id) ||
+	if (!uuid_parse(track_token, &download->key.object_id) ||
 		uuid_is_zero(&download->key.object_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -729,10 +745,10 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	download->key.kind = DATASET_PROCESSED;
 	scope = sql_enter();
 	current_row(download);
-	if (PG_ARGISNULL(1))
+	if (device_token == NULL)
 		find_person(download);
 	else
-		add_person(download, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+		add_person(download, device_token);
 	fetch_now(download);
 
 	dataset_lock(&key, 1);
@@ -746,6 +762,26 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	dataset_notify(key->kind, &row_id, 1);
 	sql_leave(scope);
 	MemoryContextDelete(context);
+	return trip_id;
+}
+
+Datum
+damoov_fetch_track(PG_FUNCTION_ARGS)
+{
+	int64		trip_id = 0;
+
+	/* the statement may hold a device token: no error of any kind shows it */
+	PG_TRY();
+	{
+		trip_id = fetch_track(PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							  PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	}
+	PG_CATCH();
+	{
+		errhidestmt(true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	PG_RETURN_INT64(trip_id);
 }
 

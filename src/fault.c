@@ -55,6 +55,8 @@ fault_is_transient(int sqlstate)
 		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
 		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
 		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
+			/* a missing right or table is not the message's fault either */
+		case ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION):
 			return true;
 	}
 	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||

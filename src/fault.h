@@ -26,7 +26,10 @@ extern bool fault_set(Fault *fault, int sqlstate, const char *reason,
 /* Raises the fault as an error: for the SQL functions. */
 pg_noreturn extern void fault_raise(const Fault *fault);
 
-/* True for errors that may be gone at the next try (deadlock, full disk). */
+/*
+ * True for errors of the surroundings, which may be gone at the next try
+ * (deadlock, full disk, missing right): not the fault of what is stored.
+ */
 extern bool fault_is_transient(int sqlstate);
 
 #endif							/* DAMOOV_FAULT_H */

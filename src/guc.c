@@ -20,6 +20,7 @@ int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
 
 static bool check_databases(char **newval, void **extra, GucSource source);
+static bool check_secrets_dir(char **newval, void **extra, GucSource source);
 
 void
 guc_define(void)
@@ -51,7 +52,7 @@ guc_define(void)
 							   "",
 							   PGC_SIGHUP,
 							   GUC_SUPERUSER_ONLY,
-							   NULL,
+							   check_secrets_dir,
 							   NULL,
 							   NULL);
 	DefineCustomStringVariable("damoov.ca_file",
@@ -111,6 +112,15 @@ check_databases(char **newval, void **extra, GucSource source)
 	list_free(names);
 	pfree(copy);
 	return valid;
+}
+
+static bool
+check_secrets_dir(char **newval, void **extra, GucSource source)
+{
+	if ((*newval)[0] == '\0' || is_absolute_path(*newval))
+		return true;
+	GUC_check_errdetail("An absolute path is required.");
+	return false;
 }
 
 List *

@@ -59,6 +59,7 @@ struct Poll
 	Downloads  *downloads;
 	PollTransaction transaction;
 	char	   *only_source;
+	bool		obey_backoff;	/* of an earlier call: kept in damoov.sources */
 	List	   *sources;		/* Source * */
 	bool		installed;		/* the extension is there */
 	bool		looked;			/* options and downloads were read once */
@@ -151,28 +152,34 @@ update_sources(Poll *poll)
  * cloned and must not drain the original's queue.
  */
 static void
-read_run_state(Source *source)
+read_run_state(const Poll *poll, Source *source)
 {
 	static SqlPlan plan = {
 		.text = "WITH here AS (INSERT INTO damoov.sources (source, home) VALUES ($1, damoov.home()) "
-		"ON CONFLICT (source) DO NOTHING RETURNING paused, retry_at), "
+		"ON CONFLICT (source) DO NOTHING RETURNING paused), "
 		"moved AS (UPDATE damoov.sources AS s SET paused = true, state = 'paused', home = damoov.home(), "
 		"pause_reason = 'this database was restored or cloned; SELECT damoov_resume(''' || $1 || ''')' "
-		"WHERE s.source = $1 AND s.home <> damoov.home() RETURNING s.paused, s.retry_at) "
-		"SELECT paused, false FROM here UNION ALL SELECT paused, false FROM moved UNION ALL "
-		"SELECT s.paused, s.state = 'new' AND s.retry_at IS NULL FROM damoov.sources AS s "
+		"WHERE s.source = $1 AND s.home <> damoov.home() RETURNING s.paused) "
+		"SELECT paused, false, 0 FROM here UNION ALL SELECT paused, false, 0 FROM moved UNION ALL "
+		"SELECT s.paused, s.state = 'new' AND s.retry_at IS NULL, "
+		"coalesce(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0), 0)::bigint "
+		"FROM damoov.sources AS s "
 		"WHERE s.source = $1 AND s.home = damoov.home()",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		argument = CStringGetTextDatum(source->name);
 	bool		paused = false;
 	bool		resumed = false;
+	int64		wait_ms = 0;
 
 	if (sql_run(&plan, &argument, NULL) > 0)
 	{
+		wait_ms = DatumGetInt64(sql_value(0, 3, NULL));
 		paused = DatumGetBool(sql_value(0, 1, NULL));
 		resumed = DatumGetBool(sql_value(0, 2, NULL));
 	}
+	if (source->state == SOURCE_NEW && poll->obey_backoff)
+		source->retry_at_ms = source_clock_ms() + wait_ms;
 	/* damoov_resume() has emptied the row: forget the back-off here, too */
 	if (resumed && source->failures > 0 && !source->status_changed)
 	{
@@ -236,7 +243,7 @@ housekeeping(Poll *poll)
 
 		if (source->gone)
 			continue;
-		read_run_state(source);
+		read_run_state(poll, source);
 		write_status(source);
 	}
 	sql_leave(scope);
@@ -338,20 +345,24 @@ after_commit(Poll *poll)
 	downloads_forget_stored(poll->downloads);
 }
 
-/* What a failed transaction has leased is not leased. */
-static bool
+/* What a failed transaction has leased is not leased.  Returns the problem. */
+static char *
 transact(Poll *poll, void (*step) (Poll *poll))
 {
-	if (poll->transaction(step, poll))
-		return true;
-	downloads_forget_unstarted(poll->downloads);
-	return false;
+	char	   *problem = poll->transaction(step, poll);
+
+	if (problem)
+		downloads_forget_unstarted(poll->downloads);
+	return problem;
 }
 
 static void
 store(Poll *poll)
 {
-	if (transact(poll, store_everything))
+	char	   *problem = transact(poll, store_everything);
+	ListCell   *cell;
+
+	if (problem == NULL)
 	{
 		poll->store_failures = 0;
 		poll->store_at_ms = 0;
@@ -360,6 +371,11 @@ store(Poll *poll)
 	}
 	poll->store_at_ms = source_clock_ms() +
 		source_backoff_ms(STORE_RETRY_BASE_MS, poll->store_failures++, STORE_RETRY_CAP_MS);
+	foreach(cell, poll->sources)
+	{
+		if (((Source *) lfirst(cell))->inbox != NIL)
+			source_store_failed(lfirst(cell), problem);
+	}
 }
 
 /* ----- the turn ----- */
@@ -491,7 +507,7 @@ poll_is_drained(const Poll *poll)
 
 		/* one that is paused or in trouble has nothing more to say now */
 		if (source->configured && source->state != SOURCE_PAUSED &&
-			source->failures == 0 && !source->drained)
+			source->retry_at_ms <= source_clock_ms() && source->failures == 0 && !source->drained)
 			return false;
 	}
 	/* what is due only later is the next call's */
@@ -534,7 +550,7 @@ poll_leave(Poll *poll)
  * SPI_commit() opens the next transaction at once.  That one has no snapshot,
  * no transaction id and no lock while the wire is waited for.
  */
-static bool
+static char *
 procedure_transaction(void (*step) (Poll *poll), Poll *poll)
 {
 	MemoryContext old = CurrentMemoryContext;
@@ -547,7 +563,7 @@ procedure_transaction(void (*step) (Poll *poll), Poll *poll)
 	PopActiveSnapshot();
 	SPI_commit();
 	MemoryContextSwitchTo(old);
-	return true;
+	return NULL;
 }
 
 static void
@@ -608,6 +624,8 @@ damoov_poll(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect_ext failed");
 	context = AllocSetContextCreate(PortalContext, "damoov poll", ALLOCSET_DEFAULT_SIZES);
 	poll = poll_create(context, only_source, procedure_transaction);
+	/* a schedule must not defeat the back-off; who names a source wants it asked */
+	poll->obey_backoff = only_source == NULL;
 	end_ms = source_clock_ms() + max_seconds * (int64) 1000;
 	poll_end_at(poll, end_ms);
 	while (source_clock_ms() < end_ms && !poll_is_drained(poll))

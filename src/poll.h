@@ -9,11 +9,11 @@
 typedef struct Poll Poll;
 
 /*
- * How the caller runs a transaction.  It must call step(arg) inside one, with
- * a snapshot, and commit.  Returns false when the transaction failed for a
- * reason that may pass; it may throw instead.
+ * How the caller runs a transaction.  It must call step(poll) inside one, with
+ * a snapshot, and commit.  Returns NULL, or what made the transaction fail when
+ * that may pass, palloc'd in the current context; it may throw instead.
  */
-typedef bool (*PollTransaction) (void (*step) (Poll *poll), Poll *poll);
+typedef char *(*PollTransaction) (void (*step) (Poll *poll), Poll *poll);
 
 /* only_source NULL: all sources.  Lives in context. */
 extern Poll *poll_create(MemoryContext context, const char *only_source,

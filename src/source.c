@@ -284,12 +284,12 @@ source_received(Source *source, Delivery *delivery, bool full)
 	source->busy = full;
 	source->drained = delivery->count == 0 && source->receiving == 0;
 	source->last_poll_at = GetCurrentTimestamp();
-	if (source->error || source->failures > 0)
+	if (!source->unstored && (source->error || source->failures > 0))
 	{
 		ereport(LOG, (errmsg("receiving messages from server \"%s\" again", source->name)));
 		forget_trouble(source);
 	}
-	if (source->state != SOURCE_PAUSED)
+	if (source->state != SOURCE_PAUSED && !source->unstored)
 		set_state(source, SOURCE_POLLING);
 	if (delivery->count > 0)
 	{
@@ -336,12 +336,43 @@ source_failed(Source *source, SourceTrouble trouble, int retry_after_s, const Fa
 /* ----- settling ----- */
 
 void
-source_stored(Delivery *delivery)
+source_store_failed(Source *source, const char *problem)
+{
+	char	   *message = psprintf("could not store messages: %s", problem);
+
+	/* whoever ran the transaction has logged it */
+	if (source->error)
+		pfree(source->error);
+	source->error = MemoryContextStrdup(source->context, message);
+	source->error_at = GetCurrentTimestamp();
+	source->unstored = true;
+	source->status_changed = true;
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, SOURCE_RETRYING);
+}
+
+static void
+line_up(Delivery *delivery)
 {
 	MemoryContext old = MemoryContextSwitchTo(delivery->source->context);
 
 	delivery->source->outbox = lappend(delivery->source->outbox, delivery);
 	MemoryContextSwitchTo(old);
+}
+
+void
+source_stored(Delivery *delivery)
+{
+	Source	   *source = delivery->source;
+
+	if (source->unstored)
+	{
+		source->unstored = false;
+		forget_trouble(source);
+		if (source->state != SOURCE_PAUSED)
+			set_state(source, SOURCE_POLLING);
+	}
+	line_up(delivery);
 }
 
 void
@@ -377,7 +408,7 @@ source_settled(Delivery *delivery, const char *problem)
 	{
 		delivery->settle_at_ms = source_clock_ms() +
 			source_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
-		source_stored(delivery);
+		line_up(delivery);
 		return;
 	}
 	if (!complete)

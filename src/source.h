@@ -98,6 +98,7 @@ struct Source
 	bool		drained;		/* an empty receive was answered */
 	int			failures;		/* in a row */
 	int64		retry_at_ms;	/* no receive before, monotonic clock */
+	bool		unstored;		/* what came could not be stored yet */
 	int64		clock_offset_s; /* the provider's clock minus ours */
 	bool		gone;			/* its server was dropped */
 
@@ -131,6 +132,9 @@ extern void source_receive(Source *source, int wait_seconds);
 
 /* Settles what is due in the outbox; drops what was tried too often. */
 extern void source_settle_due(Source *source, int64 now_ms);
+
+/* Storing what is in the inbox failed; it is kept and tried again. */
+extern void source_store_failed(Source *source, const char *problem);
 
 /* Puts a stored delivery in line to be settled. */
 extern void source_stored(Delivery *delivery);

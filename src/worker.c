@@ -63,11 +63,11 @@ own_resources(void)
 	CurrentResourceOwner = owner;
 }
 
-static bool
+static char *
 worker_transaction(void (*step) (Poll *poll), Poll *poll)
 {
 	MemoryContext old = CurrentMemoryContext;
-	volatile bool committed = false;
+	char	   *volatile problem = NULL;
 
 	PG_TRY();
 	{
@@ -78,7 +78,6 @@ worker_transaction(void (*step) (Poll *poll), Poll *poll)
 		step(poll);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
-		committed = true;
 	}
 	PG_CATCH();
 	{
@@ -89,6 +88,7 @@ worker_transaction(void (*step) (Poll *poll), Poll *poll)
 		/* the unexpected ends the process; it starts clean */
 		if (!fault_is_transient(error->sqlerrcode))
 			PG_RE_THROW();
+		problem = error->message;
 		EmitErrorReport();
 		HOLD_INTERRUPTS();
 		AbortCurrentTransaction();
@@ -100,7 +100,7 @@ worker_transaction(void (*step) (Poll *poll), Poll *poll)
 	MemoryContextSwitchTo(old);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	return committed;
+	return problem;
 }
 
 void

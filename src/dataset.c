@@ -8,8 +8,10 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "crash.h"
 #include "dataset.h"
 #include "guc.h"
+#include "raw.h"
 #include "sql.h"
 #include "track.h"
 
@@ -25,9 +27,21 @@ typedef struct KindRules
 static bool read_processed(const DatasetKey *key, const char *text, Size len,
 						   void **dataset, Fault *fault);
 static bool store_processed(const DatasetKey *key, const void *dataset, int64 *row_id);
+static bool read_raw(const DatasetKey *key, const char *text, Size len,
+					 void **dataset, Fault *fault);
+static bool store_raw(const DatasetKey *key, const void *dataset, int64 *row_id);
+static bool read_crash(const DatasetKey *key, const char *text, Size len,
+					   void **dataset, Fault *fault);
+static bool store_crash(const DatasetKey *key, const void *dataset, int64 *row_id);
+static bool read_crash_buffer(const DatasetKey *key, const char *text, Size len,
+							  void **dataset, Fault *fault);
+static bool store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id);
 
 static const KindRules kinds[DATASET_KINDS] = {
 	[DATASET_PROCESSED] = {read_processed, store_processed, true, "damoov_trip"},
+	[DATASET_RAW] = {read_raw, store_raw, true, NULL},
+	[DATASET_CRASH] = {read_crash, store_crash, false, "damoov_crash"},
+	[DATASET_CRASH_BUFFER] = {read_crash_buffer, store_crash_buffer, false, "damoov_crash"},
 };
 
 static Size
@@ -137,5 +151,60 @@ store_processed(const DatasetKey *key, const void *dataset, int64 *row_id)
 	if (!track_state(key, &track))
 		return false;
 	*row_id = track_store(dataset, &track);
+	return true;
+}
+
+/* ----- raw tracks ----- */
+
+static bool
+read_raw(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+{
+	return raw_read(text, len, max_document_bytes(), &key->object_id,
+					(RawTrack **) dataset, fault);
+}
+
+static bool
+store_raw(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.recording_lives($1, $2)",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
+
+	sql_run(&plan, arguments, NULL);
+	if (!DatumGetBool(sql_value(0, 1, NULL)))
+		return false;
+	*row_id = raw_store(dataset, &key->object_id, key->user_id);
+	return true;
+}
+
+/* ----- crashes: nothing takes them away ----- */
+
+static bool
+read_crash(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+{
+	return crash_header_read(text, len, max_document_bytes(), &key->object_id,
+							 (CrashHeader **) dataset, fault);
+}
+
+static bool
+store_crash(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	*row_id = crash_header_store(dataset, &key->object_id, key->user_id);
+	return true;
+}
+
+static bool
+read_crash_buffer(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+{
+	return crash_buffer_read(text, len, max_document_bytes(), &key->object_id,
+							 (CrashBuffer **) dataset, fault);
+}
+
+static bool
+store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	*row_id = crash_buffer_store(dataset, &key->object_id, key->user_id);
 	return true;
 }

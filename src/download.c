@@ -393,7 +393,7 @@ judge_failure(const Download *download, int64 *wait_ms)
 		return "failed";
 	if (download->status == 0 || http_status_is_transient(download->status))
 		return "waiting";
-	if (download->status == 410)
+	if (download->status == 410 || strcmp(download->fault.reason, "dataset_gone") == 0)
 		return "gone";
 	if (download->status == 404)
 		return download->attempts < GONE_ATTEMPTS ? "waiting" : "gone";

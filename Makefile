@@ -15,6 +15,7 @@ OBJS         = \
 	src/launcher.o \
 	src/notification.o \
 	src/options.o \
+	src/person.o \
 	src/poll.o \
 	src/sign.o \
 	src/source.o \
@@ -30,7 +31,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest bad_input replacement privileges
+REGRESS      = install ingest bad_input replacement privileges lifecycle
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

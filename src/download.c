@@ -25,6 +25,7 @@
 #include "download.h"
 #include "guc.h"
 #include "http.h"
+#include "person.h"
 #include "source.h"
 #include "sql.h"
 #include "uuid.h"
@@ -534,13 +535,15 @@ downloads_store(Downloads *downloads)
 		row_ids[kind] = palloc(Max(1, count) * sizeof(Datum));
 	for (int i = 0; i < count; i++)
 		keys[i] = &answered[i]->key;
+	person_lock();
 	dataset_lock(keys, count);
 	for (int i = 0; i < count; i++)
 	{
 		DatasetKind kind = answered[i]->key.kind;
 		int64		row_id;
 
-		if (store_answer(answered[i], &row_id))
+		/* what comes for a forgotten person leaves no trace */
+		if (person_exists(answered[i]->key.user_id) && store_answer(answered[i], &row_id))
 			row_ids[kind][stored[kind]++] = Int64GetDatum(row_id);
 		answered[i]->stored = true;
 	}
@@ -589,6 +592,7 @@ downloads_release(Downloads *downloads)
 	if (count == 0)
 		return;
 	scope = sql_enter();
+	person_lock();
 	arguments[0] = sql_array(kinds, NULL, count, TEXTOID);
 	arguments[1] = sql_array(ids, NULL, count, UUIDOID);
 	sql_run(&plan, arguments, NULL);
@@ -646,6 +650,7 @@ add_person(Download *download, const char *text)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("device token is not a UUID")));
 	uuid_format(&token, download->device_token);
+	person_refuse_forgotten(download->device_token);
 	if (sql_run(&plan, &argument, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -735,6 +740,8 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 		add_person(download, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	fetch_now(download);
 
+	person_lock();
+	person_refuse_forgotten(download->device_token);
 	dataset_lock(&key, 1);
 	if (!dataset_store(key, download->dataset, &trip_id))
 		ereport(ERROR,
@@ -771,6 +778,7 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 					  &download.dataset, &download.fault))
 		fault_raise(&download.fault);
 	scope = sql_enter();
+	person_lock();
 	find_person(&download);
 	dataset_lock(&key, 1);
 	stored = dataset_store(key, download.dataset, &row_id);

@@ -1,0 +1,142 @@
+-- What becomes of stored data: forgetting persons, kept documents, retention,
+-- rebuilding, and what arrives without a column.
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET client_min_messages = warning;
+\set VERBOSITY terse
+CREATE EXTENSION IF NOT EXISTS damoov;
+
+\set ann '''a0000000-0000-4000-8000-00000000000a'''
+\set bob '''b0000000-0000-4000-8000-00000000000b'''
+
+CREATE FUNCTION pg_temp.note(event text, person uuid, object uuid, sent text, details jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('Event', event, 'UserId', person, 'Timestamp', sent, 'Sender', 'Damoov',
+        'Object', jsonb_build_object('Id', object), 'Details', details)
+$$;
+CREATE FUNCTION pg_temp.document(rating numeric, extra text DEFAULT '') RETURNS text LANGUAGE sql AS $$
+    SELECT format('{"Result": {"Code": 200, "Track": {"StartDate": "2024-05-14T10:00:00+02:00", "EndDate": "2024-05-14T10:01:00+02:00", "Rating": %s, %s
+        "Points": [{"Number": 1, "PointDate": "2024-05-14T10:00:00+02:00", "Latitude": 50.1, "Longitude": 8.6, "Speed": 30, "SpeedLimit": 20},
+            {"Number": 2, "PointDate": "2024-05-14T10:00:03+02:00", "Latitude": 50.2, "Longitude": 8.7, "Speed": 10, "SpeedLimit": 20, "AxisTilt": 7}]}}}',
+        rating, extra)
+$$;
+-- How many rows each table holds, empty ones left out
+CREATE FUNCTION pg_temp.counts() RETURNS TABLE (table_name text, row_count bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR table_name IN SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('receipts', 'sources') ORDER BY 1
+    LOOP
+        EXECUTE format('SELECT count(*) FROM damoov.%I', table_name) INTO row_count;
+        IF row_count > 0 THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+-- Every row of damoov that names a person by token or is said to be theirs
+CREATE FUNCTION pg_temp.traces(person text) RETURNS TABLE (table_name text) LANGUAGE plpgsql AS $$
+DECLARE
+    found boolean;
+BEGIN
+    FOR table_name IN SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I AS t WHERE replace(lower(to_jsonb(t)::text), ''-'', '''') LIKE ''%%'' || $1 || ''%%''
+            OR to_jsonb(t)::text LIKE ''%%'' || $2 || ''%%'')', table_name) INTO found
+            USING replace(lower(person), '-', ''), substr(encode(convert_to(person, 'UTF8'), 'hex'), 1, 60);
+        IF found THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+CREATE FUNCTION pg_temp.fill() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    ann uuid := 'a0000000-0000-4000-8000-00000000000a';
+    bob uuid := 'b0000000-0000-4000-8000-00000000000b';
+    person uuid;
+    digit text;
+BEGIN
+    FOREACH person IN ARRAY ARRAY[ann, bob] LOOP
+        digit := left(person::text, 1);
+        PERFORM public.damoov_ingest(jsonb_build_array(
+            pg_temp.note('HeartbeatReceived', person, person, '2024-05-14T08:00:00Z', '{"ChargeLevel": 63.5}'),
+            pg_temp.note('TrackEnrichmentFinished', person, (digit || '1111111-0000-4000-8000-000000000001')::uuid, '2024-05-14T09:00:00Z',
+                jsonb_build_object('TracksRemoved', jsonb_build_array(jsonb_build_object('Id', digit || '2222222-0000-4000-8000-000000000002')))),
+            pg_temp.note('TrackEnrichmentFinished', person, (digit || '3333333-0000-4000-8000-000000000003')::uuid, '2024-05-14T09:00:00Z'),
+            pg_temp.note('AccidentEventReceived', person, (digit || '4444444-0000-4000-8000-000000000004')::uuid, '2024-05-14T09:00:00Z'),
+            pg_temp.note('SomethingNew', person, person, '2024-05-14T09:00:00Z', '{"Mood": "fine"}')));
+        -- again: a redelivery
+        PERFORM public.damoov_ingest(pg_temp.note('SomethingNew', person, person, '2024-05-14T09:00:00Z', '{"Mood": "fine"}'));
+        PERFORM damoov.store_dataset('processed', (digit || '1111111-0000-4000-8000-000000000001')::uuid, pg_temp.document(4.5));
+        DELETE FROM damoov.downloads WHERE object_id = (digit || '1111111-0000-4000-8000-000000000001')::uuid;
+        INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
+        SELECT 'regress', 'bad_json', '22P02', 'is not JSON', b.body, sha256(b.body)
+        FROM unnest(ARRAY[person::text, upper(person::text), replace(person::text, '-', '')]) AS s (spelling),
+            convert_to('{"UserId": "' || spelling || '"', 'UTF8') AS b (body);
+        INSERT INTO damoov.quarantine (source, kind, object_id, reason, sqlstate, message, body, body_digest)
+        VALUES ('regress', 'processed', (digit || '3333333-0000-4000-8000-000000000003')::uuid, 'dataset_error', '08P01', 'is not 200',
+            convert_to(digit, 'UTF8'), sha256(convert_to(digit, 'UTF8')));
+    END LOOP;
+END
+$$;
+CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
+        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
+END
+$$;
+
+-- ---------------------------------------------------------------------
+-- Forgetting
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.fill();
+SELECT * FROM pg_temp.counts();
+SELECT * FROM damoov_forget(upper(:ann)) ORDER BY table_name;
+-- nothing of her is left, half of everything is there
+SELECT * FROM pg_temp.traces(:ann);
+SELECT * FROM pg_temp.counts();
+SELECT encode(token_digest, 'hex') = encode(sha256(convert_to(:ann, 'UTF8')), 'hex') AS digest FROM damoov.forgotten;
+
+-- A late redelivery is dropped, alone or among others; her dataset has no person any more
+SELECT * FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));
+SELECT event_id IS NULL AS dropped, event, outcome FROM damoov_ingest(jsonb_build_array(
+    pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:02Z'),
+    pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T08:00:02Z'),
+    pg_temp.note('TrackEnrichmentFinished', :ann, 'a3333333-0000-4000-8000-000000000003', '2024-05-14T09:00:00Z',
+        '{"TracksRemoved": [{"Id": "b1111111-0000-4000-8000-000000000001"}]}')));
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', pg_temp.document(4));
+SELECT damoov_fetch_track('a1111111-0000-4000-8000-000000000001', :ann);
+SELECT damoov.names_forgotten(convert_to('{"x": "{A0000000-00004000-8000-00000000000A}"', 'UTF8')),
+    damoov.names_forgotten(convert_to('{"x": "b0000000-0000-4000-8000-00000000000b"}', 'UTF8'));
+SELECT * FROM pg_temp.traces(:ann);
+SELECT sum(received) = sum(stored + duplicate + unknown + control + quarantined) AS balanced, sum(duplicate) AS duplicate FROM damoov.receipts;
+
+-- Twice, an unknown person, bad tokens: these are not repeated
+SELECT * FROM damoov_forget(:ann);
+SELECT * FROM damoov_forget('c0000000-0000-4000-8000-00000000000c');
+SELECT count(*) FROM damoov.forgotten;
+SELECT * FROM damoov_ingest(pg_temp.note('HeartbeatReceived', 'c0000000-0000-4000-8000-00000000000c', 'c0000000-0000-4000-8000-00000000000c', '2024-05-14T08:00:01Z'));
+SELECT damoov_forget('secret');
+SELECT damoov_forget(NULL);
+SELECT damoov_forget('00000000-0000-0000-0000-000000000000');
+BEGIN READ ONLY;
+SELECT damoov_forget(:bob);
+ROLLBACK;
+-- One transaction
+BEGIN;
+SELECT count(*) > 5 AS erased FROM damoov_forget(:bob);
+ROLLBACK;
+SELECT count(*) FROM damoov.users;
+-- A new table of persons is not left out, neither one of parts
+BEGIN;
+CREATE TABLE damoov.regress_more (more_id bigint PRIMARY KEY, user_id bigint REFERENCES damoov.users);
+CREATE TABLE damoov.regress_more_parts (more_id bigint REFERENCES damoov.regress_more, n integer);
+INSERT INTO damoov.regress_more SELECT 1, user_id FROM damoov.users;
+INSERT INTO damoov.regress_more_parts VALUES (1, 1), (1, 2);
+SELECT * FROM damoov_forget(:bob) WHERE table_name LIKE 'regress%' ORDER BY 1;
+ROLLBACK;
+-- Who comes back is welcome without the mark
+DELETE FROM damoov.forgotten WHERE token_digest = damoov.token_digest(:ann);
+SELECT event, outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));
+SELECT pg_temp.empty_tables();

@@ -5,6 +5,7 @@ OBJS         = \
 	src/bulk.o \
 	src/damoov.o \
 	src/dataset.o \
+	src/document.o \
 	src/download.o \
 	src/envelope.o \
 	src/fault.o \

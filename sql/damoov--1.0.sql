@@ -26,7 +26,7 @@ CREATE TABLE damoov.users (
     instance_id uuid,
     instance_id_at timestamptz
 );
-COMMENT ON TABLE damoov.users IS 'persons; the only table beside the raw events and the quarantine that holds a device token';
+COMMENT ON TABLE damoov.users IS 'persons; beside the raw events, the quarantine and the originals the only table that holds a device token';
 COMMENT ON COLUMN damoov.users.user_id IS 'surrogate key; what every other table, view and NOTIFY uses';
 COMMENT ON COLUMN damoov.users.device_token IS 'UserId of the notifications (documented): identifier and permanent credential at once, treat as a secret';
 COMMENT ON COLUMN damoov.users.client_id IS 'the customer''s own reference, free text (documented); of the newest notification that carried one';
@@ -488,6 +488,22 @@ COMMENT ON COLUMN damoov.downloads.last_error IS 'why the last try failed';
 COMMENT ON COLUMN damoov.downloads.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.downloads.queued_at IS 'first wanted, database clock';
 
+-- The texts are compressed by TOAST
+CREATE TABLE damoov.documents (
+    kind text NOT NULL,
+    object_id uuid NOT NULL,
+    user_id bigint NOT NULL CONSTRAINT documents_user_id_fkey REFERENCES damoov.users,
+    fetched_at timestamptz NOT NULL DEFAULT now(),
+    document text NOT NULL,
+    CONSTRAINT documents_pkey PRIMARY KEY (kind, object_id)
+);
+COMMENT ON TABLE damoov.documents IS 'originals of the stored datasets, the newest of each, as long as damoov.keep_documents says; may hold a device token';
+COMMENT ON COLUMN damoov.documents.kind IS 'kind of the dataset, as in damoov.downloads';
+COMMENT ON COLUMN damoov.documents.object_id IS 'the object, as in damoov.downloads';
+COMMENT ON COLUMN damoov.documents.user_id IS 'person';
+COMMENT ON COLUMN damoov.documents.fetched_at IS 'when it came, database clock';
+COMMENT ON COLUMN damoov.documents.document IS 'JSON text as received, decompressed';
+
 CREATE TABLE damoov.sources (
     source text CONSTRAINT sources_pkey PRIMARY KEY,
     home text NOT NULL,
@@ -592,7 +608,10 @@ SELECT
     r.table_name,
     NULL::text AS part_of,
     NULL::text AS key,
-    (SELECT count(*) FROM pg_catalog.pg_constraint AS f WHERE f.contype = 'f' AND f.confrelid = r.oid) AS referenced
+    -- foreign keys to it, and what it takes along by triggers (8: on DELETE)
+    (SELECT count(*) FROM pg_catalog.pg_constraint AS f WHERE f.contype = 'f' AND f.confrelid = r.oid)
+        + (SELECT count(*) FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = r.oid AND NOT g.tgisinternal AND g.tgtype & 8 <> 0)
+        AS dependents
 FROM relation AS r
 WHERE r.has_user_id
 UNION ALL
@@ -632,12 +651,12 @@ BEGIN
         RETURN NEXT;
     END IF;
 
-    -- parts before what they belong to, and what others refer to last
+    -- parts before what they belong to, and what others depend on last
     FOR relation IN
         SELECT t.table_name, t.part_of, t.key
         FROM damoov.person_tables AS t
         WHERE person IS NOT NULL
-        ORDER BY t.part_of IS NULL, t.referenced, t.table_name COLLATE "C"
+        ORDER BY t.part_of IS NULL, t.dependents, t.table_name COLLATE "C"
     LOOP
         IF relation.part_of IS NULL THEN
             EXECUTE format('DELETE FROM damoov.%I WHERE user_id = $1', relation.table_name) USING person;
@@ -901,6 +920,33 @@ CREATE TRIGGER trips_delete
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_trip_parts();
 COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'points and trip events go with their trip';
+
+CREATE FUNCTION damoov.delete_documents() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('DELETE FROM damoov.documents AS d USING gone AS g WHERE d.kind = ANY ($1) AND d.object_id = g.%I', TG_ARGV[0])
+    USING TG_ARGV[1:];
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.delete_documents() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.delete_documents() IS 'trigger: the originals go with their row; arguments: column of the object''s id, kinds of datasets';
+
+CREATE TRIGGER trips_documents
+    AFTER DELETE ON damoov.trips
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('track_token', 'processed');
+COMMENT ON TRIGGER trips_documents ON damoov.trips IS 'the original goes with its trip';
+
+CREATE TRIGGER crashes_documents
+    AFTER DELETE ON damoov.crashes
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('crash_token', 'crash', 'crash_buffer');
+COMMENT ON TRIGGER crashes_documents ON damoov.crashes IS 'the originals go with their crash';
 
 -- ---------------------------------------------------------------------
 -- Doors

@@ -140,3 +140,35 @@ ROLLBACK;
 DELETE FROM damoov.forgotten WHERE token_digest = damoov.token_digest(:ann);
 SELECT event, outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));
 SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Originals
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.fill();
+SHOW damoov.keep_documents;
+SELECT kind, object_id, user_id = (SELECT user_id FROM damoov.trips WHERE track_token = object_id) AS same_person, document = pg_temp.document(4.5) AS as_stored
+FROM damoov.documents ORDER BY object_id;
+-- the newest one; the same again keeps its time
+UPDATE damoov.documents SET fetched_at = '2024-05-15 00:00Z';
+SELECT count(damoov.store_dataset(kind, object_id, document)) FROM damoov.documents WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+SELECT fetched_at FROM damoov.documents WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', pg_temp.document(3)) IS NOT NULL AS stored;
+SELECT fetched_at > '2024-05-16' AS now, document = pg_temp.document(3) AS newest FROM damoov.documents WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+-- what is refused is not kept
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', '{"Result": {"Code": 500}}');
+-- none is kept, and none that is out of date stays
+SET damoov.keep_documents = 0;
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', pg_temp.document(2)) IS NOT NULL AS stored;
+SELECT count(damoov.store_dataset(kind, object_id, document)) FROM damoov.documents;
+SELECT object_id FROM damoov.documents;
+RESET damoov.keep_documents;
+-- it goes with its trip
+SELECT outcome FROM damoov_ingest(pg_temp.note('IncomingTrackRemoved', :bob, 'b1111111-0000-4000-8000-000000000001', '2024-05-14T10:00:00Z'));
+SELECT * FROM damoov.documents;
+INSERT INTO damoov.documents (kind, object_id, user_id, document) SELECT k.kind, crash_token, user_id, '{}' FROM damoov.crashes, (VALUES ('crash'), ('crash_buffer')) AS k (kind);
+DELETE FROM damoov.crashes WHERE crash_token = 'b4444444-0000-4000-8000-000000000004';
+SELECT kind, object_id FROM damoov.documents ORDER BY kind;
+SELECT table_name, row_count FROM damoov_forget(:ann) WHERE table_name = 'documents';
+SET damoov.keep_documents = -2;
+SELECT pg_temp.empty_tables();

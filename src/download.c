@@ -22,6 +22,7 @@
 #include "api.h"
 #include "compat.h"
 #include "dataset.h"
+#include "document.h"
 #include "download.h"
 #include "guc.h"
 #include "http.h"
@@ -67,7 +68,7 @@ typedef struct Download
 	Fault		fault;
 	int			status;
 	int			retry_after_s;
-	char	   *document;		/* when it could not be read */
+	char	   *document;		/* as received, of an answer with status 200 */
 	Size		document_len;
 } Download;
 
@@ -329,7 +330,7 @@ download_done(HttpRequest *request, void *arg)
 	download->retry_after_s = request->retry_after_s;
 	if (!read_answer(download, request))
 		download->dataset = NULL;
-	if (download->dataset == NULL && request->status == 200)
+	if (request->status == 200)
 	{
 		download->document = pnstrdup(request->reply, request->reply_len);
 		download->document_len = request->reply_len;
@@ -449,6 +450,16 @@ store_failure(const Download *download)
 					   state, download->attempts)));
 }
 
+/* With its original; false when it is not wanted any more. */
+static bool
+store_dataset(const Download *download, bool fetched, int64 *row_id)
+{
+	if (!dataset_store(&download->key, download->dataset, row_id))
+		return false;
+	document_keep(&download->key, download->document, download->document_len, fetched);
+	return true;
+}
+
 /*
  * A dataset that the database refuses must not hold up the others: it fails
  * alone.  What may work later is thrown on, as in ingest.
@@ -464,7 +475,7 @@ try_store(Download *download, bool *stored, int64 *row_id)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*stored = dataset_store(&download->key, download->dataset, row_id);
+		*stored = store_dataset(download, true, row_id);
 		ReleaseCurrentSubTransaction();
 		done = true;
 	}
@@ -743,7 +754,7 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	person_lock();
 	person_refuse_forgotten(download->device_token);
 	dataset_lock(&key, 1);
-	if (!dataset_store(key, download->dataset, &trip_id))
+	if (!store_dataset(download, true, &trip_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("track was removed"),
@@ -774,14 +785,16 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 				 errmsg("kind of dataset \"%s\" is not known", name)));
 	download.key.kind = kind;
 	download.key.object_id = *PG_GETARG_UUID_P(1);
-	if (!dataset_read(key, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document),
+	download.document = VARDATA_ANY(document);
+	download.document_len = VARSIZE_ANY_EXHDR(document);
+	if (!dataset_read(key, download.document, download.document_len,
 					  &download.dataset, &download.fault))
 		fault_raise(&download.fault);
 	scope = sql_enter();
 	person_lock();
 	find_person(&download);
 	dataset_lock(&key, 1);
-	stored = dataset_store(key, download.dataset, &row_id);
+	stored = store_dataset(&download, false, &row_id);
 	sql_leave(scope);
 	if (!stored)
 		PG_RETURN_NULL();

@@ -4,6 +4,9 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -18,8 +21,10 @@ char	   *damoov_ca_file;
 int			damoov_max_downloads;
 int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
+int			damoov_keep_documents;
 
 static bool check_databases(char **newval, void **extra, GucSource source);
+static void define_keep(const char *name, const char *description, int *variable, int days);
 
 void
 guc_define(void)
@@ -96,7 +101,26 @@ guc_define(void)
 							 NULL,
 							 NULL,
 							 NULL);
+	define_keep("damoov.keep_documents", "How long the originals of datasets are kept.",
+				&damoov_keep_documents, 30);
 	MarkGUCPrefixReserved("damoov");
+}
+
+/* Not PGC_SIGHUP: each database may have its own, by ALTER DATABASE. */
+static void
+define_keep(const char *name, const char *description, int *variable, int days)
+{
+	DefineCustomIntVariable(name,
+							description,
+							"-1 means for ever; what is older goes with CALL damoov_purge(false).",
+							variable,
+							days < 0 ? -1 : days * MINS_PER_HOUR * HOURS_PER_DAY,
+							-1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MIN,
+							NULL,
+							NULL,
+							NULL);
 }
 
 static bool

@@ -18,6 +18,7 @@ OBJS         = \
 	src/options.o \
 	src/person.o \
 	src/poll.o \
+	src/purge.o \
 	src/sign.o \
 	src/source.o \
 	src/sql.o \

@@ -172,3 +172,72 @@ SELECT kind, object_id FROM damoov.documents ORDER BY kind;
 SELECT table_name, row_count FROM damoov_forget(:ann) WHERE table_name = 'documents';
 SET damoov.keep_documents = -2;
 SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Retention
+-- ---------------------------------------------------------------------
+
+SET client_min_messages = notice;
+SELECT pg_temp.fill();
+SELECT count(*) AS receipts FROM damoov.receipts;
+-- by default only originals go, and only with false
+CALL damoov_purge();
+BEGIN;
+CALL damoov_purge();
+CALL damoov_purge(false);
+ROLLBACK;
+BEGIN READ ONLY;
+CALL damoov_purge(false);
+ROLLBACK;
+SET default_transaction_read_only = on;
+CALL damoov_purge(false);
+RESET default_transaction_read_only;
+UPDATE damoov.documents SET fetched_at = now() - interval '29 days 23 hours' WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+UPDATE damoov.documents SET fetched_at = now() - interval '30 days 1 hour' WHERE object_id = 'b1111111-0000-4000-8000-000000000001';
+CALL damoov_purge();
+CALL damoov_purge(false);
+SELECT object_id FROM damoov.documents;
+
+-- everything, but what could still be needed against redeliveries
+SET damoov.keep_events = '10d';
+SET damoov.keep_heartbeats = '90d';
+SET damoov.keep_trips = '90d';
+SET damoov.keep_crashes = '90d';
+SET damoov.keep_quarantine = '10d';
+SET damoov.keep_receipts = '20d';
+CALL damoov_purge(false);
+SELECT * FROM pg_temp.counts();
+UPDATE damoov.events SET received_at = now() - interval '13 days';
+UPDATE damoov.quarantine SET received_at = now() - interval '13 days' WHERE kind = 'message';
+CALL damoov_purge(false);
+SELECT * FROM pg_temp.counts();
+UPDATE damoov.events SET received_at = now() - interval '15 days';
+CALL damoov_purge(false);
+SELECT * FROM pg_temp.counts();
+
+-- many rows: more than one transaction
+INSERT INTO damoov.heartbeats (user_id, reported_at)
+SELECT user_id, now() - interval '91 days' - n * interval '1 second' FROM damoov.users, generate_series(1, 1100) AS n;
+INSERT INTO damoov.heartbeats (user_id, reported_at) SELECT user_id, now() - interval '89 days' FROM damoov.users;
+CALL damoov_purge(false);
+SELECT count(*) FROM damoov.heartbeats;
+
+-- receipts: the ledger is the same before and after, but for what is too old
+TRUNCATE damoov.receipts;
+INSERT INTO damoov.receipts (source, received_at, received, stored, duplicate, unknown, control, quarantined)
+SELECT s.source, date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - d * interval '1 day' + n * interval '30 seconds', n, n - 1, 1, 0, 0, 0
+FROM (VALUES ('one'), ('two')) AS s (source), generate_series(0, 25) AS d, generate_series(1, 60) AS n;
+CREATE TEMP TABLE before AS SELECT * FROM damoov.ledger;
+SELECT count(*) FROM damoov.receipts;
+CALL damoov_purge(true);
+CALL damoov_purge(false);
+SELECT source, count(*) AS rows, count(*) FILTER (WHERE received_at >= date_trunc('day', now() - interval '1 day')) AS recent
+FROM damoov.receipts GROUP BY source ORDER BY source;
+SELECT count(*) AS days, bool_and(l.balanced) AS balanced, count(*) FILTER (WHERE b IS DISTINCT FROM l) AS differ
+FROM before AS b FULL JOIN damoov.ledger AS l USING (source, day) WHERE day > now() - interval '20 days';
+SELECT min(day) > now() - interval '21 days' AS oldest_gone FROM damoov.ledger;
+CALL damoov_purge(false);
+RESET ALL;
+SET timezone = 'UTC';
+SET client_min_messages = warning;
+SELECT pg_temp.empty_tables();

@@ -745,17 +745,19 @@ END;
 REVOKE ALL ON FUNCTION damoov.lock_tracks(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_tracks(uuid[]) IS 'takes the tracks'' locks until the end of the transaction, in one order for everyone';
 
-CREATE FUNCTION damoov.route_events() RETURNS trigger
-    LANGUAGE plpgsql
+CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    arrived CONSTANT damoov.events[] := ARRAY(SELECT e FROM damoov.events AS e WHERE e.event_id = ANY (event_ids));
 BEGIN
     -- the newest known reference and instance of each person
     UPDATE damoov.users AS u
     SET client_id = n.client_id, client_id_at = n.sent_at
     FROM (
         SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, d.client_id
-        FROM arrived AS a, damoov.read_notification(a.payload) AS d
+        FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
         WHERE a.outcome = 'stored' AND d.client_id IS NOT NULL
         ORDER BY a.user_id, a.sent_at DESC, d.client_id COLLATE "C" DESC
     ) AS n
@@ -767,7 +769,7 @@ BEGIN
     SET instance_id = n.instance_id, instance_id_at = n.sent_at
     FROM (
         SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, d.instance_id
-        FROM arrived AS a, damoov.read_notification(a.payload) AS d
+        FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
         WHERE a.event = 'HeartbeatReceived' AND d.instance_id IS NOT NULL
         ORDER BY a.user_id, a.sent_at DESC, d.instance_id DESC
     ) AS n
@@ -780,7 +782,7 @@ BEGIN
     SELECT DISTINCT ON (a.user_id, a.sent_at)
         a.user_id, a.sent_at, d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
         d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'HeartbeatReceived'
     ORDER BY a.user_id, a.sent_at, ROW(d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
         d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id) DESC
@@ -808,7 +810,7 @@ BEGIN
         (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
             FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
     FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
-    WHERE e.object_id IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
+    WHERE e.object_id IN (SELECT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
         AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
             'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
     GROUP BY e.object_id
@@ -828,18 +830,21 @@ BEGIN
     SELECT
         a.object_id, a.sent_at, a.event_id, a.user_id, 'invalid',
         d.vendor_reason, d.track_started_at, d.track_ended_at, d.start_utc_offset_min
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'IncomingTrackRemoved';
 
     INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
     SELECT DISTINCT r.track_token, a.sent_at, a.event_id, a.user_id, 'replaced', a.object_id
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d, unnest(d.removed) AS r (track_token)
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d, unnest(d.removed) AS r (track_token)
     WHERE a.event = 'TrackEnrichmentFinished';
 
+    IF NOT queue THEN
+        RETURN;
+    END IF;
     INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, url, priority, wanted_at)
     SELECT DISTINCT ON (a.object_id)
         'processed', a.object_id, a.user_id, a.source, d.url, 20, a.sent_at
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'TrackEnrichmentFinished'
         AND damoov.track_lives(a.object_id, a.user_id, a.sent_at)
     ORDER BY a.object_id, a.sent_at DESC, a.event_id
@@ -852,7 +857,19 @@ BEGIN
         state = 'waiting',
         attempts = 0,
         due_at = EXCLUDED.due_at;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.apply_events(bigint[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.apply_events(bigint[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
 
+CREATE FUNCTION damoov.route_events() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM arrived) THEN
+        PERFORM damoov.apply_events(array_agg(a.event_id), true) FROM arrived AS a;
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -867,26 +884,33 @@ CREATE TRIGGER events_route
     EXECUTE FUNCTION damoov.route_events();
 COMMENT ON TRIGGER events_route ON damoov.events IS 'carries new events into the other tables';
 
+CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM damoov.lock_tracks(track_tokens);
+
+    DELETE FROM damoov.trips AS t
+    WHERE t.track_token = ANY (track_tokens)
+        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
+
+    DELETE FROM damoov.downloads AS w
+    WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
+        AND NOT damoov.track_lives(w.object_id, w.user_id, w.wanted_at);
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'removes those of the tracks that their tombstones have ended, with what waits to be fetched of them';
+
 CREATE FUNCTION damoov.remove_tracks() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM arrived) THEN
-        RETURN NULL;
+    IF EXISTS (SELECT FROM arrived) THEN
+        PERFORM damoov.take_away(array_agg(DISTINCT a.track_token)) FROM arrived AS a;
     END IF;
-    PERFORM damoov.lock_tracks(array_agg(a.track_token)) FROM arrived AS a;
-
-    DELETE FROM damoov.trips AS t
-    USING (SELECT DISTINCT a.track_token FROM arrived AS a) AS r
-    WHERE t.track_token = r.track_token
-        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
-
-    DELETE FROM damoov.downloads AS w
-    USING (SELECT DISTINCT a.track_token FROM arrived AS a) AS r
-    WHERE w.kind = 'processed' AND w.object_id = r.track_token
-        AND NOT damoov.track_lives(w.object_id, w.user_id, w.wanted_at);
-
     RETURN NULL;
 END
 $$;
@@ -1033,6 +1057,246 @@ END
 $$;
 REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';
+
+-- ---------------------------------------------------------------------
+-- Rebuilding typed rows from what is kept
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.changed_columns(before jsonb, after jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT array_agg(key ORDER BY key COLLATE "C")
+    FROM jsonb_each(coalesce(before, '{}')) AS b
+    FULL JOIN jsonb_each(coalesce(after, '{}')) AS a USING (key)
+    WHERE nullif(b.value, 'null') IS DISTINCT FROM nullif(a.value, 'null');
+END;
+REVOKE ALL ON FUNCTION damoov.changed_columns(jsonb, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.changed_columns(jsonb, jsonb) IS 'members of two objects that differ; NULL when none does';
+
+CREATE FUNCTION damoov.dataset_rows(kind text, object_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home text := CASE kind WHEN 'processed' THEN 'trips' WHEN 'raw' THEN 'raw_tracks' ELSE 'crashes' END;
+    token text := CASE WHEN home = 'crashes' THEN 'crash_token' ELSE 'track_token' END;
+    part record;
+    digest text;
+    result jsonb;
+BEGIN
+    EXECUTE format('SELECT to_jsonb(t) - ''stored_at''::text FROM damoov.%I AS t WHERE t.%I = $1', home, token)
+    INTO result USING object_id;
+    FOR part IN SELECT t.table_name, t.key FROM damoov.person_tables AS t WHERE t.part_of = home LOOP
+        EXECUTE format('SELECT md5(string_agg(p::text, E''\n'' ORDER BY p::text COLLATE "C"))'
+            ' FROM damoov.%I AS p JOIN damoov.%I AS t USING (%I) WHERE t.%I = $1', part.table_name, home, part.key, token)
+        INTO digest USING object_id;
+        result := result || jsonb_build_object(part.table_name, digest);
+    END LOOP;
+    RETURN result;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.dataset_rows(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.dataset_rows(text, uuid) IS 'what a dataset has become: its row, with a digest for each table of parts; without the time it was stored';
+
+CREATE FUNCTION damoov.reparse_documents(since timestamptz)
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry record;
+    before jsonb;
+BEGIN
+    FOR entry IN
+        SELECT d.kind, d.object_id, d.user_id, d.document
+        FROM damoov.documents AS d
+        WHERE d.fetched_at >= since
+        ORDER BY d.kind, d.object_id
+    LOOP
+        kind := entry.kind;
+        object_id := entry.object_id;
+        user_id := entry.user_id;
+        before := damoov.dataset_rows(kind, object_id);
+        BEGIN
+            PERFORM damoov.store_dataset(kind, object_id, entry.document);
+            changed := damoov.changed_columns(before, damoov.dataset_rows(kind, object_id));
+            IF changed IS NULL THEN
+                RAISE SQLSTATE 'DM001';
+            END IF;
+        EXCEPTION
+            WHEN SQLSTATE 'DM001' THEN
+                -- the same rows are not written again
+                CONTINUE;
+            WHEN data_exception OR protocol_violation THEN
+                changed := ARRAY['(refused)'];
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_documents(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_documents(timestamptz) IS 'the part of damoov_reparse() that reads datasets';
+
+-- What these events made is taken away, all of it, and made again by the rules
+CREATE FUNCTION damoov.reparse_events(event_ids bigint[])
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old_users damoov.users[];
+    old_heartbeats damoov.heartbeats[];
+    old_crashes damoov.crashes[];
+    old_removed damoov.removed_tracks[];
+    tokens uuid[];
+BEGIN
+    old_users := ARRAY(
+        SELECT u
+        FROM damoov.users AS u
+        WHERE u.user_id IN (SELECT e.user_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids)));
+    UPDATE damoov.users AS u
+    SET client_id = NULL, client_id_at = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (event_ids) AND e.user_id = u.user_id AND e.sent_at = u.client_id_at;
+    UPDATE damoov.users AS u
+    SET instance_id = NULL, instance_id_at = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (event_ids) AND e.user_id = u.user_id AND e.sent_at = u.instance_id_at
+        AND e.event = 'HeartbeatReceived';
+
+    WITH gone AS (
+        DELETE FROM damoov.heartbeats AS h
+        USING damoov.events AS e
+        WHERE e.event_id = ANY (event_ids) AND e.event = 'HeartbeatReceived'
+            AND h.user_id = e.user_id AND h.reported_at = e.sent_at
+        RETURNING h.*
+    )
+    SELECT array_agg(g::damoov.heartbeats) INTO old_heartbeats FROM gone AS g;
+
+    -- a crash keeps its row; of its stages those whose events are still known
+    old_crashes := ARRAY(
+        SELECT c
+        FROM damoov.crashes AS c
+        WHERE c.crash_token IN (
+            SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event LIKE 'Accident%'));
+    UPDATE damoov.crashes AS c
+    SET header_received_at = CASE WHEN NOT s.header THEN c.header_received_at END,
+        buffer_received_at = CASE WHEN NOT s.buffer THEN c.buffer_received_at END,
+        completed_at = CASE WHEN NOT s.completed THEN c.completed_at END,
+        filtered_at = CASE WHEN NOT s.filtered THEN c.filtered_at END,
+        passed_filters = CASE WHEN NOT s.completed THEN c.passed_filters END
+    FROM (
+        SELECT
+            o.crash_token,
+            bool_or(e.event = 'AccidentEventReceived') AS header,
+            bool_or(e.event = 'AccidentEventExtraReceived') AS buffer,
+            bool_or(e.event = 'AccidentEventCompletePackageReceived') AS completed,
+            bool_or(e.event = 'AccidentEventFiltered') AS filtered
+        FROM unnest(old_crashes) AS o
+        JOIN damoov.events AS e ON e.object_id = o.crash_token AND e.event IN ('AccidentEventReceived',
+            'AccidentEventExtraReceived', 'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
+        GROUP BY o.crash_token
+    ) AS s
+    WHERE c.crash_token = s.crash_token;
+
+    WITH gone AS (
+        DELETE FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids) RETURNING r.*
+    )
+    SELECT array_agg(g::damoov.removed_tracks) INTO old_removed FROM gone AS g;
+
+    PERFORM damoov.apply_events(event_ids, false);
+    tokens := ARRAY(SELECT r.track_token FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids));
+    PERFORM damoov.take_away(tokens);
+
+    RETURN QUERY
+    SELECT 'user', NULL::uuid, c.changed, o.user_id
+    FROM unnest(old_users) AS o
+    JOIN damoov.users AS u ON u.user_id = o.user_id
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(u)) AS c (changed)
+    WHERE c.changed IS NOT NULL
+    ORDER BY o.user_id;
+
+    RETURN QUERY
+    SELECT 'heartbeat', NULL::uuid, array_agg(DISTINCT c.name ORDER BY c.name), n.user_id
+    FROM (
+        SELECT DISTINCT e.user_id, e.sent_at
+        FROM damoov.events AS e
+        WHERE e.event_id = ANY (event_ids) AND e.event = 'HeartbeatReceived'
+    ) AS n
+    LEFT JOIN unnest(old_heartbeats) AS o ON o.user_id = n.user_id AND o.reported_at = n.sent_at
+    LEFT JOIN damoov.heartbeats AS h ON h.user_id = n.user_id AND h.reported_at = n.sent_at
+    CROSS JOIN LATERAL unnest(damoov.changed_columns(to_jsonb(o), to_jsonb(h))) AS c (name)
+    GROUP BY n.user_id
+    ORDER BY n.user_id;
+
+    RETURN QUERY
+    SELECT 'crash', t.crash_token, c.changed, t.user_id
+    FROM damoov.crashes AS t
+    LEFT JOIN unnest(old_crashes) AS o ON o.crash_token = t.crash_token
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(t)) AS c (changed)
+    WHERE c.changed IS NOT NULL AND t.crash_token IN (
+        SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event LIKE 'Accident%')
+    ORDER BY t.crash_token;
+
+    RETURN QUERY
+    SELECT 'removed_track', k.track_token, array_agg(DISTINCT c.name ORDER BY c.name), min(k.user_id)
+    FROM (
+        SELECT coalesce(o.track_token, r.track_token) AS track_token, coalesce(o.user_id, r.user_id) AS user_id,
+            damoov.changed_columns(to_jsonb(o), to_jsonb(r)) AS changed
+        FROM unnest(old_removed) AS o
+        FULL JOIN (SELECT x.* FROM damoov.removed_tracks AS x WHERE x.event_id = ANY (event_ids)) AS r
+            ON (r.track_token, r.removed_at, r.event_id) = (o.track_token, o.removed_at, o.event_id)
+    ) AS k
+    CROSS JOIN LATERAL unnest(k.changed) AS c (name)
+    GROUP BY k.track_token
+    ORDER BY k.track_token;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_events(bigint[]) IS 'the part of damoov_reparse() that reads events';
+
+CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    batch bigint[];
+BEGIN
+    IF since IS NULL THEN
+        RAISE EXCEPTION 'since must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM damoov.lock_people(true);
+    BEGIN
+        -- All of a person's events in one batch, about 1000 a batch.  Events of
+        -- the same instant count as one with those that came since.
+        FOR batch IN
+            SELECT array_agg(n.event_id)
+            FROM (
+                SELECT e.event_id, rank() OVER (ORDER BY e.user_id) / 1000 AS number
+                FROM damoov.events AS e
+                WHERE e.outcome = 'stored' AND (e.user_id, e.sent_at) IN (
+                    SELECT s.user_id, s.sent_at
+                    FROM damoov.events AS s
+                    WHERE s.outcome = 'stored' AND s.received_at >= since)
+            ) AS n
+            GROUP BY n.number
+            ORDER BY n.number
+        LOOP
+            RETURN QUERY SELECT r.* FROM damoov.reparse_events(batch) AS r;
+        END LOOP;
+        RETURN QUERY SELECT r.* FROM damoov.reparse_documents(since) AS r;
+        IF dry_run IS NOT FALSE THEN
+            RAISE SQLSTATE 'DM002';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'DM002' THEN
+        NULL;
+    END;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
 
 CREATE FUNCTION damoov_forget(device_token text)
     RETURNS TABLE (table_name text, row_count bigint)

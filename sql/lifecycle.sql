@@ -241,3 +241,57 @@ RESET ALL;
 SET timezone = 'UTC';
 SET client_min_messages = warning;
 SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Rebuilding
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.fill();
+SELECT outcome FROM damoov_ingest(pg_temp.note('AccidentEventCompletePackageReceived', :ann, 'a4444444-0000-4000-8000-000000000004', '2024-05-14T09:01:00Z',
+    '{"AccidentPassedFilters": true}') || '{"ClientId": "c-1"}');
+SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T09:02:00Z', '{"InstanceId": "7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b"}'));
+CREATE TEMP VIEW state AS
+SELECT (SELECT jsonb_agg(u ORDER BY user_id) FROM damoov.users AS u) AS users,
+    (SELECT jsonb_agg(h ORDER BY user_id, reported_at) FROM damoov.heartbeats AS h) AS heartbeats,
+    (SELECT jsonb_agg(c ORDER BY crash_id) FROM damoov.crashes AS c) AS crashes,
+    (SELECT jsonb_agg(r ORDER BY r::text) FROM damoov.removed_tracks AS r) AS removed_tracks,
+    (SELECT jsonb_agg(t ORDER BY trip_id) FROM damoov.trips AS t) AS trips,
+    (SELECT jsonb_agg(p ORDER BY trip_id, seq) FROM damoov.trip_points AS p) AS trip_points,
+    (SELECT jsonb_agg(d ORDER BY d::text) FROM damoov.downloads AS d) AS downloads,
+    (SELECT jsonb_agg(d ORDER BY kind, object_id) FROM damoov.documents AS d) AS documents;
+CREATE TEMP TABLE good AS SELECT * FROM state;
+-- nothing has changed
+SELECT * FROM damoov_reparse('-infinity');
+SELECT * FROM damoov_reparse('-infinity', false);
+SELECT g IS NOT DISTINCT FROM s AS same FROM good AS g, state AS s;
+-- as an older version, or someone, may have left the rows
+UPDATE damoov.users SET client_id = 'wrong', instance_id = NULL WHERE device_token = :ann;
+UPDATE damoov.heartbeats SET charge_percent = NULL, waiting_trips = 3;
+UPDATE damoov.crashes SET passed_filters = NULL, header_received_at = '2020-01-01' WHERE crash_token = 'a4444444-0000-4000-8000-000000000004';
+UPDATE damoov.removed_tracks SET vendor_reason = 'wrong' WHERE track_token = 'a2222222-0000-4000-8000-000000000002';
+DELETE FROM damoov.removed_tracks WHERE track_token = 'b2222222-0000-4000-8000-000000000002';
+UPDATE damoov.trips SET rating = NULL, notes = '{wrong}' WHERE track_token = 'a1111111-0000-4000-8000-000000000001';
+UPDATE damoov.trip_points SET speed_kmh = 1 WHERE trip_id = (SELECT trip_id FROM damoov.trips WHERE track_token = 'b1111111-0000-4000-8000-000000000001');
+CREATE TEMP TABLE bad AS SELECT * FROM state;
+-- the persons by name
+CREATE TEMP VIEW person AS SELECT user_id, CASE device_token WHEN :ann THEN 'ann' ELSE 'bob' END AS person FROM damoov.users;
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity') JOIN person USING (user_id) ORDER BY kind, person, object_id;
+SELECT b IS NOT DISTINCT FROM s AS same FROM bad AS b, state AS s;
+SELECT count(*) FROM damoov_reparse('infinity', false);
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity', false) JOIN person USING (user_id) ORDER BY kind, person, object_id;
+SELECT key FROM good AS g, state AS s, jsonb_each(to_jsonb(g)) AS a JOIN jsonb_each(to_jsonb(s)) AS b USING (key) WHERE a.value <> b.value AND key <> 'trips' ORDER BY 1;
+SELECT count(*) FROM damoov_reparse('-infinity');
+-- an original that is refused stops nothing, a tombstone found again takes its trip away
+UPDATE damoov.documents SET document = '{"Result": {"Code": 200}}' WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+UPDATE damoov.trips SET track_token = 'b2222222-0000-4000-8000-000000000002' WHERE track_token = 'b1111111-0000-4000-8000-000000000001';
+UPDATE damoov.documents SET object_id = 'b2222222-0000-4000-8000-000000000002' WHERE object_id = 'b1111111-0000-4000-8000-000000000001';
+DELETE FROM damoov.removed_tracks WHERE track_token = 'b2222222-0000-4000-8000-000000000002';
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity', false) JOIN person USING (user_id) ORDER BY kind, person, object_id;
+SELECT track_token, rating FROM damoov.trips;
+SELECT damoov_reparse(NULL);
+-- stages whose events are gone stay
+DELETE FROM damoov.redeliveries;
+DELETE FROM damoov.events WHERE event = 'AccidentEventReceived';
+SELECT count(*) FROM damoov_reparse('-infinity', false);
+SELECT count(header_received_at) AS headers FROM damoov.crashes;
+SELECT pg_temp.empty_tables();

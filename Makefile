@@ -7,6 +7,7 @@ OBJS         = \
 	src/dataset.o \
 	src/document.o \
 	src/download.o \
+	src/drift.o \
 	src/envelope.o \
 	src/fault.o \
 	src/guc.o \

@@ -1437,6 +1437,55 @@ FROM damoov.receipts
 GROUP BY source, day;
 COMMENT ON VIEW damoov.ledger IS 'received = stored + duplicate + unknown + control + quarantined, per source and UTC day';
 
+-- ---------------------------------------------------------------------
+-- What arrives and has no column
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.unknown_members(payload jsonb) RETURNS jsonb
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_unknown_members';
+REVOKE ALL ON FUNCTION damoov.unknown_members(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.unknown_members(jsonb) IS 'members of a notification that this version does not know: path and sample value; NULL when there is none';
+
+CREATE FUNCTION damoov.extra_members(extra jsonb, device_token uuid) RETURNS jsonb
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_extra_members';
+REVOKE ALL ON FUNCTION damoov.extra_members(jsonb, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_members(jsonb, uuid) IS 'members kept in a column extra: name and sample value; the person''s token is hidden';
+
+-- Points without extra have no index that says so: the newest trips must do
+CREATE VIEW damoov.drift AS
+SELECT
+    n.kind,
+    n.event,
+    n.path,
+    min(n.seen_at) AS first_seen,
+    max(n.seen_at) AS last_seen,
+    count(*) AS count,
+    min(n.sample) AS sample
+FROM (
+    SELECT 'notification' AS kind, e.event, 'Event' AS path, e.received_at AS seen_at, e.event AS sample
+    FROM damoov.events AS e
+    WHERE e.outcome = 'unknown'
+    UNION ALL
+    SELECT 'notification', e.event, m.key, e.received_at, m.value
+    FROM damoov.events AS e
+    CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
+    WHERE e.outcome <> 'control'
+    UNION ALL
+    SELECT 'processed', NULL, m.key, t.stored_at, m.value
+    FROM damoov.trips AS t
+    JOIN damoov.users AS u ON u.user_id = t.user_id
+    CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(t.extra, u.device_token)) AS m
+    WHERE t.extra IS NOT NULL
+    UNION ALL
+    SELECT 'processed', NULL, 'Points[].' || m.key, t.stored_at, m.value
+    FROM (SELECT r.* FROM damoov.trips AS r ORDER BY r.trip_id DESC LIMIT 1000) AS t
+    JOIN damoov.users AS u ON u.user_id = t.user_id
+    JOIN damoov.trip_points AS p ON p.trip_id = t.trip_id AND p.extra IS NOT NULL
+    CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(p.extra, u.device_token)) AS m
+) AS n
+GROUP BY n.kind, n.event, n.path;
+COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, and unknown members of notifications (path), of trips and of the points of the 1000 newest trips; with a sample value that is no credential; reads all of events, seconds for a million';
+
 -- Everything here is the user's data: a dump keeps it
 DO $$
 DECLARE

@@ -295,3 +295,24 @@ DELETE FROM damoov.events WHERE event = 'AccidentEventReceived';
 SELECT count(*) FROM damoov_reparse('-infinity', false);
 SELECT count(header_received_at) AS headers FROM damoov.crashes;
 SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- What arrives and has no column
+-- ---------------------------------------------------------------------
+
+SELECT damoov.unknown_members('{"Event": "x", "UserId": "A0000000-0000-4000-8000-00000000000A", "sender": 1, "Version": 2,
+    "Object": {"Id": "x", "Url": null, "Uri": null, "TYPE": "x", "Checksum": "a0000000000040008000-00000000000a!"},
+    "Details": {"ObjectReplaced": true, "InstanceId": "x", "Speed": 1.50, "ApiKey": "hunter2", "Nested": {"x": [1]}, "List": [], "Nothing": null,
+        "TracksRemoved": [{"Id": "x", "Type": "y"}, {"Id": "z", "Cause": "overlap"}, 1], "Sender": false},
+    "UserId2": "hunter2", "Id": "x"}') AS unknown;
+SELECT damoov.unknown_members('{"Event": "x", "UserId": 1, "Object": [], "Details": null}') IS NULL AS none, damoov.unknown_members('[1]') IS NULL AS none;
+SELECT length(damoov.unknown_members(jsonb_build_object('x', repeat('ä', 1000))) ->> 'x') AS clipped;
+SELECT pg_temp.fill();
+SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T09:02:00Z', '{"Temperature": 21.5, "SessionToken": "hunter2"}'));
+SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T09:03:00Z', '{"Temperature": 20.5}') || '{"Region": "eu"}');
+SELECT damoov.store_dataset('processed', 'b1111111-0000-4000-8000-000000000001',
+    pg_temp.document(4.5, format('"FuelType": "diesel", "Owner": "%s", "DeviceToken": "%1$s",', upper(:bob)))) IS NOT NULL AS stored;
+SELECT kind, event, path, count, first_seen <= last_seen AS seen, sample FROM damoov.drift ORDER BY kind, event, path;
+SELECT count(*) FROM damoov_forget(:bob);
+SELECT kind, event, path, count, sample FROM damoov.drift ORDER BY kind, event, path;
+SELECT pg_temp.empty_tables();

@@ -745,6 +745,37 @@ END;
 REVOKE ALL ON FUNCTION damoov.lock_tracks(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_tracks(uuid[]) IS 'takes the tracks'' locks until the end of the transaction, in one order for everyone';
 
+-- Few enough ids for the channel's 8000 bytes
+CREATE FUNCTION damoov.notify(channel text, kind text, ids bigint[]) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_notify(channel, json_build_object('kind', kind, 'count', cardinality(ids), 'ids', ids[1:300])::text);
+END;
+REVOKE ALL ON FUNCTION damoov.notify(text, text, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.notify(text, text, bigint[]) IS 'tells listeners: kind, count and surrogate ids';
+
+CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('damoov_alert', json_build_object('kind', 'quarantine', 'count', count(*))::text)
+    FROM arrived
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.alert_quarantine() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.alert_quarantine() IS 'trigger: tells listeners of new rows in the quarantine';
+
+CREATE TRIGGER quarantine_alert
+    AFTER INSERT ON damoov.quarantine
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.alert_quarantine();
+COMMENT ON TRIGGER quarantine_alert ON damoov.quarantine IS 'NOTIFY damoov_alert; a repeated delivery is no new row';
+
 CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -870,6 +901,10 @@ BEGIN
     IF EXISTS (SELECT FROM arrived) THEN
         PERFORM damoov.apply_events(array_agg(a.event_id), true) FROM arrived AS a;
     END IF;
+    PERFORM damoov.notify('damoov_crash', 'stage', array_agg(c.crash_id ORDER BY c.crash_id))
+    FROM damoov.crashes AS c
+    WHERE c.crash_token IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
+    HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;

@@ -316,3 +316,27 @@ SELECT kind, event, path, count, first_seen <= last_seen AS seen, sample FROM da
 SELECT count(*) FROM damoov_forget(:bob);
 SELECT kind, event, path, count, sample FROM damoov.drift ORDER BY kind, event, path;
 SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Listeners
+-- ---------------------------------------------------------------------
+
+LISTEN damoov_crash;
+LISTEN damoov_alert;
+-- psql tells the process that notified, and ids vary
+\o | sed -e 's/ received from .*//' -e 's/\[[0-9, ]*\]/[...]/'
+DO $$ BEGIN PERFORM pg_temp.fill(); END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', ('a4444444-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '2024-05-14T09:01:00Z'))
+    FROM generate_series(5, 6) AS n; END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(jsonb_agg(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', ('a4444444-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '2024-05-14T09:01:00Z')))
+    FROM generate_series(1001, 1400) AS n; END $$;
+-- nothing for a redelivery, for other events, for a message quarantined again, for a rebuild
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', 'a4444444-0000-4000-8000-000000000005', '2024-05-14T09:01:00Z')); END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('HeartbeatReceived', 'a0000000-0000-4000-8000-00000000000a', 'a0000000-0000-4000-8000-00000000000a', '2024-05-14T09:01:00Z')); END $$;
+INSERT INTO damoov.quarantine AS q (source, reason, sqlstate, message, body, body_digest)
+SELECT source, reason, sqlstate, message, body, body_digest FROM damoov.quarantine
+ON CONFLICT ON CONSTRAINT quarantine_source_digest_key DO UPDATE SET attempts = q.attempts + 1;
+DO $$ BEGIN PERFORM public.damoov_reparse('-infinity', false); END $$;
+\o
+UNLISTEN *;
+SELECT pg_temp.empty_tables();

@@ -53,6 +53,7 @@ typedef struct Download
 	bool		started;		/* its lease is committed */
 	bool		answered;
 	bool		stored;			/* waits for the commit */
+	const char *ended;			/* "gone" or "failed" instead, NULL: not so */
 
 	/* the row */
 	DatasetKey	key;
@@ -412,7 +413,7 @@ quarantine_document(const Download *download)
 }
 
 static void
-store_failure(const Download *download)
+store_failure(Download *download)
 {
 	/* a newer notification has started the count anew: it is due at once */
 	static SqlPlan plan = {
@@ -421,7 +422,7 @@ store_failure(const Download *download)
 		"due_at = CASE WHEN d.version = $2 THEN clock_timestamp() + $4 * interval '1 millisecond' "
 		"ELSE d.due_at END, "
 		"last_status = $5, last_error = $6, last_error_at = clock_timestamp() "
-		"WHERE d.object_id = $1 AND d.kind = $7",
+		"WHERE d.object_id = $1 AND d.kind = $7 RETURNING d.state",
 		.nargs = 7, .argtypes = {UUIDOID, INT4OID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID}
 	};
 	int64		wait_ms;
@@ -437,9 +438,10 @@ store_failure(const Download *download)
 	};
 	char		id[UUID_TEXT_SIZE];
 
-	sql_run(&plan, arguments, NULL);
-	if (strcmp(state, "waiting") == 0)
+	if (sql_run(&plan, arguments, NULL) == 0 ||
+		strcmp(sql_text(CurrentMemoryContext, 0, 1), "waiting") == 0)
 		return;
+	download->ended = state;
 	if (download->document)
 		quarantine_document(download);
 	ereport(LOG,
@@ -514,6 +516,31 @@ store_answer(Download *download, int64 *row_id)
 	return stored;
 }
 
+/* Tells listeners of downloads that will not be tried again by themselves. */
+static void
+alert_ended(Download *const *downloads, int count)
+{
+	static SqlPlan plan = {
+		.text = "SELECT pg_notify('damoov_alert', json_build_object('kind', $1, 'count', $2)::text)",
+		.nargs = 2, .argtypes = {TEXTOID, INT4OID}
+	};
+	static const char *const states[] = {"gone", "failed"};
+
+	for (int i = 0; i < (int) lengthof(states); i++)
+	{
+		int			ended = 0;
+		Datum		arguments[2];
+
+		for (int j = 0; j < count; j++)
+			ended += downloads[j]->ended && strcmp(downloads[j]->ended, states[i]) == 0;
+		if (ended == 0)
+			continue;
+		arguments[0] = CStringGetTextDatum(states[i]);
+		arguments[1] = Int32GetDatum(ended);
+		sql_run(&plan, arguments, NULL);
+	}
+}
+
 /* Those whose answer is here, in the order in which they were leased. */
 static Download **
 answered_downloads(Downloads *downloads, int *count)
@@ -553,6 +580,7 @@ downloads_store(Downloads *downloads)
 		DatasetKind kind = answered[i]->key.kind;
 		int64		row_id;
 
+		answered[i]->ended = NULL;
 		/* what comes for a forgotten person leaves no trace */
 		if (person_exists(answered[i]->key.user_id) && store_answer(answered[i], &row_id))
 			row_ids[kind][stored[kind]++] = Int64GetDatum(row_id);
@@ -560,6 +588,7 @@ downloads_store(Downloads *downloads)
 	}
 	for (int kind = 0; kind < DATASET_KINDS; kind++)
 		dataset_notify(kind, row_ids[kind], stored[kind]);
+	alert_ended(answered, count);
 	sql_leave(scope);
 }
 

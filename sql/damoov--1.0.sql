@@ -1486,40 +1486,69 @@ CREATE FUNCTION damoov.extra_members(extra jsonb, device_token uuid) RETURNS jso
 REVOKE ALL ON FUNCTION damoov.extra_members(jsonb, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.extra_members(jsonb, uuid) IS 'members kept in a column extra: name and sample value; the person''s token is hidden';
 
--- Points without extra have no index that says so: the newest trips must do
+-- Looked up, not listed, like damoov.person_tables.  Parts (points, samples)
+-- have no index that would find the few with extra: the newest 1000 must do.
+CREATE FUNCTION damoov.extra_drift()
+    RETURNS TABLE (table_name text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relation record;
+BEGIN
+    FOR relation IN
+        SELECT t.table_name, coalesce(t.part_of, t.table_name) AS home, t.key, EXISTS (
+            SELECT
+            FROM pg_attribute AS a
+            WHERE a.attrelid = format('damoov.%I', coalesce(t.part_of, t.table_name))::regclass
+                AND a.attname = 'stored_at' AND NOT a.attisdropped) AS has_stored_at
+        FROM damoov.person_tables AS t
+        JOIN pg_attribute AS x ON x.attrelid = format('damoov.%I', t.table_name)::regclass
+            AND x.attname = 'extra' AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped
+        ORDER BY t.table_name COLLATE "C"
+    LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT %L, m.key, min(%s), max(%2$s), count(*), min(m.value)'
+            ' FROM (SELECT * FROM damoov.%I %s) AS h'
+            ' JOIN damoov.users AS u ON u.user_id = h.user_id'
+            ' %s CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(%s.extra, u.device_token)) AS m'
+            ' WHERE %6$s.extra IS NOT NULL GROUP BY m.key',
+            relation.table_name,
+            CASE WHEN relation.has_stored_at THEN 'h.stored_at' ELSE 'NULL::timestamptz' END,
+            relation.home,
+            CASE WHEN relation.key IS NOT NULL THEN format('ORDER BY %I DESC LIMIT 1000', relation.key) END,
+            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I', relation.table_name, relation.key) END,
+            CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.extra_drift() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one';
+
 CREATE VIEW damoov.drift AS
 SELECT
-    n.kind,
+    'events' AS table_name,
     n.event,
     n.path,
-    min(n.seen_at) AS first_seen,
-    max(n.seen_at) AS last_seen,
+    min(n.received_at) AS first_seen,
+    max(n.received_at) AS last_seen,
     count(*) AS count,
     min(n.sample) AS sample
 FROM (
-    SELECT 'notification' AS kind, e.event, 'Event' AS path, e.received_at AS seen_at, e.event AS sample
+    SELECT e.event, 'Event' AS path, e.received_at, e.event AS sample
     FROM damoov.events AS e
     WHERE e.outcome = 'unknown'
     UNION ALL
-    SELECT 'notification', e.event, m.key, e.received_at, m.value
+    SELECT e.event, m.key, e.received_at, m.value
     FROM damoov.events AS e
     CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
     WHERE e.outcome <> 'control'
-    UNION ALL
-    SELECT 'processed', NULL, m.key, t.stored_at, m.value
-    FROM damoov.trips AS t
-    JOIN damoov.users AS u ON u.user_id = t.user_id
-    CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(t.extra, u.device_token)) AS m
-    WHERE t.extra IS NOT NULL
-    UNION ALL
-    SELECT 'processed', NULL, 'Points[].' || m.key, t.stored_at, m.value
-    FROM (SELECT r.* FROM damoov.trips AS r ORDER BY r.trip_id DESC LIMIT 1000) AS t
-    JOIN damoov.users AS u ON u.user_id = t.user_id
-    JOIN damoov.trip_points AS p ON p.trip_id = t.trip_id AND p.extra IS NOT NULL
-    CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(p.extra, u.device_token)) AS m
 ) AS n
-GROUP BY n.kind, n.event, n.path;
-COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, and unknown members of notifications (path), of trips and of the points of the 1000 newest trips; with a sample value that is no credential; reads all of events, seconds for a million';
+GROUP BY n.event, n.path
+UNION ALL
+SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
+FROM damoov.extra_drift() AS x;
+COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra (of points and samples those of the newest 1000); with a sample value that is no credential; reads all of events, seconds for a million';
 
 -- Everything here is the user's data: a dump keeps it
 DO $$

@@ -128,6 +128,10 @@ BEGIN;
 SELECT count(*) > 5 AS erased FROM damoov_forget(:bob);
 ROLLBACK;
 SELECT count(*) FROM damoov.users;
+-- Tables that hold nothing of a person; the body of quarantine is searched
+SELECT c.relname FROM pg_class AS c
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN (SELECT table_name FROM damoov.person_tables)
+ORDER BY 1;
 -- A new table of persons is not left out, neither one of parts
 BEGIN;
 CREATE TABLE damoov.regress_more (more_id bigint PRIMARY KEY, user_id bigint REFERENCES damoov.users);
@@ -312,9 +316,17 @@ SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :bob, :bob, 
 SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T09:03:00Z', '{"Temperature": 20.5}') || '{"Region": "eu"}');
 SELECT damoov.store_dataset('processed', 'b1111111-0000-4000-8000-000000000001',
     pg_temp.document(4.5, format('"FuelType": "diesel", "Owner": "%s", "DeviceToken": "%1$s",', upper(:bob)))) IS NOT NULL AS stored;
-SELECT kind, event, path, count, first_seen <= last_seen AS seen, sample FROM damoov.drift ORDER BY kind, event, path;
+SELECT table_name, event, path, count, first_seen <= last_seen AS seen, sample FROM damoov.drift ORDER BY table_name, event, path;
 SELECT count(*) FROM damoov_forget(:bob);
-SELECT kind, event, path, count, sample FROM damoov.drift ORDER BY kind, event, path;
+SELECT table_name, event, path, count, sample FROM damoov.drift ORDER BY table_name, event, path;
+-- a new table with extra is not left out
+BEGIN;
+CREATE TABLE damoov.regress_more (more_id bigint PRIMARY KEY, user_id bigint, extra jsonb);
+CREATE TABLE damoov.regress_more_parts (more_id bigint, extra jsonb);
+INSERT INTO damoov.regress_more SELECT 1, user_id, '{"New": 1}' FROM damoov.users;
+INSERT INTO damoov.regress_more_parts VALUES (1, '{"Newer": 2}'), (1, NULL);
+SELECT table_name, path, count, first_seen, sample FROM damoov.drift WHERE table_name LIKE 'regress%' ORDER BY 1;
+ROLLBACK;
 SELECT pg_temp.empty_tables();
 
 -- ---------------------------------------------------------------------

@@ -10,7 +10,9 @@ OBJS         = \
 	src/crash_time.o \
 	src/damoov.o \
 	src/dataset.o \
+	src/document.o \
 	src/download.o \
+	src/drift.o \
 	src/envelope.o \
 	src/fault.o \
 	src/guc.o \
@@ -22,7 +24,9 @@ OBJS         = \
 	src/launcher.o \
 	src/notification.o \
 	src/options.o \
+	src/person.o \
 	src/poll.o \
+	src/purge.o \
 	src/raw.o \
 	src/raw_store.o \
 	src/record.o \
@@ -44,7 +48,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest bad_input replacement privileges
+REGRESS      = install ingest bad_input replacement privileges lifecycle
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

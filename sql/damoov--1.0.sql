@@ -26,13 +26,21 @@ CREATE TABLE damoov.users (
     instance_id uuid,
     instance_id_at timestamptz
 );
-COMMENT ON TABLE damoov.users IS 'persons; the only table beside the raw events and the quarantine that holds a device token';
+COMMENT ON TABLE damoov.users IS 'persons; beside the raw events, the quarantine and the originals the only table that holds a device token';
 COMMENT ON COLUMN damoov.users.user_id IS 'surrogate key; what every other table, view and NOTIFY uses';
 COMMENT ON COLUMN damoov.users.device_token IS 'UserId of the notifications (documented): identifier and permanent credential at once, treat as a secret';
 COMMENT ON COLUMN damoov.users.client_id IS 'the customer''s own reference, free text (documented); of the newest notification that carried one';
 COMMENT ON COLUMN damoov.users.client_id_at IS 'Timestamp of the notification client_id was taken from';
 COMMENT ON COLUMN damoov.users.instance_id IS 'instance (user group) of the newest heartbeat (documented)';
 COMMENT ON COLUMN damoov.users.instance_id_at IS 'Timestamp of the notification instance_id was taken from';
+
+CREATE TABLE damoov.forgotten (
+    token_digest bytea CONSTRAINT forgotten_pkey PRIMARY KEY,
+    forgotten_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE damoov.forgotten IS 'marks of the persons that damoov_forget() erased: what still arrives about them is dropped; without its mark a person is welcome again';
+COMMENT ON COLUMN damoov.forgotten.token_digest IS 'damoov.token_digest() of the device token, from which the token cannot be told';
+COMMENT ON COLUMN damoov.forgotten.forgotten_at IS 'when, database clock';
 
 -- ---------------------------------------------------------------------
 -- What came in: events, quarantine, receipts
@@ -886,6 +894,22 @@ COMMENT ON COLUMN damoov.downloads.last_error IS 'why the last try failed';
 COMMENT ON COLUMN damoov.downloads.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.downloads.queued_at IS 'first wanted, database clock';
 
+-- The texts are compressed by TOAST
+CREATE TABLE damoov.documents (
+    kind text NOT NULL,
+    object_id uuid NOT NULL,
+    user_id bigint NOT NULL CONSTRAINT documents_user_id_fkey REFERENCES damoov.users,
+    fetched_at timestamptz NOT NULL DEFAULT now(),
+    document text NOT NULL,
+    CONSTRAINT documents_pkey PRIMARY KEY (kind, object_id)
+);
+COMMENT ON TABLE damoov.documents IS 'originals of the stored datasets, the newest of each, as long as damoov.keep_documents says; may hold a device token';
+COMMENT ON COLUMN damoov.documents.kind IS 'kind of the dataset, as in damoov.downloads';
+COMMENT ON COLUMN damoov.documents.object_id IS 'the object, as in damoov.downloads';
+COMMENT ON COLUMN damoov.documents.user_id IS 'person';
+COMMENT ON COLUMN damoov.documents.fetched_at IS 'when it came, database clock';
+COMMENT ON COLUMN damoov.documents.document IS 'JSON text as received, decompressed';
+
 CREATE TABLE damoov.sources (
     source text CONSTRAINT sources_pkey PRIMARY KEY,
     home text NOT NULL,
@@ -924,6 +948,138 @@ COMMENT ON FUNCTION damoov.check_options(text[], oid) IS 'validator of the forei
 
 CREATE FOREIGN DATA WRAPPER damoov VALIDATOR damoov.check_options;
 COMMENT ON FOREIGN DATA WRAPPER damoov IS 'sources of telematics: CREATE SERVER ... TYPE ''sqs'' FOREIGN DATA WRAPPER damoov';
+
+-- ---------------------------------------------------------------------
+-- Forgetting a person
+-- ---------------------------------------------------------------------
+
+-- Storing, by many at once, and forgetting, alone, exclude each other: every
+-- transaction takes this lock before it locks or writes anything of a person.
+CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT CASE
+        WHEN alone THEN pg_advisory_xact_lock(1684106095, 256)
+        ELSE pg_advisory_xact_lock_shared(1684106095, 256)
+    END;
+END;
+REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets';
+
+CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT sha256(convert_to(device_token::text, 'UTF8'));
+END;
+REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';
+
+CREATE FUNCTION damoov.plain_hex(body bytea) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT lower(replace(encode(body, 'escape'), '-', ''));
+END;
+REVOKE ALL ON FUNCTION damoov.plain_hex(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.plain_hex(bytea) IS 'text in which every spelling of a UUID is 32 digits in lower case';
+
+CREATE FUNCTION damoov.names_forgotten(body bytea) RETURNS boolean
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM damoov.forgotten) AND EXISTS (
+        SELECT
+        FROM regexp_matches(damoov.plain_hex(body), '[0-9a-f]{32}', 'g') AS m (digits)
+        JOIN damoov.forgotten AS f ON f.token_digest = damoov.token_digest(m.digits[1]::uuid));
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.names_forgotten(bytea) IS 'does it hold the device token of a forgotten person, in any spelling?';
+
+-- Looked up, not listed: a new table cannot be left out
+CREATE VIEW damoov.person_tables AS
+WITH relation AS (
+    SELECT c.oid, c.relname::text AS table_name, EXISTS (
+        SELECT
+        FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attname = 'user_id' AND NOT a.attisdropped) AS has_user_id
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relnamespace = 'damoov'::pg_catalog.regnamespace
+        AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+)
+SELECT
+    r.table_name,
+    NULL::text AS part_of,
+    NULL::text AS key,
+    -- foreign keys to it, and what it takes along by triggers (8: on DELETE)
+    (SELECT count(*) FROM pg_catalog.pg_constraint AS f WHERE f.contype = 'f' AND f.confrelid = r.oid)
+        + (SELECT count(*) FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = r.oid AND NOT g.tgisinternal AND g.tgtype & 8 <> 0)
+        AS dependents
+FROM relation AS r
+WHERE r.has_user_id
+UNION ALL
+SELECT r.table_name, w.table_name, a.attname, 0
+FROM relation AS w
+JOIN pg_catalog.pg_constraint AS k ON k.conrelid = w.oid AND k.contype = 'p' AND cardinality(k.conkey) = 1
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = w.oid AND a.attnum = k.conkey[1] AND a.attname <> 'user_id'
+JOIN relation AS r ON NOT r.has_user_id
+JOIN pg_catalog.pg_attribute AS o ON o.attrelid = r.oid AND o.attname = a.attname AND NOT o.attisdropped
+WHERE w.has_user_id;
+COMMENT ON VIEW damoov.person_tables IS 'every table of schema damoov that holds rows of a person: by a column user_id, or as part of a table that has one, by that one''s primary key';
+
+CREATE FUNCTION damoov.erase_person(device_token uuid)
+    RETURNS TABLE (table_name text, row_count bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    person bigint;
+    relation record;
+BEGIN
+    PERFORM damoov.lock_people(true);
+    INSERT INTO damoov.forgotten (token_digest)
+    VALUES (damoov.token_digest(erase_person.device_token))
+    ON CONFLICT DO NOTHING;
+    SELECT u.user_id INTO person FROM damoov.users AS u WHERE u.device_token = erase_person.device_token;
+
+    DELETE FROM damoov.quarantine AS q
+    WHERE strpos(damoov.plain_hex(q.body), replace(erase_person.device_token::text, '-', '')) > 0
+        OR q.object_id IN (
+            SELECT e.object_id FROM damoov.events AS e WHERE e.user_id = person
+            UNION ALL
+            SELECT d.object_id FROM damoov.downloads AS d WHERE d.user_id = person);
+    GET DIAGNOSTICS row_count = ROW_COUNT;
+    table_name := 'quarantine';
+    IF row_count > 0 THEN
+        RETURN NEXT;
+    END IF;
+
+    -- parts before what they belong to, and what others depend on last
+    FOR relation IN
+        SELECT t.table_name, t.part_of, t.key
+        FROM damoov.person_tables AS t
+        WHERE person IS NOT NULL
+        ORDER BY t.part_of IS NULL, t.dependents, t.table_name COLLATE "C"
+    LOOP
+        IF relation.part_of IS NULL THEN
+            EXECUTE format('DELETE FROM damoov.%I WHERE user_id = $1', relation.table_name) USING person;
+        ELSE
+            EXECUTE format('DELETE FROM damoov.%I AS p USING damoov.%I AS w WHERE p.%I = w.%3$I AND w.user_id = $1',
+                relation.table_name, relation.part_of, relation.key) USING person;
+        END IF;
+        GET DIAGNOSTICS row_count = ROW_COUNT;
+        table_name := relation.table_name;
+        IF row_count > 0 THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.erase_person(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'what damoov_forget() does';
 
 -- ---------------------------------------------------------------------
 -- Rules: what an event does to the other tables.  They act on what comes
@@ -995,17 +1151,50 @@ END;
 REVOKE ALL ON FUNCTION damoov.lock_tracks(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_tracks(uuid[]) IS 'takes the tracks'' locks until the end of the transaction, in one order for everyone';
 
-CREATE FUNCTION damoov.route_events() RETURNS trigger
+-- Few enough ids for the channel's 8000 bytes
+CREATE FUNCTION damoov.notify(channel text, kind text, ids bigint[]) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_notify(channel, json_build_object('kind', kind, 'count', cardinality(ids), 'ids', ids[1:300])::text);
+END;
+REVOKE ALL ON FUNCTION damoov.notify(text, text, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.notify(text, text, bigint[]) IS 'tells listeners: kind, count and surrogate ids';
+
+CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+    PERFORM pg_notify('damoov_alert', json_build_object('kind', 'quarantine', 'count', count(*))::text)
+    FROM arrived
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.alert_quarantine() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.alert_quarantine() IS 'trigger: tells listeners of new rows in the quarantine';
+
+CREATE TRIGGER quarantine_alert
+    AFTER INSERT ON damoov.quarantine
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.alert_quarantine();
+COMMENT ON TRIGGER quarantine_alert ON damoov.quarantine IS 'NOTIFY damoov_alert; a repeated delivery is no new row';
+
+CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    arrived CONSTANT damoov.events[] := ARRAY(SELECT e FROM damoov.events AS e WHERE e.event_id = ANY (event_ids));
 BEGIN
     -- the newest known reference and instance of each person
     UPDATE damoov.users AS u
     SET client_id = n.client_id, client_id_at = n.sent_at
     FROM (
         SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, d.client_id
-        FROM arrived AS a, damoov.read_notification(a.payload) AS d
+        FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
         WHERE a.outcome = 'stored' AND d.client_id IS NOT NULL
         ORDER BY a.user_id, a.sent_at DESC, d.client_id COLLATE "C" DESC
     ) AS n
@@ -1017,7 +1206,7 @@ BEGIN
     SET instance_id = n.instance_id, instance_id_at = n.sent_at
     FROM (
         SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, d.instance_id
-        FROM arrived AS a, damoov.read_notification(a.payload) AS d
+        FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
         WHERE a.event = 'HeartbeatReceived' AND d.instance_id IS NOT NULL
         ORDER BY a.user_id, a.sent_at DESC, d.instance_id DESC
     ) AS n
@@ -1030,7 +1219,7 @@ BEGIN
     SELECT DISTINCT ON (a.user_id, a.sent_at)
         a.user_id, a.sent_at, d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
         d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'HeartbeatReceived'
     ORDER BY a.user_id, a.sent_at, ROW(d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
         d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id) DESC
@@ -1058,7 +1247,7 @@ BEGIN
         (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
             FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
     FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
-    WHERE e.object_id IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
+    WHERE e.object_id IN (SELECT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
         AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
             'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
     GROUP BY e.object_id
@@ -1078,18 +1267,21 @@ BEGIN
     SELECT
         a.object_id, a.sent_at, a.event_id, a.user_id, 'invalid',
         d.vendor_reason, d.track_started_at, d.track_ended_at, d.start_utc_offset_min
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'IncomingTrackRemoved';
 
     INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
     SELECT DISTINCT r.track_token, a.sent_at, a.event_id, a.user_id, 'replaced', a.object_id
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d, unnest(d.removed) AS r (track_token)
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d, unnest(d.removed) AS r (track_token)
     WHERE a.event = 'TrackEnrichmentFinished';
 
+    IF NOT queue THEN
+        RETURN;
+    END IF;
     INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, url, priority, wanted_at)
     SELECT DISTINCT ON (a.object_id)
         'processed', a.object_id, a.user_id, a.source, d.url, 20, a.sent_at
-    FROM arrived AS a, damoov.read_notification(a.payload) AS d
+    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
     WHERE a.event = 'TrackEnrichmentFinished'
         AND damoov.track_lives(a.object_id, a.user_id, a.sent_at)
     ORDER BY a.object_id, a.sent_at DESC, a.event_id
@@ -1102,7 +1294,23 @@ BEGIN
         state = 'waiting',
         attempts = 0,
         due_at = EXCLUDED.due_at;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.apply_events(bigint[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.apply_events(bigint[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
 
+CREATE FUNCTION damoov.route_events() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM arrived) THEN
+        PERFORM damoov.apply_events(array_agg(a.event_id), true) FROM arrived AS a;
+    END IF;
+    PERFORM damoov.notify('damoov_crash', 'stage', array_agg(c.crash_id ORDER BY c.crash_id))
+    FROM damoov.crashes AS c
+    WHERE c.crash_token IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
+    HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;
@@ -1117,26 +1325,33 @@ CREATE TRIGGER events_route
     EXECUTE FUNCTION damoov.route_events();
 COMMENT ON TRIGGER events_route ON damoov.events IS 'carries new events into the other tables';
 
+CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM damoov.lock_tracks(track_tokens);
+
+    DELETE FROM damoov.trips AS t
+    WHERE t.track_token = ANY (track_tokens)
+        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
+
+    DELETE FROM damoov.downloads AS w
+    WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
+        AND NOT damoov.track_lives(w.object_id, w.user_id, w.wanted_at);
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'removes those of the tracks that their tombstones have ended, with what waits to be fetched of them';
+
 CREATE FUNCTION damoov.remove_tracks() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM arrived) THEN
-        RETURN NULL;
+    IF EXISTS (SELECT FROM arrived) THEN
+        PERFORM damoov.take_away(array_agg(DISTINCT a.track_token)) FROM arrived AS a;
     END IF;
-    PERFORM damoov.lock_tracks(array_agg(a.track_token)) FROM arrived AS a;
-
-    DELETE FROM damoov.trips AS t
-    USING (SELECT DISTINCT a.track_token FROM arrived AS a) AS r
-    WHERE t.track_token = r.track_token
-        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
-
-    DELETE FROM damoov.downloads AS w
-    USING (SELECT DISTINCT a.track_token FROM arrived AS a) AS r
-    WHERE w.kind = 'processed' AND w.object_id = r.track_token
-        AND NOT damoov.track_lives(w.object_id, w.user_id, w.wanted_at);
-
     RETURN NULL;
 END
 $$;
@@ -1170,6 +1385,33 @@ CREATE TRIGGER trips_delete
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_trip_parts();
 COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'points and trip events go with their trip';
+
+CREATE FUNCTION damoov.delete_documents() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('DELETE FROM damoov.documents AS d USING gone AS g WHERE d.kind = ANY ($1) AND d.object_id = g.%I', TG_ARGV[0])
+    USING TG_ARGV[1:];
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.delete_documents() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.delete_documents() IS 'trigger: the originals go with their row; arguments: column of the object''s id, kinds of datasets';
+
+CREATE TRIGGER trips_documents
+    AFTER DELETE ON damoov.trips
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('track_token', 'processed');
+COMMENT ON TRIGGER trips_documents ON damoov.trips IS 'the original goes with its trip';
+
+CREATE TRIGGER crashes_documents
+    AFTER DELETE ON damoov.crashes
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('crash_token', 'crash', 'crash_buffer');
+COMMENT ON TRIGGER crashes_documents ON damoov.crashes IS 'the originals go with their crash';
 
 -- ---------------------------------------------------------------------
 -- Doors
@@ -1211,6 +1453,7 @@ AS $$
 DECLARE
     entry damoov.quarantine;
 BEGIN
+    PERFORM damoov.lock_people(false);
     SELECT * INTO entry
     FROM damoov.quarantine AS q
     WHERE q.quarantine_id = damoov_retry.quarantine_id
@@ -1242,6 +1485,7 @@ AS $$
 DECLARE
     renewed bigint;
 BEGIN
+    PERFORM damoov.lock_people(false);
     UPDATE damoov.downloads AS d
     SET state = 'waiting', attempts = 0, due_at = clock_timestamp()
     WHERE (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
@@ -1254,6 +1498,257 @@ END
 $$;
 REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';
+
+-- ---------------------------------------------------------------------
+-- Rebuilding typed rows from what is kept
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.changed_columns(before jsonb, after jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT array_agg(key ORDER BY key COLLATE "C")
+    FROM jsonb_each(coalesce(before, '{}')) AS b
+    FULL JOIN jsonb_each(coalesce(after, '{}')) AS a USING (key)
+    WHERE nullif(b.value, 'null') IS DISTINCT FROM nullif(a.value, 'null');
+END;
+REVOKE ALL ON FUNCTION damoov.changed_columns(jsonb, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.changed_columns(jsonb, jsonb) IS 'members of two objects that differ; NULL when none does';
+
+CREATE FUNCTION damoov.dataset_rows(kind text, object_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home text := CASE kind WHEN 'processed' THEN 'trips' WHEN 'raw' THEN 'raw_tracks' ELSE 'crashes' END;
+    token text := CASE WHEN home = 'crashes' THEN 'crash_token' ELSE 'track_token' END;
+    part record;
+    digest text;
+    result jsonb;
+BEGIN
+    EXECUTE format('SELECT to_jsonb(t) - ''stored_at''::text FROM damoov.%I AS t WHERE t.%I = $1', home, token)
+    INTO result USING object_id;
+    FOR part IN SELECT t.table_name, t.key FROM damoov.person_tables AS t WHERE t.part_of = home LOOP
+        EXECUTE format('SELECT md5(string_agg(p::text, E''\n'' ORDER BY p::text COLLATE "C"))'
+            ' FROM damoov.%I AS p JOIN damoov.%I AS t USING (%I) WHERE t.%I = $1', part.table_name, home, part.key, token)
+        INTO digest USING object_id;
+        result := result || jsonb_build_object(part.table_name, digest);
+    END LOOP;
+    RETURN result;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.dataset_rows(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.dataset_rows(text, uuid) IS 'what a dataset has become: its row, with a digest for each table of parts; without the time it was stored';
+
+CREATE FUNCTION damoov.reparse_documents(since timestamptz)
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry record;
+    before jsonb;
+BEGIN
+    FOR entry IN
+        SELECT d.kind, d.object_id, d.user_id, d.document
+        FROM damoov.documents AS d
+        WHERE d.fetched_at >= since
+        ORDER BY d.kind, d.object_id
+    LOOP
+        kind := entry.kind;
+        object_id := entry.object_id;
+        user_id := entry.user_id;
+        before := damoov.dataset_rows(kind, object_id);
+        BEGIN
+            PERFORM damoov.store_dataset(kind, object_id, entry.document);
+            changed := damoov.changed_columns(before, damoov.dataset_rows(kind, object_id));
+            IF changed IS NULL THEN
+                RAISE SQLSTATE 'DM001';
+            END IF;
+        EXCEPTION
+            WHEN SQLSTATE 'DM001' THEN
+                -- the same rows are not written again
+                CONTINUE;
+            WHEN data_exception OR protocol_violation THEN
+                changed := ARRAY['(refused)'];
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_documents(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_documents(timestamptz) IS 'the part of damoov_reparse() that reads datasets';
+
+-- What these events made is taken away, all of it, and made again by the rules
+CREATE FUNCTION damoov.reparse_events(event_ids bigint[])
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old_users damoov.users[];
+    old_heartbeats damoov.heartbeats[];
+    old_crashes damoov.crashes[];
+    old_removed damoov.removed_tracks[];
+    tokens uuid[];
+BEGIN
+    old_users := ARRAY(
+        SELECT u
+        FROM damoov.users AS u
+        WHERE u.user_id IN (SELECT e.user_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids)));
+    UPDATE damoov.users AS u
+    SET client_id = NULL, client_id_at = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (event_ids) AND e.user_id = u.user_id AND e.sent_at = u.client_id_at;
+    UPDATE damoov.users AS u
+    SET instance_id = NULL, instance_id_at = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (event_ids) AND e.user_id = u.user_id AND e.sent_at = u.instance_id_at
+        AND e.event = 'HeartbeatReceived';
+
+    WITH gone AS (
+        DELETE FROM damoov.heartbeats AS h
+        USING damoov.events AS e
+        WHERE e.event_id = ANY (event_ids) AND e.event = 'HeartbeatReceived'
+            AND h.user_id = e.user_id AND h.reported_at = e.sent_at
+        RETURNING h.*
+    )
+    SELECT array_agg(g::damoov.heartbeats) INTO old_heartbeats FROM gone AS g;
+
+    -- a crash keeps its row; of its stages those whose events are still known
+    old_crashes := ARRAY(
+        SELECT c
+        FROM damoov.crashes AS c
+        WHERE c.crash_token IN (
+            SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event LIKE 'Accident%'));
+    UPDATE damoov.crashes AS c
+    SET header_received_at = CASE WHEN NOT s.header THEN c.header_received_at END,
+        buffer_received_at = CASE WHEN NOT s.buffer THEN c.buffer_received_at END,
+        completed_at = CASE WHEN NOT s.completed THEN c.completed_at END,
+        filtered_at = CASE WHEN NOT s.filtered THEN c.filtered_at END,
+        passed_filters = CASE WHEN NOT s.completed THEN c.passed_filters END
+    FROM (
+        SELECT
+            o.crash_token,
+            bool_or(e.event = 'AccidentEventReceived') AS header,
+            bool_or(e.event = 'AccidentEventExtraReceived') AS buffer,
+            bool_or(e.event = 'AccidentEventCompletePackageReceived') AS completed,
+            bool_or(e.event = 'AccidentEventFiltered') AS filtered
+        FROM unnest(old_crashes) AS o
+        JOIN damoov.events AS e ON e.object_id = o.crash_token AND e.event IN ('AccidentEventReceived',
+            'AccidentEventExtraReceived', 'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
+        GROUP BY o.crash_token
+    ) AS s
+    WHERE c.crash_token = s.crash_token;
+
+    WITH gone AS (
+        DELETE FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids) RETURNING r.*
+    )
+    SELECT array_agg(g::damoov.removed_tracks) INTO old_removed FROM gone AS g;
+
+    PERFORM damoov.apply_events(event_ids, false);
+    tokens := ARRAY(SELECT r.track_token FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids));
+    PERFORM damoov.take_away(tokens);
+
+    RETURN QUERY
+    SELECT 'user', NULL::uuid, c.changed, o.user_id
+    FROM unnest(old_users) AS o
+    JOIN damoov.users AS u ON u.user_id = o.user_id
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(u)) AS c (changed)
+    WHERE c.changed IS NOT NULL
+    ORDER BY o.user_id;
+
+    RETURN QUERY
+    SELECT 'heartbeat', NULL::uuid, array_agg(DISTINCT c.name ORDER BY c.name), n.user_id
+    FROM (
+        SELECT DISTINCT e.user_id, e.sent_at
+        FROM damoov.events AS e
+        WHERE e.event_id = ANY (event_ids) AND e.event = 'HeartbeatReceived'
+    ) AS n
+    LEFT JOIN unnest(old_heartbeats) AS o ON o.user_id = n.user_id AND o.reported_at = n.sent_at
+    LEFT JOIN damoov.heartbeats AS h ON h.user_id = n.user_id AND h.reported_at = n.sent_at
+    CROSS JOIN LATERAL unnest(damoov.changed_columns(to_jsonb(o), to_jsonb(h))) AS c (name)
+    GROUP BY n.user_id
+    ORDER BY n.user_id;
+
+    RETURN QUERY
+    SELECT 'crash', t.crash_token, c.changed, t.user_id
+    FROM damoov.crashes AS t
+    LEFT JOIN unnest(old_crashes) AS o ON o.crash_token = t.crash_token
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(t)) AS c (changed)
+    WHERE c.changed IS NOT NULL AND t.crash_token IN (
+        SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event LIKE 'Accident%')
+    ORDER BY t.crash_token;
+
+    RETURN QUERY
+    SELECT 'removed_track', k.track_token, array_agg(DISTINCT c.name ORDER BY c.name), min(k.user_id)
+    FROM (
+        SELECT coalesce(o.track_token, r.track_token) AS track_token, coalesce(o.user_id, r.user_id) AS user_id,
+            damoov.changed_columns(to_jsonb(o), to_jsonb(r)) AS changed
+        FROM unnest(old_removed) AS o
+        FULL JOIN (SELECT x.* FROM damoov.removed_tracks AS x WHERE x.event_id = ANY (event_ids)) AS r
+            ON (r.track_token, r.removed_at, r.event_id) = (o.track_token, o.removed_at, o.event_id)
+    ) AS k
+    CROSS JOIN LATERAL unnest(k.changed) AS c (name)
+    GROUP BY k.track_token
+    ORDER BY k.track_token;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_events(bigint[]) IS 'the part of damoov_reparse() that reads events';
+
+CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    batch bigint[];
+BEGIN
+    IF since IS NULL THEN
+        RAISE EXCEPTION 'since must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM damoov.lock_people(true);
+    BEGIN
+        -- All of a person's events in one batch, about 1000 a batch.  Events of
+        -- the same instant count as one with those that came since.
+        FOR batch IN
+            SELECT array_agg(n.event_id)
+            FROM (
+                SELECT e.event_id, rank() OVER (ORDER BY e.user_id) / 1000 AS number
+                FROM damoov.events AS e
+                WHERE e.outcome = 'stored' AND (e.user_id, e.sent_at) IN (
+                    SELECT s.user_id, s.sent_at
+                    FROM damoov.events AS s
+                    WHERE s.outcome = 'stored' AND s.received_at >= since)
+            ) AS n
+            GROUP BY n.number
+            ORDER BY n.number
+        LOOP
+            RETURN QUERY SELECT r.* FROM damoov.reparse_events(batch) AS r;
+        END LOOP;
+        RETURN QUERY SELECT r.* FROM damoov.reparse_documents(since) AS r;
+        IF dry_run IS NOT FALSE THEN
+            RAISE SQLSTATE 'DM002';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'DM002' THEN
+        NULL;
+    END;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
+
+CREATE FUNCTION damoov_forget(device_token text)
+    RETURNS TABLE (table_name text, row_count bigint)
+    LANGUAGE C VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'damoov_forget';
+REVOKE ALL ON FUNCTION damoov_forget(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_forget(text) IS 'erases a person from every table, quarantined bodies that name them included, and drops what still arrives about them; returns what was erased; errors: 22023 bad token';
+
+CREATE PROCEDURE damoov_purge(dry_run boolean DEFAULT true)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_purge';
+REVOKE ALL ON PROCEDURE damoov_purge(boolean) FROM PUBLIC;
+COMMENT ON PROCEDURE damoov_purge(boolean) IS 'removes what is older than the settings damoov.keep_* say, and folds the receipts of whole days; a transaction for each 1000 rows, so it must not run inside a transaction block (2D000); says what it does for each kind, and only that while dry_run';
 
 -- ---------------------------------------------------------------------
 -- Running it
@@ -1383,6 +1878,84 @@ SELECT
 FROM damoov.receipts
 GROUP BY source, day;
 COMMENT ON VIEW damoov.ledger IS 'received = stored + duplicate + unknown + control + quarantined, per source and UTC day';
+
+-- ---------------------------------------------------------------------
+-- What arrives and has no column
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.unknown_members(payload jsonb) RETURNS jsonb
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_unknown_members';
+REVOKE ALL ON FUNCTION damoov.unknown_members(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.unknown_members(jsonb) IS 'members of a notification that this version does not know: path and sample value; NULL when there is none';
+
+CREATE FUNCTION damoov.extra_members(extra jsonb, device_token uuid) RETURNS jsonb
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_extra_members';
+REVOKE ALL ON FUNCTION damoov.extra_members(jsonb, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_members(jsonb, uuid) IS 'members kept in a column extra: name and sample value; the person''s token is hidden';
+
+-- Looked up, not listed, like damoov.person_tables.  Parts (points, samples)
+-- have no index that would find the few with extra: the newest 1000 must do.
+CREATE FUNCTION damoov.extra_drift()
+    RETURNS TABLE (table_name text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relation record;
+BEGIN
+    FOR relation IN
+        SELECT t.table_name, coalesce(t.part_of, t.table_name) AS home, t.key, EXISTS (
+            SELECT
+            FROM pg_attribute AS a
+            WHERE a.attrelid = format('damoov.%I', coalesce(t.part_of, t.table_name))::regclass
+                AND a.attname = 'stored_at' AND NOT a.attisdropped) AS has_stored_at
+        FROM damoov.person_tables AS t
+        JOIN pg_attribute AS x ON x.attrelid = format('damoov.%I', t.table_name)::regclass
+            AND x.attname = 'extra' AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped
+        ORDER BY t.table_name COLLATE "C"
+    LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT %L, m.key, min(%s), max(%2$s), count(*), min(m.value)'
+            ' FROM (SELECT * FROM damoov.%I %s) AS h'
+            ' JOIN damoov.users AS u ON u.user_id = h.user_id'
+            ' %s CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(%s.extra, u.device_token)) AS m'
+            ' WHERE %6$s.extra IS NOT NULL GROUP BY m.key',
+            relation.table_name,
+            CASE WHEN relation.has_stored_at THEN 'h.stored_at' ELSE 'NULL::timestamptz' END,
+            relation.home,
+            CASE WHEN relation.key IS NOT NULL THEN format('ORDER BY %I DESC LIMIT 1000', relation.key) END,
+            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I', relation.table_name, relation.key) END,
+            CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.extra_drift() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one';
+
+CREATE VIEW damoov.drift AS
+SELECT
+    'events' AS table_name,
+    n.event,
+    n.path,
+    min(n.received_at) AS first_seen,
+    max(n.received_at) AS last_seen,
+    count(*) AS count,
+    min(n.sample) AS sample
+FROM (
+    SELECT e.event, 'Event' AS path, e.received_at, e.event AS sample
+    FROM damoov.events AS e
+    WHERE e.outcome = 'unknown'
+    UNION ALL
+    SELECT e.event, m.key, e.received_at, m.value
+    FROM damoov.events AS e
+    CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
+    WHERE e.outcome <> 'control'
+) AS n
+GROUP BY n.event, n.path
+UNION ALL
+SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
+FROM damoov.extra_drift() AS x;
+COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra (of points and samples those of the newest 1000); with a sample value that is no credential; reads all of events, seconds for a million';
 
 -- Everything here is the user's data: a dump keeps it
 DO $$

@@ -125,7 +125,8 @@ track_state(const DatasetKey *key, TrackKey *track)
 		"FROM (SELECT greatest(max(e.sent_at), "
 		"(SELECT d.wanted_at FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
 		"(SELECT t.enriched_at FROM damoov.trips AS t WHERE t.track_token = $1)) AS enriched_at, "
-		"greatest(count(*), 1)::int AS revision FROM damoov.events AS e "
+		"greatest(count(*), (SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
+		"FROM damoov.events AS e "
 		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
 		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
 	};

@@ -22,9 +22,11 @@
 #include "api.h"
 #include "compat.h"
 #include "dataset.h"
+#include "document.h"
 #include "download.h"
 #include "guc.h"
 #include "http.h"
+#include "person.h"
 #include "source.h"
 #include "sql.h"
 #include "uuid.h"
@@ -51,6 +53,7 @@ typedef struct Download
 	bool		started;		/* its lease is committed */
 	bool		answered;
 	bool		stored;			/* waits for the commit */
+	const char *ended;			/* "gone" or "failed" instead, NULL: not so */
 
 	/* the row */
 	DatasetKey	key;
@@ -66,7 +69,7 @@ typedef struct Download
 	Fault		fault;
 	int			status;
 	int			retry_after_s;
-	char	   *document;		/* when it could not be read */
+	char	   *document;		/* as received, of an answer with status 200 */
 	Size		document_len;
 } Download;
 
@@ -345,7 +348,7 @@ download_done(HttpRequest *request, void *arg)
 	download->retry_after_s = request->retry_after_s;
 	if (!read_answer(download, request))
 		download->dataset = NULL;
-	if (download->dataset == NULL && request->status == 200)
+	if (request->status == 200)
 	{
 		download->document = pnstrdup(request->reply, request->reply_len);
 		download->document_len = request->reply_len;
@@ -427,7 +430,7 @@ quarantine_document(const Download *download)
 }
 
 static void
-store_failure(const Download *download)
+store_failure(Download *download)
 {
 	/* a newer notification has started the count anew: it is due at once */
 	static SqlPlan plan = {
@@ -436,7 +439,7 @@ store_failure(const Download *download)
 		"due_at = CASE WHEN d.version = $2 THEN clock_timestamp() + $4 * interval '1 millisecond' "
 		"ELSE d.due_at END, "
 		"last_status = $5, last_error = $6, last_error_at = clock_timestamp() "
-		"WHERE d.object_id = $1 AND d.kind = $7",
+		"WHERE d.object_id = $1 AND d.kind = $7 RETURNING d.state",
 		.nargs = 7, .argtypes = {UUIDOID, INT4OID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID}
 	};
 	int64		wait_ms;
@@ -452,9 +455,10 @@ store_failure(const Download *download)
 	};
 	char		id[UUID_TEXT_SIZE];
 
-	sql_run(&plan, arguments, NULL);
-	if (strcmp(state, "waiting") == 0)
+	if (sql_run(&plan, arguments, NULL) == 0 ||
+		strcmp(sql_text(CurrentMemoryContext, 0, 1), "waiting") == 0)
 		return;
+	download->ended = state;
 	if (download->document)
 		quarantine_document(download);
 	ereport(LOG,
@@ -463,6 +467,16 @@ store_failure(const Download *download)
 					uuid_format(&download->key.object_id, id), download->fault.message),
 			 errdetail("It stays in damoov.downloads as \"%s\" after %d attempts.",
 					   state, download->attempts)));
+}
+
+/* With its original; false when it is not wanted any more. */
+static bool
+store_dataset(const Download *download, bool fetched, int64 *row_id)
+{
+	if (!dataset_store(&download->key, download->dataset, row_id))
+		return false;
+	document_keep(&download->key, download->document, download->document_len, fetched);
+	return true;
 }
 
 /*
@@ -480,7 +494,7 @@ try_store(Download *download, bool *stored, int64 *row_id)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*stored = dataset_store(&download->key, download->dataset, row_id);
+		*stored = store_dataset(download, true, row_id);
 		ReleaseCurrentSubTransaction();
 		done = true;
 	}
@@ -519,6 +533,31 @@ store_answer(Download *download, int64 *row_id)
 	return stored;
 }
 
+/* Tells listeners of downloads that will not be tried again by themselves. */
+static void
+alert_ended(Download *const *downloads, int count)
+{
+	static SqlPlan plan = {
+		.text = "SELECT pg_notify('damoov_alert', json_build_object('kind', $1, 'count', $2)::text)",
+		.nargs = 2, .argtypes = {TEXTOID, INT4OID}
+	};
+	static const char *const states[] = {"gone", "failed"};
+
+	for (int i = 0; i < (int) lengthof(states); i++)
+	{
+		int			ended = 0;
+		Datum		arguments[2];
+
+		for (int j = 0; j < count; j++)
+			ended += downloads[j]->ended && strcmp(downloads[j]->ended, states[i]) == 0;
+		if (ended == 0)
+			continue;
+		arguments[0] = CStringGetTextDatum(states[i]);
+		arguments[1] = Int32GetDatum(ended);
+		sql_run(&plan, arguments, NULL);
+	}
+}
+
 /* Those whose answer is here, in the order in which they were leased. */
 static Download **
 answered_downloads(Downloads *downloads, int *count)
@@ -551,18 +590,22 @@ downloads_store(Downloads *downloads)
 		row_ids[kind] = palloc(Max(1, count) * sizeof(Datum));
 	for (int i = 0; i < count; i++)
 		keys[i] = &answered[i]->key;
+	person_lock();
 	dataset_lock(keys, count);
 	for (int i = 0; i < count; i++)
 	{
 		DatasetKind kind = answered[i]->key.kind;
 		int64		row_id;
 
-		if (store_answer(answered[i], &row_id))
+		answered[i]->ended = NULL;
+		/* what comes for a forgotten person leaves no trace */
+		if (person_exists(answered[i]->key.user_id) && store_answer(answered[i], &row_id))
 			row_ids[kind][stored[kind]++] = Int64GetDatum(row_id);
 		answered[i]->stored = true;
 	}
 	for (int kind = 0; kind < DATASET_KINDS; kind++)
 		dataset_notify(kind, row_ids[kind], stored[kind]);
+	alert_ended(answered, count);
 	sql_leave(scope);
 }
 
@@ -606,6 +649,7 @@ downloads_release(Downloads *downloads)
 	if (count == 0)
 		return;
 	scope = sql_enter();
+	person_lock();
 	arguments[0] = sql_array(kinds, NULL, count, TEXTOID);
 	arguments[1] = sql_array(ids, NULL, count, UUIDOID);
 	sql_run(&plan, arguments, NULL);
@@ -663,6 +707,7 @@ add_person(Download *download, const char *text)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("device token is not a UUID")));
 	uuid_format(&token, download->device_token);
+	person_refuse_forgotten(download->device_token);
 	if (sql_run(&plan, &argument, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -751,8 +796,10 @@ fetch_track(const char *track_token, const char *device_token)
 		add_person(download, device_token);
 	fetch_now(download);
 
+	person_lock();
+	person_refuse_forgotten(download->device_token);
 	dataset_lock(&key, 1);
-	if (!dataset_store(key, download->dataset, &trip_id))
+	if (!store_dataset(download, true, &trip_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("track was removed"),
@@ -803,13 +850,16 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 				 errmsg("kind of dataset \"%s\" is not known", name)));
 	download.key.kind = kind;
 	download.key.object_id = *PG_GETARG_UUID_P(1);
-	if (!dataset_read(key, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document),
+	download.document = VARDATA_ANY(document);
+	download.document_len = VARSIZE_ANY_EXHDR(document);
+	if (!dataset_read(key, download.document, download.document_len,
 					  &download.dataset, &download.fault))
 		fault_raise(&download.fault);
 	scope = sql_enter();
+	person_lock();
 	find_person(&download);
 	dataset_lock(&key, 1);
-	stored = dataset_store(key, download.dataset, &row_id);
+	stored = store_dataset(&download, false, &row_id);
 	sql_leave(scope);
 	if (!stored)
 		PG_RETURN_NULL();

@@ -4,6 +4,9 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -18,9 +21,17 @@ char	   *damoov_ca_file;
 int			damoov_max_downloads;
 int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
+int			damoov_keep_events;
+int			damoov_keep_heartbeats;
+int			damoov_keep_trips;
+int			damoov_keep_crashes;
+int			damoov_keep_quarantine;
+int			damoov_keep_receipts;
+int			damoov_keep_documents;
 
 static bool check_databases(char **newval, void **extra, GucSource source);
 static bool check_secrets_dir(char **newval, void **extra, GucSource source);
+static void define_keep(const char *name, const char *description, int *variable, int days);
 
 void
 guc_define(void)
@@ -97,7 +108,38 @@ guc_define(void)
 							 NULL,
 							 NULL,
 							 NULL);
+	define_keep("damoov.keep_events", "How long notifications are kept.",
+				&damoov_keep_events, -1);
+	define_keep("damoov.keep_heartbeats", "How long phone status reports are kept.",
+				&damoov_keep_heartbeats, -1);
+	define_keep("damoov.keep_trips", "How long trips are kept after the platform's last word on them.",
+				&damoov_keep_trips, -1);
+	define_keep("damoov.keep_crashes", "How long crashes are kept after their latest stage.",
+				&damoov_keep_crashes, -1);
+	define_keep("damoov.keep_quarantine", "How long messages and datasets that could not be understood are kept.",
+				&damoov_keep_quarantine, -1);
+	define_keep("damoov.keep_receipts", "How long the counts of messages are kept.",
+				&damoov_keep_receipts, -1);
+	define_keep("damoov.keep_documents", "How long the originals of datasets are kept.",
+				&damoov_keep_documents, 30);
 	MarkGUCPrefixReserved("damoov");
+}
+
+/* Not PGC_SIGHUP: each database may have its own, by ALTER DATABASE. */
+static void
+define_keep(const char *name, const char *description, int *variable, int days)
+{
+	DefineCustomIntVariable(name,
+							description,
+							"-1 means for ever; what is older goes with CALL damoov_purge(false).",
+							variable,
+							days < 0 ? -1 : days * MINS_PER_HOUR * HOURS_PER_DAY,
+							-1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MIN,
+							NULL,
+							NULL,
+							NULL);
 }
 
 static bool

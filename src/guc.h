@@ -13,6 +13,15 @@ extern int	damoov_max_downloads;
 extern int	damoov_max_document_size;	/* kB */
 extern bool damoov_allow_http_loopback;
 
+/* how long things are kept, minutes; -1: for ever */
+extern int	damoov_keep_events;
+extern int	damoov_keep_heartbeats;
+extern int	damoov_keep_trips;
+extern int	damoov_keep_crashes;
+extern int	damoov_keep_quarantine;
+extern int	damoov_keep_receipts;
+extern int	damoov_keep_documents;
+
 extern void guc_define(void);
 
 /* The names in damoov.databases, as palloc'd strings. */

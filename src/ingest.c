@@ -28,6 +28,7 @@
 #include "compat.h"
 #include "ingest.h"
 #include "json.h"
+#include "person.h"
 #include "sql.h"
 #include "wakeup.h"
 
@@ -176,6 +177,7 @@ ingest_store(List *entries, const char *source)
 	int			scope = sql_enter();
 	Fault		fault = {0};
 
+	person_lock();
 	if (!try_store(entries, source, &fault))
 		store_isolated(entries, source);
 	insert_quarantine(entries, source);
@@ -250,32 +252,57 @@ is_notification(const IngestEntry *entry)
 	return entry->fault.sqlstate == 0 && entry->part.control == NULL;
 }
 
+/* Becomes a row of damoov.events, unless that is there already. */
+static bool
+is_event(const IngestEntry *entry)
+{
+	return entry->fault.sqlstate == 0 && !entry->forgotten;
+}
+
+/*
+ * Whoever is not known yet becomes a person, unless damoov_forget() was called
+ * for this token: nothing of such an entry is kept.
+ */
 static void
 add_users(List *entries)
 {
 	static SqlPlan plan = {
-		.text = "INSERT INTO damoov.users (device_token) "
-		"SELECT DISTINCT t.token FROM unnest($1) AS t (token) "
-		"WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = t.token) "
-		"ORDER BY t.token ON CONFLICT DO NOTHING",
-		.nargs = 1, .argtypes = {UUIDARRAYOID}
+		.text = "WITH n AS MATERIALIZED (SELECT n.*, EXISTS (SELECT FROM damoov.forgotten AS f "
+		"WHERE f.token_digest = damoov.token_digest(n.token)) AS forgotten "
+		"FROM unnest($1, $2) AS n (entry, token) "
+		"WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = n.token)), "
+		"added AS (INSERT INTO damoov.users (device_token) "
+		"SELECT DISTINCT n.token FROM n WHERE NOT n.forgotten "
+		"ORDER BY n.token ON CONFLICT DO NOTHING) "
+		"SELECT n.entry FROM n WHERE n.forgotten",
+		.nargs = 2, .argtypes = {INT4ARRAYOID, UUIDARRAYOID}
 	};
-	Oid			types[] = {UUIDOID};
-	Columns    *columns = columns_make(list_length(entries), 1, types);
+	Oid			types[] = {INT4OID, UUIDOID};
+	Columns    *columns = columns_make(list_length(entries), 2, types);
 	ListCell   *cell;
-	Datum		argument;
+	Datum		arguments[2];
+	uint64		found;
 
 	foreach(cell, entries)
 	{
 		IngestEntry *entry = lfirst(cell);
 
+		entry->forgotten = false;
 		if (!is_notification(entry))
 			continue;
-		columns_put(columns, 0, true, UUIDPGetDatum(&entry->notification.device_token));
+		columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
+		columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.device_token));
 		columns->rows++;
 	}
-	columns_arrays(columns, &argument);
-	sql_run(&plan, &argument, NULL);
+	columns_arrays(columns, arguments);
+	found = sql_run(&plan, arguments, NULL);
+	for (uint64 row = 0; row < found; row++)
+	{
+		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+
+		entry->forgotten = true;
+		entry->outcome = INGEST_DUPLICATE;
+	}
 }
 
 /*
@@ -416,7 +443,7 @@ insert_events(List *entries, const char *source)
 		IngestEntry *entry = lfirst(cell);
 
 		entry->event_id = 0;
-		if (entry->fault.sqlstate == 0)
+		if (is_event(entry))
 			put_event(columns, foreach_current_index(cell), entry);
 	}
 	columns_arrays(columns, arguments);
@@ -457,7 +484,7 @@ count_duplicates(List *entries, const char *source)
 	{
 		IngestEntry *entry = lfirst(cell);
 
-		if (entry->fault.sqlstate == 0 && entry->event_id == 0)
+		if (is_event(entry) && entry->event_id == 0)
 			put_event(columns, foreach_current_index(cell), entry);
 	}
 	if (columns->rows == 0)
@@ -472,6 +499,21 @@ count_duplicates(List *entries, const char *source)
 		entry->event_id = DatumGetInt64(sql_value(row, 2, NULL));
 		entry->outcome = INGEST_DUPLICATE;
 	}
+}
+
+/* Not even what could not be read may bring a forgotten person back. */
+static bool
+names_forgotten(const IngestEntry *entry)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.names_forgotten($1)",
+		.nargs = 1, .argtypes = {BYTEAOID}
+	};
+	Datum		argument = PointerGetDatum(cstring_to_text_with_len(entry->body,
+																	entry->body_len));
+
+	sql_run(&plan, &argument, NULL);
+	return DatumGetBool(sql_value(0, 1, NULL));
 }
 
 static void
@@ -500,8 +542,10 @@ insert_quarantine(List *entries, const char *source)
 
 		if (entry->fault.sqlstate == 0)
 			continue;
-		entry->outcome = INGEST_QUARANTINED;
 		entry->event_id = 0;
+		entry->outcome = names_forgotten(entry) ? INGEST_DUPLICATE : INGEST_QUARANTINED;
+		if (entry->outcome == INGEST_DUPLICATE)
+			continue;
 		columns_put_text(columns, 0, entry->fault.reason);
 		columns_put_text(columns, 1, unpack_sql_state(entry->fault.sqlstate));
 		columns_put_text(columns, 2, entry->fault.message);
@@ -588,6 +632,7 @@ store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 
 	raise_first_fault(entries, source);
 	scope = sql_enter();
+	person_lock();
 	ingesting++;
 	PG_TRY();
 	{
@@ -613,7 +658,7 @@ store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 			CStringGetTextDatum(event),
 			CStringGetTextDatum(ingest_outcome_name(entry->outcome))
 		};
-		bool		nulls[] = {false, false, false};
+		bool		nulls[] = {entry->event_id == 0, false, false};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}

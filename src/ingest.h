@@ -26,8 +26,9 @@ typedef struct IngestEntry
 	const char *body;			/* exact bytes for the quarantine */
 	Size		body_len;
 	Fault		fault;			/* refused: goes to the quarantine */
+	bool		forgotten;		/* about an erased person: dropped as a duplicate */
 	IngestOutcome outcome;		/* set by ingest_store */
-	int64		event_id;		/* 0 when quarantined */
+	int64		event_id;		/* 0: no row of damoov.events */
 } IngestEntry;
 
 /*

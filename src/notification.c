@@ -174,6 +174,33 @@ find_member(int parent, const char *name, bool *exact)
 	return -1;
 }
 
+bool
+notification_knows(const char *parent, const char *name)
+{
+	/* documented, without a meaning for the tables */
+	static const MemberSpec unused[] = {
+		{-1, "Sender", false},
+		{M_DETAILS, "ObjectReplaced", false},
+		{M_TRACKS_REMOVED, "Id", false},
+		{M_TRACKS_REMOVED, "Type", false},
+	};
+	int			at = -1;
+	bool		exact;
+
+	if (parent != NULL)
+	{
+		at = find_member(-1, parent, &exact);
+		if (at < 0)
+			at = find_member(M_DETAILS, parent, &exact);
+	}
+	for (int i = 0; i < (int) lengthof(unused); i++)
+	{
+		if (unused[i].parent == at && pg_strcasecmp(unused[i].name, name) == 0)
+			return true;
+	}
+	return find_member(at, name, &exact) >= 0;
+}
+
 /* The member that stands at the walk's current place, or -1. */
 static int
 current_member(const JsonWalk *walk, int depth, bool *exact)

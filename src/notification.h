@@ -94,4 +94,10 @@ typedef struct Notification
 extern bool notification_read(const char *text, Size len, NotificationOrigin origin,
 							  Notification *notification, Fault *fault);
 
+/*
+ * Is this member known, in any case, below the member "parent" (NULL: on top)?
+ * Also true for what the vendor documents and we do not use.
+ */
+extern bool notification_knows(const char *parent, const char *name);
+
 #endif							/* DAMOOV_NOTIFICATION_H */

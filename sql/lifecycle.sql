@@ -1,0 +1,354 @@
+-- What becomes of stored data: forgetting persons, kept documents, retention,
+-- rebuilding, and what arrives without a column.
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET client_min_messages = warning;
+\set VERBOSITY terse
+CREATE EXTENSION IF NOT EXISTS damoov;
+
+\set ann '''a0000000-0000-4000-8000-00000000000a'''
+\set bob '''b0000000-0000-4000-8000-00000000000b'''
+
+CREATE FUNCTION pg_temp.note(event text, person uuid, object uuid, sent text, details jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('Event', event, 'UserId', person, 'Timestamp', sent, 'Sender', 'Damoov',
+        'Object', jsonb_build_object('Id', object), 'Details', details)
+$$;
+CREATE FUNCTION pg_temp.document(rating numeric, extra text DEFAULT '') RETURNS text LANGUAGE sql AS $$
+    SELECT format('{"Result": {"Code": 200, "Track": {"StartDate": "2024-05-14T10:00:00+02:00", "EndDate": "2024-05-14T10:01:00+02:00", "Rating": %s, %s
+        "Points": [{"Number": 1, "PointDate": "2024-05-14T10:00:00+02:00", "Latitude": 50.1, "Longitude": 8.6, "Speed": 30, "SpeedLimit": 20},
+            {"Number": 2, "PointDate": "2024-05-14T10:00:03+02:00", "Latitude": 50.2, "Longitude": 8.7, "Speed": 10, "SpeedLimit": 20, "AxisTilt": 7}]}}}',
+        rating, extra)
+$$;
+-- How many rows each table holds, empty ones left out
+CREATE FUNCTION pg_temp.counts() RETURNS TABLE (table_name text, row_count bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR table_name IN SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('receipts', 'sources') ORDER BY 1
+    LOOP
+        EXECUTE format('SELECT count(*) FROM damoov.%I', table_name) INTO row_count;
+        IF row_count > 0 THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+-- Every row of damoov that names a person by token or is said to be theirs
+CREATE FUNCTION pg_temp.traces(person text) RETURNS TABLE (table_name text) LANGUAGE plpgsql AS $$
+DECLARE
+    found boolean;
+BEGIN
+    FOR table_name IN SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I AS t WHERE replace(lower(to_jsonb(t)::text), ''-'', '''') LIKE ''%%'' || $1 || ''%%''
+            OR to_jsonb(t)::text LIKE ''%%'' || $2 || ''%%'')', table_name) INTO found
+            USING replace(lower(person), '-', ''), substr(encode(convert_to(person, 'UTF8'), 'hex'), 1, 60);
+        IF found THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+CREATE FUNCTION pg_temp.fill() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    ann uuid := 'a0000000-0000-4000-8000-00000000000a';
+    bob uuid := 'b0000000-0000-4000-8000-00000000000b';
+    person uuid;
+    digit text;
+BEGIN
+    FOREACH person IN ARRAY ARRAY[ann, bob] LOOP
+        digit := left(person::text, 1);
+        PERFORM public.damoov_ingest(jsonb_build_array(
+            pg_temp.note('HeartbeatReceived', person, person, '2024-05-14T08:00:00Z', '{"ChargeLevel": 63.5}'),
+            pg_temp.note('TrackEnrichmentFinished', person, (digit || '1111111-0000-4000-8000-000000000001')::uuid, '2024-05-14T09:00:00Z',
+                jsonb_build_object('TracksRemoved', jsonb_build_array(jsonb_build_object('Id', digit || '2222222-0000-4000-8000-000000000002')))),
+            pg_temp.note('TrackEnrichmentFinished', person, (digit || '3333333-0000-4000-8000-000000000003')::uuid, '2024-05-14T09:00:00Z'),
+            pg_temp.note('AccidentEventReceived', person, (digit || '4444444-0000-4000-8000-000000000004')::uuid, '2024-05-14T09:00:00Z'),
+            pg_temp.note('SomethingNew', person, person, '2024-05-14T09:00:00Z', '{"Mood": "fine"}')));
+        -- again: a redelivery
+        PERFORM public.damoov_ingest(pg_temp.note('SomethingNew', person, person, '2024-05-14T09:00:00Z', '{"Mood": "fine"}'));
+        PERFORM damoov.store_dataset('processed', (digit || '1111111-0000-4000-8000-000000000001')::uuid, pg_temp.document(4.5));
+        DELETE FROM damoov.downloads WHERE object_id = (digit || '1111111-0000-4000-8000-000000000001')::uuid;
+        INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
+        SELECT 'regress', 'bad_json', '22P02', 'is not JSON', b.body, sha256(b.body)
+        FROM unnest(ARRAY[person::text, upper(person::text), replace(person::text, '-', '')]) AS s (spelling),
+            convert_to('{"UserId": "' || spelling || '"', 'UTF8') AS b (body);
+        INSERT INTO damoov.quarantine (source, kind, object_id, reason, sqlstate, message, body, body_digest)
+        VALUES ('regress', 'processed', (digit || '3333333-0000-4000-8000-000000000003')::uuid, 'dataset_error', '08P01', 'is not 200',
+            convert_to(digit, 'UTF8'), sha256(convert_to(digit, 'UTF8')));
+    END LOOP;
+END
+$$;
+CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
+        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
+END
+$$;
+
+-- ---------------------------------------------------------------------
+-- Forgetting
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.fill();
+SELECT * FROM pg_temp.counts();
+SELECT * FROM damoov_forget(upper(:ann)) ORDER BY table_name;
+-- nothing of her is left, half of everything is there
+SELECT * FROM pg_temp.traces(:ann);
+SELECT * FROM pg_temp.counts();
+SELECT encode(token_digest, 'hex') = encode(sha256(convert_to(:ann, 'UTF8')), 'hex') AS digest FROM damoov.forgotten;
+
+-- A late redelivery is dropped, alone or among others; her dataset has no person any more
+SELECT * FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));
+SELECT event_id IS NULL AS dropped, event, outcome FROM damoov_ingest(jsonb_build_array(
+    pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:02Z'),
+    pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T08:00:02Z'),
+    pg_temp.note('TrackEnrichmentFinished', :ann, 'a3333333-0000-4000-8000-000000000003', '2024-05-14T09:00:00Z',
+        '{"TracksRemoved": [{"Id": "b1111111-0000-4000-8000-000000000001"}]}')));
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', pg_temp.document(4));
+SELECT damoov_fetch_track('a1111111-0000-4000-8000-000000000001', :ann);
+SELECT damoov.names_forgotten(convert_to('{"x": "{A0000000-00004000-8000-00000000000A}"', 'UTF8')),
+    damoov.names_forgotten(convert_to('{"x": "b0000000-0000-4000-8000-00000000000b"}', 'UTF8'));
+SELECT * FROM pg_temp.traces(:ann);
+SELECT sum(received) = sum(stored + duplicate + unknown + control + quarantined) AS balanced, sum(duplicate) AS duplicate FROM damoov.receipts;
+
+-- Twice, an unknown person, bad tokens: these are not repeated
+SELECT * FROM damoov_forget(:ann);
+SELECT * FROM damoov_forget('c0000000-0000-4000-8000-00000000000c');
+SELECT count(*) FROM damoov.forgotten;
+SELECT * FROM damoov_ingest(pg_temp.note('HeartbeatReceived', 'c0000000-0000-4000-8000-00000000000c', 'c0000000-0000-4000-8000-00000000000c', '2024-05-14T08:00:01Z'));
+SELECT damoov_forget('secret');
+SELECT damoov_forget(NULL);
+SELECT damoov_forget('00000000-0000-0000-0000-000000000000');
+BEGIN READ ONLY;
+SELECT damoov_forget(:bob);
+ROLLBACK;
+-- One transaction
+BEGIN;
+SELECT count(*) > 5 AS erased FROM damoov_forget(:bob);
+ROLLBACK;
+SELECT count(*) FROM damoov.users;
+-- Tables that hold nothing of a person; the body of quarantine is searched
+SELECT c.relname FROM pg_class AS c
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN (SELECT table_name FROM damoov.person_tables)
+ORDER BY 1;
+-- A new table of persons is not left out, neither one of parts
+BEGIN;
+CREATE TABLE damoov.regress_more (more_id bigint PRIMARY KEY, user_id bigint REFERENCES damoov.users);
+CREATE TABLE damoov.regress_more_parts (more_id bigint REFERENCES damoov.regress_more, n integer);
+INSERT INTO damoov.regress_more SELECT 1, user_id FROM damoov.users;
+INSERT INTO damoov.regress_more_parts VALUES (1, 1), (1, 2);
+SELECT * FROM damoov_forget(:bob) WHERE table_name LIKE 'regress%' ORDER BY 1;
+ROLLBACK;
+-- Who comes back is welcome without the mark
+DELETE FROM damoov.forgotten WHERE token_digest = damoov.token_digest(:ann);
+SELECT event, outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Originals
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.fill();
+SHOW damoov.keep_documents;
+SELECT kind, object_id, user_id = (SELECT user_id FROM damoov.trips WHERE track_token = object_id) AS same_person, document = pg_temp.document(4.5) AS as_stored
+FROM damoov.documents ORDER BY object_id;
+-- the newest one; the same again keeps its time
+UPDATE damoov.documents SET fetched_at = '2024-05-15 00:00Z';
+SELECT count(damoov.store_dataset(kind, object_id, document)) FROM damoov.documents WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+SELECT fetched_at FROM damoov.documents WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', pg_temp.document(3)) IS NOT NULL AS stored;
+SELECT fetched_at > '2024-05-16' AS now, document = pg_temp.document(3) AS newest FROM damoov.documents WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+-- what is refused is not kept
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', '{"Result": {"Code": 500}}');
+-- none is kept, and none that is out of date stays
+SET damoov.keep_documents = 0;
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', pg_temp.document(2)) IS NOT NULL AS stored;
+SELECT count(damoov.store_dataset(kind, object_id, document)) FROM damoov.documents;
+SELECT object_id FROM damoov.documents;
+RESET damoov.keep_documents;
+-- it goes with its trip
+SELECT outcome FROM damoov_ingest(pg_temp.note('IncomingTrackRemoved', :bob, 'b1111111-0000-4000-8000-000000000001', '2024-05-14T10:00:00Z'));
+SELECT * FROM damoov.documents;
+INSERT INTO damoov.documents (kind, object_id, user_id, document) SELECT k.kind, crash_token, user_id, '{}' FROM damoov.crashes, (VALUES ('crash'), ('crash_buffer')) AS k (kind);
+DELETE FROM damoov.crashes WHERE crash_token = 'b4444444-0000-4000-8000-000000000004';
+SELECT kind, object_id FROM damoov.documents ORDER BY kind;
+SELECT table_name, row_count FROM damoov_forget(:ann) WHERE table_name = 'documents';
+SET damoov.keep_documents = -2;
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Retention
+-- ---------------------------------------------------------------------
+
+SET client_min_messages = notice;
+SELECT pg_temp.fill();
+SELECT count(*) AS receipts FROM damoov.receipts;
+-- by default only originals go, and only with false
+CALL damoov_purge();
+BEGIN;
+CALL damoov_purge();
+CALL damoov_purge(false);
+ROLLBACK;
+BEGIN READ ONLY;
+CALL damoov_purge(false);
+ROLLBACK;
+SET default_transaction_read_only = on;
+CALL damoov_purge(false);
+RESET default_transaction_read_only;
+UPDATE damoov.documents SET fetched_at = now() - interval '29 days 23 hours' WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+UPDATE damoov.documents SET fetched_at = now() - interval '30 days 1 hour' WHERE object_id = 'b1111111-0000-4000-8000-000000000001';
+CALL damoov_purge();
+CALL damoov_purge(false);
+SELECT object_id FROM damoov.documents;
+
+-- everything, but what could still be needed against redeliveries
+SET damoov.keep_events = '10d';
+SET damoov.keep_heartbeats = '90d';
+SET damoov.keep_trips = '90d';
+SET damoov.keep_crashes = '90d';
+SET damoov.keep_quarantine = '10d';
+SET damoov.keep_receipts = '20d';
+CALL damoov_purge(false);
+SELECT * FROM pg_temp.counts();
+UPDATE damoov.events SET received_at = now() - interval '13 days';
+UPDATE damoov.quarantine SET received_at = now() - interval '13 days' WHERE kind = 'message';
+CALL damoov_purge(false);
+SELECT * FROM pg_temp.counts();
+UPDATE damoov.events SET received_at = now() - interval '15 days';
+CALL damoov_purge(false);
+SELECT * FROM pg_temp.counts();
+
+-- many rows: more than one transaction
+INSERT INTO damoov.heartbeats (user_id, reported_at)
+SELECT user_id, now() - interval '91 days' - n * interval '1 second' FROM damoov.users, generate_series(1, 1100) AS n;
+INSERT INTO damoov.heartbeats (user_id, reported_at) SELECT user_id, now() - interval '89 days' FROM damoov.users;
+CALL damoov_purge(false);
+SELECT count(*) FROM damoov.heartbeats;
+
+-- receipts: the ledger is the same before and after, but for what is too old
+TRUNCATE damoov.receipts;
+INSERT INTO damoov.receipts (source, received_at, received, stored, duplicate, unknown, control, quarantined)
+SELECT s.source, date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - d * interval '1 day' + n * interval '30 seconds', n, n - 1, 1, 0, 0, 0
+FROM (VALUES ('one'), ('two')) AS s (source), generate_series(0, 25) AS d, generate_series(1, 60) AS n;
+CREATE TEMP TABLE before AS SELECT * FROM damoov.ledger;
+SELECT count(*) FROM damoov.receipts;
+CALL damoov_purge(true);
+CALL damoov_purge(false);
+SELECT source, count(*) AS rows, count(*) FILTER (WHERE received_at >= date_trunc('day', now() - interval '1 day')) AS recent
+FROM damoov.receipts GROUP BY source ORDER BY source;
+SELECT count(*) AS days, bool_and(l.balanced) AS balanced, count(*) FILTER (WHERE b IS DISTINCT FROM l) AS differ
+FROM before AS b FULL JOIN damoov.ledger AS l USING (source, day) WHERE day > now() - interval '20 days';
+SELECT min(day) > now() - interval '21 days' AS oldest_gone FROM damoov.ledger;
+CALL damoov_purge(false);
+RESET ALL;
+SET timezone = 'UTC';
+SET client_min_messages = warning;
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Rebuilding
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.fill();
+SELECT outcome FROM damoov_ingest(pg_temp.note('AccidentEventCompletePackageReceived', :ann, 'a4444444-0000-4000-8000-000000000004', '2024-05-14T09:01:00Z',
+    '{"AccidentPassedFilters": true}') || '{"ClientId": "c-1"}');
+SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T09:02:00Z', '{"InstanceId": "7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b"}'));
+CREATE TEMP VIEW state AS
+SELECT (SELECT jsonb_agg(u ORDER BY user_id) FROM damoov.users AS u) AS users,
+    (SELECT jsonb_agg(h ORDER BY user_id, reported_at) FROM damoov.heartbeats AS h) AS heartbeats,
+    (SELECT jsonb_agg(c ORDER BY crash_id) FROM damoov.crashes AS c) AS crashes,
+    (SELECT jsonb_agg(r ORDER BY r::text) FROM damoov.removed_tracks AS r) AS removed_tracks,
+    (SELECT jsonb_agg(t ORDER BY trip_id) FROM damoov.trips AS t) AS trips,
+    (SELECT jsonb_agg(p ORDER BY trip_id, seq) FROM damoov.trip_points AS p) AS trip_points,
+    (SELECT jsonb_agg(d ORDER BY d::text) FROM damoov.downloads AS d) AS downloads,
+    (SELECT jsonb_agg(d ORDER BY kind, object_id) FROM damoov.documents AS d) AS documents;
+CREATE TEMP TABLE good AS SELECT * FROM state;
+-- nothing has changed
+SELECT * FROM damoov_reparse('-infinity');
+SELECT * FROM damoov_reparse('-infinity', false);
+SELECT g IS NOT DISTINCT FROM s AS same FROM good AS g, state AS s;
+-- as an older version, or someone, may have left the rows
+UPDATE damoov.users SET client_id = 'wrong', instance_id = NULL WHERE device_token = :ann;
+UPDATE damoov.heartbeats SET charge_percent = NULL, waiting_trips = 3;
+UPDATE damoov.crashes SET passed_filters = NULL, header_received_at = '2020-01-01' WHERE crash_token = 'a4444444-0000-4000-8000-000000000004';
+UPDATE damoov.removed_tracks SET vendor_reason = 'wrong' WHERE track_token = 'a2222222-0000-4000-8000-000000000002';
+DELETE FROM damoov.removed_tracks WHERE track_token = 'b2222222-0000-4000-8000-000000000002';
+UPDATE damoov.trips SET rating = NULL, notes = '{wrong}' WHERE track_token = 'a1111111-0000-4000-8000-000000000001';
+UPDATE damoov.trip_points SET speed_kmh = 1 WHERE trip_id = (SELECT trip_id FROM damoov.trips WHERE track_token = 'b1111111-0000-4000-8000-000000000001');
+CREATE TEMP TABLE bad AS SELECT * FROM state;
+-- the persons by name
+CREATE TEMP VIEW person AS SELECT user_id, CASE device_token WHEN :ann THEN 'ann' ELSE 'bob' END AS person FROM damoov.users;
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity') JOIN person USING (user_id) ORDER BY kind, person, object_id;
+SELECT b IS NOT DISTINCT FROM s AS same FROM bad AS b, state AS s;
+SELECT count(*) FROM damoov_reparse('infinity', false);
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity', false) JOIN person USING (user_id) ORDER BY kind, person, object_id;
+SELECT key FROM good AS g, state AS s, jsonb_each(to_jsonb(g)) AS a JOIN jsonb_each(to_jsonb(s)) AS b USING (key) WHERE a.value <> b.value AND key <> 'trips' ORDER BY 1;
+SELECT count(*) FROM damoov_reparse('-infinity');
+-- an original that is refused stops nothing, a tombstone found again takes its trip away
+UPDATE damoov.documents SET document = '{"Result": {"Code": 200}}' WHERE object_id = 'a1111111-0000-4000-8000-000000000001';
+UPDATE damoov.trips SET track_token = 'b2222222-0000-4000-8000-000000000002' WHERE track_token = 'b1111111-0000-4000-8000-000000000001';
+UPDATE damoov.documents SET object_id = 'b2222222-0000-4000-8000-000000000002' WHERE object_id = 'b1111111-0000-4000-8000-000000000001';
+DELETE FROM damoov.removed_tracks WHERE track_token = 'b2222222-0000-4000-8000-000000000002';
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity', false) JOIN person USING (user_id) ORDER BY kind, person, object_id;
+SELECT track_token, rating FROM damoov.trips;
+SELECT damoov_reparse(NULL);
+-- stages whose events are gone stay
+DELETE FROM damoov.redeliveries;
+DELETE FROM damoov.events WHERE event = 'AccidentEventReceived';
+SELECT count(*) FROM damoov_reparse('-infinity', false);
+SELECT count(header_received_at) AS headers FROM damoov.crashes;
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- What arrives and has no column
+-- ---------------------------------------------------------------------
+
+SELECT damoov.unknown_members('{"Event": "x", "UserId": "A0000000-0000-4000-8000-00000000000A", "sender": 1, "Version": 2,
+    "Object": {"Id": "x", "Url": null, "Uri": null, "TYPE": "x", "Checksum": "a0000000000040008000-00000000000a!"},
+    "Details": {"ObjectReplaced": true, "InstanceId": "x", "Speed": 1.50, "ApiKey": "hunter2", "Nested": {"x": [1]}, "List": [], "Nothing": null,
+        "TracksRemoved": [{"Id": "x", "Type": "y"}, {"Id": "z", "Cause": "overlap"}, 1], "Sender": false},
+    "UserId2": "hunter2", "Id": "x"}') AS unknown;
+SELECT damoov.unknown_members('{"Event": "x", "UserId": 1, "Object": [], "Details": null}') IS NULL AS none, damoov.unknown_members('[1]') IS NULL AS none;
+SELECT length(damoov.unknown_members(jsonb_build_object('x', repeat('ä', 1000))) ->> 'x') AS clipped;
+SELECT pg_temp.fill();
+SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T09:02:00Z', '{"Temperature": 21.5, "SessionToken": "hunter2"}'));
+SELECT outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :bob, :bob, '2024-05-14T09:03:00Z', '{"Temperature": 20.5}') || '{"Region": "eu"}');
+SELECT damoov.store_dataset('processed', 'b1111111-0000-4000-8000-000000000001',
+    pg_temp.document(4.5, format('"FuelType": "diesel", "Owner": "%s", "DeviceToken": "%1$s",', upper(:bob)))) IS NOT NULL AS stored;
+SELECT table_name, event, path, count, first_seen <= last_seen AS seen, sample FROM damoov.drift ORDER BY table_name, event, path;
+SELECT count(*) FROM damoov_forget(:bob);
+SELECT table_name, event, path, count, sample FROM damoov.drift ORDER BY table_name, event, path;
+-- a new table with extra is not left out
+BEGIN;
+CREATE TABLE damoov.regress_more (more_id bigint PRIMARY KEY, user_id bigint, extra jsonb);
+CREATE TABLE damoov.regress_more_parts (more_id bigint, extra jsonb);
+INSERT INTO damoov.regress_more SELECT 1, user_id, '{"New": 1}' FROM damoov.users;
+INSERT INTO damoov.regress_more_parts VALUES (1, '{"Newer": 2}'), (1, NULL);
+SELECT table_name, path, count, first_seen, sample FROM damoov.drift WHERE table_name LIKE 'regress%' ORDER BY 1;
+ROLLBACK;
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Listeners
+-- ---------------------------------------------------------------------
+
+LISTEN damoov_crash;
+LISTEN damoov_alert;
+-- psql tells the process that notified, and ids vary
+\o | sed -e 's/ received from .*//' -e 's/\[[0-9, ]*\]/[...]/'
+DO $$ BEGIN PERFORM pg_temp.fill(); END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', ('a4444444-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '2024-05-14T09:01:00Z'))
+    FROM generate_series(5, 6) AS n; END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(jsonb_agg(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', ('a4444444-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '2024-05-14T09:01:00Z')))
+    FROM generate_series(1001, 1400) AS n; END $$;
+-- nothing for a redelivery, for other events, for a message quarantined again, for a rebuild
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', 'a4444444-0000-4000-8000-000000000005', '2024-05-14T09:01:00Z')); END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('HeartbeatReceived', 'a0000000-0000-4000-8000-00000000000a', 'a0000000-0000-4000-8000-00000000000a', '2024-05-14T09:01:00Z')); END $$;
+INSERT INTO damoov.quarantine AS q (source, reason, sqlstate, message, body, body_digest)
+SELECT source, reason, sqlstate, message, body, body_digest FROM damoov.quarantine
+ON CONFLICT ON CONSTRAINT quarantine_source_digest_key DO UPDATE SET attempts = q.attempts + 1;
+DO $$ BEGIN PERFORM public.damoov_reparse('-infinity', false); END $$;
+\o
+UNLISTEN *;
+SELECT pg_temp.empty_tables();

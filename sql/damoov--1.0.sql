@@ -853,7 +853,8 @@ COMMENT ON VIEW damoov.devices IS 'the latest phone status of each person';
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.downloads (
-    kind text NOT NULL CONSTRAINT downloads_kind_check CHECK (kind IN ('processed')),
+    kind text NOT NULL CONSTRAINT downloads_kind_check
+        CHECK (kind IN ('processed', 'raw', 'crash', 'crash_buffer')),
     object_id uuid NOT NULL,
     user_id bigint NOT NULL CONSTRAINT downloads_user_id_fkey REFERENCES damoov.users,
     source text NOT NULL,
@@ -876,7 +877,7 @@ CREATE TABLE damoov.downloads (
 -- due_at and leased_until are in no index, so that leasing and rescheduling stay HOT updates
 CREATE INDEX downloads_waiting_idx ON damoov.downloads (priority, queued_at) WHERE state = 'waiting';
 COMMENT ON TABLE damoov.downloads IS 'datasets still to be fetched, and those that failed for good; a stored dataset''s row goes';
-COMMENT ON COLUMN damoov.downloads.kind IS 'processed: the trip behind TrackEnrichmentFinished';
+COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnrichmentFinished), raw (the recording behind IncomingTrackReceived), crash (the header) or crash_buffer (its samples)';
 COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification';
 COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset';
 COMMENT ON COLUMN damoov.downloads.source IS 'source of the newest notification';
@@ -1182,21 +1183,79 @@ CREATE TRIGGER quarantine_alert
     EXECUTE FUNCTION damoov.alert_quarantine();
 COMMENT ON TRIGGER quarantine_alert ON damoov.quarantine IS 'NOTIFY damoov_alert; a repeated delivery is no new row';
 
+CREATE TYPE damoov.arrival AS (
+    event_id bigint,
+    source text,
+    event text,
+    outcome text,
+    user_id bigint,
+    object_id uuid,
+    sent_at timestamptz,
+    client_id text,
+    url text,
+    track_started_at timestamptz,
+    track_ended_at timestamptz,
+    start_utc_offset_min integer,
+    vendor_reason text,
+    removed uuid[],
+    received_at timestamptz,
+    charge_percent double precision,
+    wifi_enabled boolean,
+    gps_enabled boolean,
+    mobile_data_enabled boolean,
+    real_time_location_enabled boolean,
+    waiting_trips integer,
+    instance_id uuid
+);
+COMMENT ON TYPE damoov.arrival IS 'an event with the values read from its payload';
+
+CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_fetches';
+REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
+
+-- Merging takes processed tracks away, not what was recorded
+CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT NOT EXISTS (
+        SELECT
+        FROM damoov.removed_tracks AS r
+        WHERE r.track_token = recording_lives.track_token
+            AND r.user_id = recording_lives.user_id
+            AND r.reason = 'invalid'
+            AND r.removed_at > coalesce((
+                SELECT max(e.sent_at)
+                FROM damoov.events AS e
+                WHERE e.event = 'IncomingTrackReceived' AND e.object_id = recording_lives.track_token
+                    AND e.user_id = recording_lives.user_id), '-infinity'));
+END;
+REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'a raw track lives unless it was found invalid after it was received';
+
 CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    arrived CONSTANT damoov.events[] := ARRAY(SELECT e FROM damoov.events AS e WHERE e.event_id = ANY (event_ids));
+    arrived CONSTANT damoov.arrival[] := ARRAY(
+        SELECT ROW(
+            e.event_id, e.source, e.event, e.outcome, e.user_id, e.object_id, e.sent_at, d.client_id, d.url,
+            d.track_started_at, d.track_ended_at, d.start_utc_offset_min, d.vendor_reason, d.removed,
+            d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled, d.mobile_data_enabled,
+            d.real_time_location_enabled, d.waiting_trips, d.instance_id)::damoov.arrival
+        FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
+        WHERE e.event_id = ANY (event_ids) AND e.outcome = 'stored');
 BEGIN
     -- the newest known reference and instance of each person
     UPDATE damoov.users AS u
     SET client_id = n.client_id, client_id_at = n.sent_at
     FROM (
-        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, d.client_id
-        FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
-        WHERE a.outcome = 'stored' AND d.client_id IS NOT NULL
-        ORDER BY a.user_id, a.sent_at DESC, d.client_id COLLATE "C" DESC
+        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
+        FROM unnest(arrived) AS a
+        WHERE a.client_id IS NOT NULL
+        ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
     ) AS n
     WHERE u.user_id = n.user_id
         AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
@@ -1205,10 +1264,10 @@ BEGIN
     UPDATE damoov.users AS u
     SET instance_id = n.instance_id, instance_id_at = n.sent_at
     FROM (
-        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, d.instance_id
-        FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
-        WHERE a.event = 'HeartbeatReceived' AND d.instance_id IS NOT NULL
-        ORDER BY a.user_id, a.sent_at DESC, d.instance_id DESC
+        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
+        FROM unnest(arrived) AS a
+        WHERE a.instance_id IS NOT NULL
+        ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
     ) AS n
     WHERE u.user_id = n.user_id
         AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id));
@@ -1217,12 +1276,12 @@ BEGIN
     -- whichever came first.
     INSERT INTO damoov.heartbeats AS h
     SELECT DISTINCT ON (a.user_id, a.sent_at)
-        a.user_id, a.sent_at, d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
-        d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id
-    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
+        a.user_id, a.sent_at, a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
+        a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id
+    FROM unnest(arrived) AS a
     WHERE a.event = 'HeartbeatReceived'
-    ORDER BY a.user_id, a.sent_at, ROW(d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
-        d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips, d.instance_id) DESC
+    ORDER BY a.user_id, a.sent_at, ROW(a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
+        a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id) DESC
     ON CONFLICT (user_id, reported_at) DO UPDATE
     SET received_at = EXCLUDED.received_at,
         charge_percent = EXCLUDED.charge_percent,
@@ -1247,7 +1306,7 @@ BEGIN
         (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
             FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
     FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
-    WHERE e.object_id IN (SELECT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
+    WHERE e.object_id IN (SELECT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%')
         AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
             'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
     GROUP BY e.object_id
@@ -1260,31 +1319,40 @@ BEGIN
         filtered_at = least(c.filtered_at, EXCLUDED.filtered_at),
         passed_filters = coalesce(EXCLUDED.passed_filters, c.passed_filters);
 
-    -- Removals before enrichments: the latter look at the tombstones
+    -- Removals before downloads: the latter look at the tombstones
     INSERT INTO damoov.removed_tracks
         (track_token, removed_at, event_id, user_id, reason,
          vendor_reason, track_started_at, track_ended_at, start_utc_offset_min)
     SELECT
         a.object_id, a.sent_at, a.event_id, a.user_id, 'invalid',
-        d.vendor_reason, d.track_started_at, d.track_ended_at, d.start_utc_offset_min
-    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
+        a.vendor_reason, a.track_started_at, a.track_ended_at, a.start_utc_offset_min
+    FROM unnest(arrived) AS a
     WHERE a.event = 'IncomingTrackRemoved';
 
     INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
     SELECT DISTINCT r.track_token, a.sent_at, a.event_id, a.user_id, 'replaced', a.object_id
-    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d, unnest(d.removed) AS r (track_token)
+    FROM unnest(arrived) AS a, unnest(a.removed) AS r (track_token)
     WHERE a.event = 'TrackEnrichmentFinished';
 
     IF NOT queue THEN
         RETURN;
     END IF;
     INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, url, priority, wanted_at)
-    SELECT DISTINCT ON (a.object_id)
-        'processed', a.object_id, a.user_id, a.source, d.url, 20, a.sent_at
-    FROM unnest(arrived) AS a, damoov.read_notification(a.payload) AS d
-    WHERE a.event = 'TrackEnrichmentFinished'
-        AND damoov.track_lives(a.object_id, a.user_id, a.sent_at)
-    ORDER BY a.object_id, a.sent_at DESC, a.event_id
+    SELECT DISTINCT ON (k.kind, a.object_id)
+        k.kind, a.object_id, a.user_id, a.source, a.url, k.priority, a.sent_at
+    FROM unnest(arrived) AS a
+    JOIN (VALUES
+        ('TrackEnrichmentFinished', 'processed', 20),
+        ('IncomingTrackReceived', 'raw', 30),
+        ('AccidentEventReceived', 'crash', 10),
+        ('AccidentEventCompletePackageReceived', 'crash', 10),
+        ('AccidentEventFiltered', 'crash', 10),
+        ('AccidentEventExtraReceived', 'crash_buffer', 11)
+    ) AS k (event, kind, priority) ON k.event = a.event
+    WHERE damoov.fetches(a.source, k.kind)
+        AND (k.kind <> 'processed' OR damoov.track_lives(a.object_id, a.user_id, a.sent_at))
+        AND (k.kind <> 'raw' OR damoov.recording_lives(a.object_id, a.user_id))
+    ORDER BY k.kind, a.object_id, a.sent_at DESC, a.event_id
     ON CONFLICT (kind, object_id) DO UPDATE
     SET version = w.version + 1,
         user_id = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.user_id ELSE EXCLUDED.user_id END,
@@ -1339,6 +1407,14 @@ BEGIN
     DELETE FROM damoov.downloads AS w
     WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
         AND NOT damoov.track_lives(w.object_id, w.user_id, w.wanted_at);
+
+    DELETE FROM damoov.raw_tracks AS t
+    WHERE t.track_token = ANY (track_tokens)
+        AND NOT damoov.recording_lives(t.track_token, t.user_id);
+
+    DELETE FROM damoov.downloads AS w
+    WHERE w.kind = 'raw' AND w.object_id = ANY (track_tokens)
+        AND NOT damoov.recording_lives(w.object_id, w.user_id);
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;
@@ -1386,6 +1462,26 @@ CREATE TRIGGER trips_delete
     EXECUTE FUNCTION damoov.delete_trip_parts();
 COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'points and trip events go with their trip';
 
+CREATE FUNCTION damoov.delete_raw_parts() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM damoov.raw_points AS p USING gone AS g WHERE p.raw_track_id = g.raw_track_id;
+    DELETE FROM damoov.raw_events AS e USING gone AS g WHERE e.raw_track_id = g.raw_track_id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.delete_raw_parts() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.delete_raw_parts() IS 'trigger: points and events go with their raw track';
+
+CREATE TRIGGER raw_tracks_delete
+    AFTER DELETE ON damoov.raw_tracks
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_raw_parts();
+COMMENT ON TRIGGER raw_tracks_delete ON damoov.raw_tracks IS 'points and events go with their raw track';
+
 CREATE FUNCTION damoov.delete_documents() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -1405,6 +1501,13 @@ CREATE TRIGGER trips_documents
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_documents('track_token', 'processed');
 COMMENT ON TRIGGER trips_documents ON damoov.trips IS 'the original goes with its trip';
+
+CREATE TRIGGER raw_tracks_documents
+    AFTER DELETE ON damoov.raw_tracks
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('track_token', 'raw');
+COMMENT ON TRIGGER raw_tracks_documents ON damoov.raw_tracks IS 'the original goes with its raw track';
 
 CREATE TRIGGER crashes_documents
     AFTER DELETE ON damoov.crashes

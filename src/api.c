@@ -12,9 +12,12 @@
 #include "utils/varlena.h"
 
 #include "api.h"
+#include "compat.h"
 #include "options.h"
 #include "url.h"
 #include "uuid.h"
+
+SQL_FUNCTION(damoov_fetches);
 
 #define DEFAULT_BASE_URL	"https://mobilesdk.telematicssdk.com"
 #define DEFAULT_CRASH_URL	"https://api.telematicssdk.com"
@@ -235,4 +238,18 @@ api_check_url(const Api *api, const char *url, bool *private_allowed, Fault *fau
 	}
 	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
 					 "URL has a host that is not allowed");
+}
+
+/* With an api server that cannot be used, the downloads will say why. */
+Datum
+damoov_fetches(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			kind = api_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Api		   *api;
+	Fault		fault = {0};
+
+	if (kind < 0)
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(!api_load(source, &api, &fault) || api_fetches(api, kind));
 }

@@ -20,12 +20,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -225,6 +227,18 @@ write_status(Source *source)
 	source->status_written_at = now;
 }
 
+/* Is the extension there?  If so, it stays until the transaction ends. */
+static bool
+hold_extension(void)
+{
+	Oid			extension = get_extension_oid("damoov", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("damoov", true) == extension;
+}
+
 static void
 housekeeping(Poll *poll)
 {
@@ -232,7 +246,7 @@ housekeeping(Poll *poll)
 	int			scope;
 
 	/* dropped, or not created yet: wait for it quietly */
-	poll->installed = OidIsValid(get_extension_oid("damoov", true));
+	poll->installed = hold_extension();
 	if (!poll->installed)
 		return;
 	update_sources(poll);
@@ -304,6 +318,10 @@ store_everything(Poll *poll)
 {
 	ListCell   *cell;
 
+	if (!hold_extension())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"damoov\" does not exist")));
 	foreach(cell, poll->sources)
 		store_inbox(lfirst(cell));
 	if (downloads_have_answers(poll->downloads))

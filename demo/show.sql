@@ -53,9 +53,12 @@ SELECT
     '+ ' || round(extract(epoch FROM c.buffer_received_at - c.header_received_at)) || ' s' AS "sensor data",
     '+ ' || round(extract(epoch FROM c.completed_at - c.header_received_at)) || ' s' AS complete,
     '+ ' || round(extract(epoch FROM c.filtered_at - c.header_received_at)) || ' s' AS filtered,
-    CASE c.passed_filters WHEN true THEN 'a crash' WHEN false THEN 'a false alarm' ELSE 'not judged yet' END AS verdict
+    CASE c.passed_filters WHEN true THEN 'a crash' WHEN false THEN 'a false alarm' ELSE 'not judged yet' END AS verdict,
+    round(s.speed_before_ms * 3.6) || ' → ' || round(s.speed_after_ms * 3.6) AS "km/h",
+    round((s.peak_acceleration_ms2 / 9.81)::numeric, 1) AS "peak (g)"
 FROM damoov.crashes AS c
 JOIN drivers AS d USING (user_id)
+LEFT JOIN damoov.crash_summary AS s USING (crash_id)
 ORDER BY c.header_received_at, c.crash_id;
 
 \echo 'The phones, as they last reported (UTC)'

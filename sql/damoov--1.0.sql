@@ -31,7 +31,7 @@ COMMENT ON COLUMN damoov.users.user_id IS 'surrogate key; what every other table
 COMMENT ON COLUMN damoov.users.device_token IS 'UserId of the notifications (documented): identifier and permanent credential at once, treat as a secret';
 COMMENT ON COLUMN damoov.users.client_id IS 'the customer''s own reference, free text (documented); of the newest notification that carried one';
 COMMENT ON COLUMN damoov.users.client_id_at IS 'Timestamp of the notification client_id was taken from';
-COMMENT ON COLUMN damoov.users.instance_id IS 'instance (user group) of the newest heartbeat (documented)';
+COMMENT ON COLUMN damoov.users.instance_id IS 'instance (user group) of the newest notification that names one (documented for heartbeats) or whose source has the option instance_id';
 COMMENT ON COLUMN damoov.users.instance_id_at IS 'Timestamp of the notification instance_id was taken from';
 
 CREATE TABLE damoov.forgotten (
@@ -1214,6 +1214,11 @@ CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
 REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
 
+CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
+REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
+
 -- Merging takes processed tracks away, not what was recorded
 CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -1244,8 +1249,13 @@ DECLARE
             e.event_id, e.source, e.event, e.outcome, e.user_id, e.object_id, e.sent_at, d.client_id, d.url,
             d.track_started_at, d.track_ended_at, d.start_utc_offset_min, d.vendor_reason, d.removed,
             d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled, d.mobile_data_enabled,
-            d.real_time_location_enabled, d.waiting_trips, d.instance_id)::damoov.arrival
-        FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
+            d.real_time_location_enabled, d.waiting_trips, coalesce(d.instance_id, i.instance_id))::damoov.arrival
+        FROM damoov.events AS e
+        CROSS JOIN damoov.read_notification(e.payload) AS d
+        JOIN (
+            SELECT s.source, damoov.source_instance(s.source) AS instance_id
+            FROM (SELECT DISTINCT x.source FROM damoov.events AS x WHERE x.event_id = ANY (event_ids)) AS s
+        ) AS i USING (source)
         WHERE e.event_id = ANY (event_ids) AND e.outcome = 'stored');
 BEGIN
     -- the newest known reference and instance of each person
@@ -1337,22 +1347,30 @@ BEGIN
     IF NOT queue THEN
         RETURN;
     END IF;
+    WITH wanted AS MATERIALIZED (
+        SELECT k.kind, k.priority, a.*
+        FROM unnest(arrived) AS a
+        JOIN (VALUES
+            ('TrackEnrichmentFinished', 'processed', 20),
+            ('IncomingTrackReceived', 'raw', 30),
+            ('AccidentEventReceived', 'crash', 10),
+            ('AccidentEventCompletePackageReceived', 'crash', 10),
+            ('AccidentEventFiltered', 'crash', 10),
+            ('AccidentEventExtraReceived', 'crash_buffer', 11)
+        ) AS k (event, kind, priority) USING (event)
+    ), fetched AS MATERIALIZED (
+        SELECT s.source, s.kind
+        FROM (SELECT DISTINCT n.source, n.kind FROM wanted AS n) AS s
+        WHERE damoov.fetches(s.source, s.kind)
+    )
     INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, url, priority, wanted_at)
-    SELECT DISTINCT ON (k.kind, a.object_id)
-        k.kind, a.object_id, a.user_id, a.source, a.url, k.priority, a.sent_at
-    FROM unnest(arrived) AS a
-    JOIN (VALUES
-        ('TrackEnrichmentFinished', 'processed', 20),
-        ('IncomingTrackReceived', 'raw', 30),
-        ('AccidentEventReceived', 'crash', 10),
-        ('AccidentEventCompletePackageReceived', 'crash', 10),
-        ('AccidentEventFiltered', 'crash', 10),
-        ('AccidentEventExtraReceived', 'crash_buffer', 11)
-    ) AS k (event, kind, priority) ON k.event = a.event
-    WHERE damoov.fetches(a.source, k.kind)
-        AND (k.kind <> 'processed' OR damoov.track_lives(a.object_id, a.user_id, a.sent_at))
-        AND (k.kind <> 'raw' OR damoov.recording_lives(a.object_id, a.user_id))
-    ORDER BY k.kind, a.object_id, a.sent_at DESC, a.event_id
+    SELECT DISTINCT ON (n.kind, n.object_id)
+        n.kind, n.object_id, n.user_id, n.source, n.url, n.priority, n.sent_at
+    FROM wanted AS n
+    JOIN fetched AS f USING (source, kind)
+    WHERE (n.kind <> 'processed' OR damoov.track_lives(n.object_id, n.user_id, n.sent_at))
+        AND (n.kind <> 'raw' OR damoov.recording_lives(n.object_id, n.user_id))
+    ORDER BY n.kind, n.object_id, n.sent_at DESC, n.event_id
     ON CONFLICT (kind, object_id) DO UPDATE
     SET version = w.version + 1,
         user_id = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.user_id ELSE EXCLUDED.user_id END,

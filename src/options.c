@@ -41,6 +41,7 @@
 #define SECRET_NAME_MAX		64
 
 SQL_FUNCTION(damoov_check_options);
+SQL_FUNCTION(damoov_source_instance);
 
 typedef enum OptionKind
 {
@@ -445,4 +446,16 @@ options_bool(const ServerOptions *options, const char *name)
 	bool		flag = false;
 
 	return value && parse_bool(value, &flag) && flag;
+}
+
+Datum
+damoov_source_instance(PG_FUNCTION_ARGS)
+{
+	ForeignServer *server = GetForeignServerByName(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	const char *value = server ? find_option(server->options, "instance_id") : NULL;
+	pg_uuid_t  *instance = palloc(sizeof(pg_uuid_t));
+
+	if (value == NULL || !uuid_parse(value, instance))
+		PG_RETURN_NULL();
+	PG_RETURN_UUID_P(instance);
 }

@@ -71,6 +71,7 @@ static PurgeKind kinds[] = {
 		 "WHERE r.event_id = gone.event_id)"),
 	KIND("heartbeats", damoov_keep_heartbeats, "x.reported_at < $1", ""),
 	KIND("trips", damoov_keep_trips, "coalesce(x.enriched_at, x.stored_at) < $1", ""),
+	KIND("raw_tracks", damoov_keep_trips, "x.stored_at < $1", ""),
 	KIND("crashes", damoov_keep_crashes,
 		 "greatest(x.header_received_at, x.buffer_received_at, x.completed_at, x.filtered_at) < $1", ""),
 	KIND("quarantine", damoov_keep_quarantine, "x.received_at < $1", ""),

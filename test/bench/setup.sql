@@ -1,5 +1,4 @@
--- The contestants, each a function without arguments; what they store is
--- thrown away before the next round.
+-- The contestants, each a function; what they store is taken away again, untimed.
 CREATE EXTENSION damoov;
 CREATE SCHEMA bench;
 CREATE TABLE bench.data AS
@@ -17,7 +16,6 @@ CREATE TABLE bench.users (user_id uuid PRIMARY KEY, client_id text);
 -- by hand: no check of anything
 CREATE FUNCTION bench.bare_inserts() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    TRUNCATE bench.events, bench.heartbeats, bench.users;
     INSERT INTO bench.users
     SELECT DISTINCT ON (1) (e ->> 'UserId')::uuid, e ->> 'ClientId'
     FROM bench.data, jsonb_array_elements(heartbeats::jsonb) AS e;
@@ -37,7 +35,6 @@ $$;
 
 CREATE FUNCTION bench.ingest() RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-    TRUNCATE damoov.events, damoov.heartbeats, damoov.redeliveries, damoov.receipts;
     RETURN (SELECT count(*) FROM bench.data, damoov_ingest(heartbeats::jsonb));
 END
 $$;
@@ -55,7 +52,6 @@ CREATE TABLE bench.points (
 
 CREATE FUNCTION bench.recordset() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    TRUNCATE bench.points;
     INSERT INTO bench.points
     SELECT 1, r.seq, r."Id", r."Number", r."PointDate", r."Latitude", r."Longitude", r."TotalMeters", r."Speed",
         r."MidSpeed", nullif(r."SpeedLimit", 999), r."SpeedType", r."AlertType", r."AlertValue", r."Cornering",
@@ -77,9 +73,22 @@ SELECT damoov_ingest('{
     "Timestamp": "2026-03-02T08:00:00.0000000Z",
     "Object": {"Id": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "Type": "RichTrack"}}');
 
-CREATE FUNCTION bench.store() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION bench.store(keep_documents integer) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-    TRUNCATE damoov.trips, damoov.trip_points, damoov.trip_events;
+    PERFORM set_config('damoov.keep_documents', keep_documents::text, false);
     RETURN (SELECT damoov.store_dataset('processed', 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d', trip) FROM bench.data);
+END
+$$;
+
+CREATE FUNCTION bench.clear() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM bench.events;
+    DELETE FROM bench.heartbeats;
+    DELETE FROM bench.users;
+    DELETE FROM bench.points;
+    DELETE FROM damoov.events WHERE event = 'HeartbeatReceived';
+    DELETE FROM damoov.heartbeats;
+    DELETE FROM damoov.receipts;
+    DELETE FROM damoov.trips;
 END
 $$;

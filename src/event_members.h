@@ -26,7 +26,7 @@ typedef enum EventMember
 #define EVENT_SPEED			NUMBER(0, 600)
 #define EVENT_ACCELERATION	NUMBER(-10000, 10000)
 #define EVENT_DURATION		NUMBER(0, 1e9)
-#define SPREAD(low, high)	KIND_SPREAD, low, high, NO_NUMBER
+#define SPREAD(low, high)	KIND_SPREAD, low, high, .none = NO_NUMBER
 #define IN_START			.group = EVENT_POINT_START
 #define IN_END				.group = EVENT_POINT_END
 
@@ -43,8 +43,8 @@ typedef enum EventMember
 	{"endPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_END}, \
 	{"Type", "type", PLAIN(KIND_TEXT)}, \
 	{"AccidentTrigger", "accident_trigger", PLAIN(KIND_TEXT), .none_text = "NOT_DEFINED"}, \
-	{"Reliability", "reliability", KIND_NUMBER, 0, 100, -1}, \
-	{"TimeStart", "started_at", KIND_EPOCH_MS, 0, 0, 0}, \
+	{"Reliability", "reliability", KIND_NUMBER, 0, 100, .none = -1}, \
+	{"TimeStart", "started_at", KIND_EPOCH_MS, 0, 0, .none = 0}, \
 	{"Duration", "duration_ms", EVENT_DURATION}, \
 	{"PureDuration", "pure_duration_ms", EVENT_DURATION}, \
 	{"SpeedStart", "speed_start_ms", EVENT_SPEED}, \

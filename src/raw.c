@@ -36,12 +36,12 @@ typedef enum RawPointMember
 
 /* in the order of damoov.raw_points, after raw_track_id and seq */
 static const Member point_members[] = {
-	[RAW_POINT_NUMBER] = {"Number", "number", KIND_INTEGER, 0, PG_INT32_MAX, NO_NUMBER},
+	[RAW_POINT_NUMBER] = {"Number", "number", KIND_INTEGER, 0, PG_INT32_MAX, .none = NO_NUMBER},
 	[RAW_POINT_LATITUDE] = {"Latitude", "latitude", NUMBER(-90, 90)},
 	[RAW_POINT_LONGITUDE] = {"Longitude", "longitude", NUMBER(-180, 180)},
 	[RAW_POINT_QUANTILE] = {"Quantile", NULL, PLAIN(KIND_GROUP)},
 	{"PointDate", "recorded_at", PLAIN(KIND_TIME)},
-	{"TickTimestamp", "ticked_at", KIND_EPOCH_S, 0, 0, 0},
+	{"TickTimestamp", "ticked_at", KIND_EPOCH_S, 0, 0, .none = 0},
 	{"TotalMeters", "total_meters", NUMBER(0, 1e8)},
 	{"Speed", "speed_kmh", NUMBER(0, 2000)},
 	{"MidSpeed", "mid_speed_ms", NUMBER(0, 600)},
@@ -71,8 +71,8 @@ static const Member point_members[] = {
 	{"GyroscopeY", "gyroscope_y_quantiles_rad_s", SENSOR_QUANTILES},
 	{"GyroscopeZ", "gyroscope_z_quantiles_rad_s", SENSOR_QUANTILES},
 	/* yes or no in one published model, a number in two others */
-	{"EstablishedIndexA", "established_index_a", KIND_DEGREE, -1e9, 1e9, NO_NUMBER},
-	{"EstablishedIndexB", "established_index_b", KIND_DEGREE, -1e9, 1e9, NO_NUMBER},
+	{"EstablishedIndexA", "established_index_a", KIND_DEGREE, -1e9, 1e9, .none = NO_NUMBER},
+	{"EstablishedIndexB", "established_index_b", KIND_DEGREE, -1e9, 1e9, .none = NO_NUMBER},
 	{"DeviceBlocked", "device_blocked", PLAIN(KIND_FLAG)},
 	{"ScreenOn", "screen_on", PLAIN(KIND_FLAG)},
 	{"VehicleIndicators", "vehicle_indicators", PLAIN(KIND_ANY)}

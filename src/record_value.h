@@ -102,8 +102,8 @@ typedef struct Member
 } Member;
 
 #define NO_NUMBER			NAN /* no number equals it */
-#define NUMBER(low, high)	KIND_NUMBER, low, high, NO_NUMBER
-#define PLAIN(kind)			kind, 0, 0, NO_NUMBER
+#define NUMBER(low, high)	KIND_NUMBER, low, high, .none = NO_NUMBER
+#define PLAIN(kind)			kind, .none = NO_NUMBER
 /* the member that stands after one of KIND_LOCAL_TIME; no name can find it */
 #define OFFSET_OF_TIME(column)	{"", column, PLAIN(KIND_OFFSET), .group = -1}
 

@@ -23,8 +23,8 @@
 
 /* in the order of damoov.trip_points, after trip_id and seq */
 static const Member point_members[] = {
-	[POINT_ID] = {"Id", "point_id", KIND_BIGINT, -1e19, 1e19, NO_NUMBER},
-	[POINT_NUMBER] = {"Number", "number", KIND_INTEGER, 0, PG_INT32_MAX, NO_NUMBER},
+	[POINT_ID] = {"Id", "point_id", KIND_BIGINT, -1e19, 1e19, .none = NO_NUMBER},
+	[POINT_NUMBER] = {"Number", "number", KIND_INTEGER, 0, PG_INT32_MAX, .none = NO_NUMBER},
 	[POINT_RECORDED_AT] = {"PointDate", "recorded_at", PLAIN(KIND_TIME)},
 	[POINT_LATITUDE] = {"Latitude", "latitude", NUMBER(-90, 90)},
 	[POINT_LONGITUDE] = {"Longitude", "longitude", NUMBER(-180, 180)},
@@ -33,7 +33,7 @@ static const Member point_members[] = {
 	[POINT_MID_SPEED] = {"MidSpeed", "mid_speed_ms", NUMBER(0, 600)},
 	/* a limit of 0 would make every point one of speeding */
 	[POINT_SPEED_LIMIT] = {"SpeedLimit", "speed_limit_kmh",
-	KIND_NUMBER, 1, 500, 999},
+	KIND_NUMBER, 1, 500, .none = 999},
 	[POINT_ALERT_VALUE] = {"AlertValue", "alert_value_ms2", NUMBER(-1000, 1000)},
 	[POINT_LATERAL] = {"Lateral", "lateral_ms2", NUMBER(-1000, 1000)},
 	[POINT_COURSE] = {"Course", "course_deg", NUMBER(0, 360)},

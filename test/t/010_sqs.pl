@@ -326,7 +326,7 @@ $node->sql('ALTER SERVER queue OPTIONS (SET wait_seconds $$20$$)');
 my $began = time;
 $node->poll(3);
 my $took = time - $began;
-ok($took > 1.5 && $took < 6, "max_seconds 3 took $took s");
+ok($took > 1.5 && $took < 15, "max_seconds 3 took $took s");
 
 # No transaction is open while a long poll waits, but that of the CALL.
 $poller = $node->start_sql('CALL damoov_poll(max_seconds => 4)');
@@ -349,7 +349,7 @@ eventually { $cloud->queue->{waiting_polls} == 1 } 'a long poll waits';
 $began = time;
 $node->sql("SELECT pg_cancel_backend($poller->{pid})");
 like($node->finish_sql($poller), qr/57014/, '... is cancelled');
-cmp_ok(time - $began, '<', 1.5, '... at once');
+cmp_ok(time - $began, '<', 10, '... and does not wait for its end');
 eventually { $cloud->queue->{waiting_polls} == 0 } '... and gone';
 $node->sql('ALTER SERVER queue OPTIONS (SET wait_seconds $$0$$)');
 

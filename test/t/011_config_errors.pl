@@ -201,11 +201,20 @@ for my $name (sort keys %case)
 	is(requests_of($name eq 'missing_queue' ? 'nowhere' : $name),
 		$case->{requests}, "$name: requests")
 	  if $case->{state} ne 'auth_failed';
-	is(status($name, 'coalesce(retry_at > now(), false)'),
-		$case->{waits} ? 't' : 'f',
-		"$name: " . ($case->{waits} ? 'waits' : 'has nothing to wait for'));
+
+	# in the moment of a retry, the time it waited for is over
+	if ($case->{waits})
+	{
+		status_gets("$name: waits", $name, 'retry_at > now()');
+	}
+	else
+	{
+		is(status($name, 'retry_at'), '', "$name: has nothing to wait for");
+	}
 }
 my @credentials = grep { $_->{state} eq 'auth_failed' } values %case;
+eventually { $cloud->count_requests(status => 403) >= 2 * @credentials }
+'wrong credentials are tried a second time';
 is( $cloud->count_requests(status => 403),
 	2 * @credentials,
 	'wrong credentials: asked once more in case of a new secret, then given up');
@@ -229,7 +238,7 @@ for my $name (sort keys %case)
 	next unless defined $case{$name}{mend};
 	$cloud->publish([ heartbeat($driver, $next++) ], queue => $name);
 	eventually { events_of($name) == 1 }
-	"$name is mended: receives within 10 s", 10;
+	"$name is mended: receives";
 	status_gets('... and the error is gone', $name,
 		"state = 'polling' AND last_error IS NULL AND retry_at IS NULL");
 }
@@ -292,7 +301,7 @@ sub refused
 	# have the worker look now, instead of within five seconds
 	$node->sql('SELECT damoov.wake_worker()');
 	status_gets("refused: $what", 'filed',
-		'last_error = ' . Damoov::Node::quoted($error), 15);
+		'last_error = ' . Damoov::Node::quoted($error));
 }
 
 # As one should: the new file takes the place of the old one at once.
@@ -325,7 +334,7 @@ refused(
 $node->append_conf('postgresql.conf', "damoov.secrets_dir = '$directory'");
 $node->reload;
 $guarded->publish([ heartbeat($driver, $next++) ]);
-eventually { events_of('filed') == 1 } '... works when it is set', 10;
+eventually { events_of('filed') == 1 } '... works when it is set';
 
 $guarded->settings(secret_access_key => 'SecondSecretEXAMPLE');
 write_secret('queue.conf', $text{second});
@@ -354,7 +363,7 @@ refused('a file without the keys',
 	'user mapping has no "access_key_id" or no "secret_access_key"');
 write_secret('queue.conf', $text{second});
 $guarded->publish([ heartbeat($driver, $next++) ]);
-eventually { events_of('filed') == 3 } 'the right file again', 15;
+eventually { events_of('filed') == 3 } 'the right file again';
 
 like(
 	$node->error_of(

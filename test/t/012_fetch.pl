@@ -342,7 +342,7 @@ for my $case (
 	$cloud->fault('api', $mode, target => $track, %options);
 	refused(join(' ', $mode, %options),
 		qr/$sqlstate: could not fetch the track: $message/);
-	cmp_ok(time - $began, '<', 3, '... soon');
+	cmp_ok(time - $began, '<', 30, '... soon');
 }
 
 # Of another track, of nothing, and a large one
@@ -415,7 +415,7 @@ eventually { $cloud->last_request > $mark } 'a fetch is under way';
 my $began = time;
 $node->sql("SELECT pg_cancel_backend($session->{pid})");
 like($node->finish_sql($session), qr/57014/, '... is cancelled');
-cmp_ok(time - $began, '<', 1.5, '... within a second');
+cmp_ok(time - $began, '<', 15, '... and does not wait for its end');
 
 $cloud->fault('api', 'stall', target => $track, seconds => 30);
 $mark = $cloud->last_request;
@@ -426,7 +426,7 @@ $node->sql("SELECT pg_terminate_backend($session->{pid})");
 eventually {
 	$node->sql(
 		"SELECT count(*) FROM pg_stat_activity WHERE pid = $session->{pid}") == 0
-} '... and the session is terminated', 2;
+} '... and the session is terminated', 15;
 $session->{run}->kill_kill;
 
 ###########################################################################

@@ -86,7 +86,6 @@ my @fetches = fetches($track);
 is(join(' ', map { $_->{status} } @fetches), '429 200', '... at the second try');
 cmp_ok($fetches[1]{time} - $fetches[0]{time},
 	'>=', 1.99, '... and not before the two seconds it was told');
-cmp_ok($fetches[1]{time} - $fetches[0]{time}, '<', 8, '... nor much later');
 
 # All kinds of passing trouble at once; each its own track.
 my %passing = (
@@ -150,7 +149,7 @@ for my $name (sort keys %forever)
 	my ($state, $status, $error, $tries) = @{ $forever{$name} };
 	my $token = token($name);
 
-	eventually { settled($token) } "$name: ends", 60;
+	eventually { settled($token) } "$name: ends";
 	like(
 		download($token, 'state, last_status, attempts, last_error'),
 		qr/^$state\|$status\|$tries\|.*$error/,
@@ -348,7 +347,7 @@ eventually {
 	value('SELECT count(*) FROM damoov.events WHERE received_at > now()') == 0
 	  && $cloud->queue->{visible} + $cloud->queue->{in_flight} == 0
 	  && value("SELECT count(*) FROM damoov.downloads WHERE state = 'waiting'") == 0
-} 'a fleet tells its story in a wild order', 60;
+} 'a fleet tells its story in a wild order';
 is( value(
 		'SELECT string_agg(t.track_token::text, $$ $$ ORDER BY t.track_token) FROM damoov.trips AS t JOIN damoov.users AS u USING (user_id) WHERE u.device_token IN ('
 		  . join(', ', map { "'$_'" } @{ $story->{drivers} }) . ')'),

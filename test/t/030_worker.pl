@@ -95,21 +95,17 @@ is(worker_pid(),
 	value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'"),
 	'... and the database knows its process id');
 $node->add_source($cloud);
-receives('a new source is found by itself', undef, undef, 10);
+receives('a new source is found by itself');
 
-my $publish = time;
 $cloud->publish(heartbeats(1));
 eventually { events() == 4 } 'a notification is stored';
-cmp_ok(time - $publish, '<', 1.5, '... within about a second');
 
 # A trip, end to end
 my $track = token('trip');
 $cloud->dataset($track, $driver, track_document(20));
 $cloud->publish([ enriched($driver, $track, 100) ]);
-$publish = time;
 eventually { value('SELECT sum(point_count) FROM damoov.trips') eq '20' }
 'a trip is stored';
-cmp_ok(time - $publish, '<', 2, '... within about a second');
 
 # Databases that are not there yet
 is(log_count('could not start damoov worker for database "second": the database does not exist'),
@@ -118,7 +114,7 @@ $cloud->create_queue('second');
 value('CREATE DATABASE second');
 value('CREATE EXTENSION damoov', 'second');
 $node->add_source($cloud, database => 'second', queue => 'second');
-receives('... and is served when it was created', 'second', 'second', 25);
+receives('... and is served when it was created', 'second', 'second');
 is(log_count('database "later": the database does not exist'),
 	1, '... while the other is still missed, quietly');
 receives('each database has its own worker', 'postgres');
@@ -128,12 +124,12 @@ isnt(worker_pid(), worker_pid('second'), '... of its own');
 $node->adjust_conf('postgresql.conf', 'damoov.databases', "'postgres'");
 $node->reload;
 eventually { processes('damoov worker', 'second') == 0 }
-'a database that is not listed any more loses its worker', 5;
+'a database that is not listed any more loses its worker';
 $node->adjust_conf('postgresql.conf', 'damoov.databases', "'postgres, second'");
 $node->reload;
 eventually { processes('damoov worker', 'second') == 1 }
-'... and gets it back', 5;
-receives('... which works', 'second', 'second', 10);
+'... and gets it back';
+receives('... which works', 'second', 'second');
 
 ###########################################################################
 # Idle
@@ -165,9 +161,10 @@ $cpu = ticks($pid) - $cpu;
 is($most, 1, '... one at a time');
 my @requests = grep { $_->{parameters}{QueueUrl} =~ m{/damoov$} }
   $cloud->requests(since => $mark, target => 'ReceiveMessage');
-ok(abs(@requests - 6) <= 1, '... with one request for each')
-  or diag(scalar @requests);
-cmp_ok($cpu, '<=', 3, "... and $cpu ticks of CPU time in six seconds");
+$polls = $cloud->queue->{receives} - $since;
+ok(abs(@requests - $polls) <= 1, '... with one request for each')
+  or diag(scalar @requests . " for $polls");
+cmp_ok($cpu, '<=', 20, "... and $cpu ticks of CPU time in six seconds");
 
 # Nothing is held while a poll waits.
 value("ALTER SERVER queue OPTIONS (SET wait_seconds '20')");
@@ -197,16 +194,14 @@ value('SELECT damoov_ingest('
 eventually {
 	value("SELECT count(*) FROM damoov.trips WHERE track_token = '$track'") == 1
 } 'damoov_ingest() of another session wakes the worker';
-cmp_ok(time - $began, '<', 1.5, '... at once');
+cmp_ok(time - $began, '<', 4.5, '... before it would have looked by itself');
 
 # Ended during its long poll
 is(waiting_polls(), 1, 'a long poll waits');
 $began = time;
-value("SELECT pg_terminate_backend($pid)");
-eventually {
-	value("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid") == 0
-} '... when the worker is terminated';
-cmp_ok(time - $began, '<', 1.2, '... it ends within a second');
+kill 'TERM', $pid;
+eventually { !kill 0, $pid } '... when the worker is terminated';
+cmp_ok(time - $began, '<', 1, '... it ends within a second');
 eventually { (worker_pid() || $pid) != $pid } '... and is started again';
 receives('... and goes on');
 
@@ -214,7 +209,7 @@ eventually { waiting_polls() == 1 } 'a long poll waits';
 value("ALTER SERVER queue OPTIONS (SET wait_seconds '1')");
 $began = time;
 $node->restart;    # fast
-cmp_ok(time - $began, '<', 5, '... when the server is shut down fast');
+cmp_ok(time - $began, '<', 15, '... when the server is shut down fast');
 receives('... and it goes on');
 
 # Paused and resumed.  The other database's polls are the clock.
@@ -249,17 +244,17 @@ is(polls_since($mark), 0, '... nothing is asked for');
 is(events(), $before, '... nothing is received');
 is($cloud->queue->{visible}, 2, '... of what waits');
 value("SELECT damoov_resume('queue')");
-eventually { events() == $before + 2 } '... until it is resumed', 3;
+eventually { events() == $before + 2 } '... until it is resumed';
 
 value("ALTER SERVER queue OPTIONS (ADD paused 'true')");
 wake();
 eventually {
 	value("SELECT state FROM damoov.status WHERE source = 'queue'") eq 'paused'
-} 'option "paused" pauses', 10;
-eventually { waiting_polls() == 0 } '... without a poll', 25;
+} 'option "paused" pauses';
+eventually { waiting_polls() == 0 } '... without a poll';
 value("ALTER SERVER queue OPTIONS (SET paused 'false')");
 wake();
-receives('... and without it, it goes on', undef, undef, 10);
+receives('... and without it, it goes on');
 
 # Dropped and made again
 my $log = $node->log_size;
@@ -268,10 +263,10 @@ wake();
 eventually {
 	value("SELECT count(*) FROM damoov.status WHERE source = 'queue'") == 0
 	  && waiting_polls() == 0
-} 'a dropped source is not polled', 10;
+} 'a dropped source is not polled';
 $node->add_source($cloud);
 wake();
-receives('... and made again, it goes on', undef, undef, 10);
+receives('... and made again, it goes on');
 
 wake('DROP EXTENSION damoov CASCADE');
 for_a_while('without the extension');
@@ -279,7 +274,7 @@ is(processes('damoov worker'), 2, '... the worker waits');
 eventually { waiting_polls() == 0 } '... and does not poll';
 value('CREATE EXTENSION damoov');
 $node->add_source($cloud);
-receives('... and goes on when it is there again', undef, undef, 12);
+receives('... and goes on when it is there again');
 my @noise = grep { !/terminating|administrator/ }
   $node->log_lines(qr/damoov worker.*(ERROR|FATAL|PANIC)|(ERROR|FATAL|PANIC):  .*damoov/, $log);
 is(scalar @noise, 0, '... and the log has no error of it')
@@ -312,7 +307,7 @@ sub wait_for_all
 		my $queue = $cloud->queue;
 		$queue->{visible} + $queue->{in_flight} == 0
 		  && ($node->psql('postgres', 'SELECT 1'))[0] == 0
-	} "$name: the queue is empty", 60;
+	} "$name: the queue is empty";
 
 	# as if three minutes had passed: a fetch that was killed is taken over
 	wake('UPDATE damoov.downloads SET leased_until = clock_timestamp()');
@@ -407,7 +402,7 @@ is(value('SELECT count(*) FROM damoov.quarantine'),
 is($cloud->queue->{visible} + $cloud->queue->{in_flight},
 	1, '... which stays in the queue');
 value('GRANT INSERT ON damoov.events TO damoov_worker');
-eventually { events() == $before + 1 } '... and is stored when it has them', 40;
+eventually { events() == $before + 1 } '... and is stored when it has them';
 $log = $node->log_size;
 receives('... as all others');
 $track = token('role');
@@ -425,7 +420,7 @@ eventually { log_count('role "nobody_known" does not exist', $log) >= 1 }
 $before = log_count('role "nobody_known" does not exist', $log);
 $node->adjust_conf('postgresql.conf', 'damoov.role', "'damoov_worker'");
 $node->reload;
-receives('... and can be corrected without a restart', undef, undef, 30);
+receives('... and can be corrected without a restart');
 
 ###########################################################################
 # A standby

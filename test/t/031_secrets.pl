@@ -132,7 +132,7 @@ eventually {
 	  && $node->sql('SELECT count(*) FROM damoov.quarantine') >= 7
 	  && $node->sql(
 		'SELECT count(*) FROM damoov.downloads WHERE last_error IS NOT NULL') == $n
-} 'bad notifications and datasets are noticed', 60;
+} 'bad notifications and datasets are noticed';
 watch();
 
 # The doors of SQL, with errors
@@ -170,7 +170,7 @@ eventually {
 	  && $node->sql(
 		"SELECT last_error ~ 'session token' FROM damoov.status WHERE source = 'queue'"
 	  ) eq 't'
-} 'an expired session token is said', 20;
+} 'an expired session token is said';
 $node->sql(
 	"ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (SET session_token '$second')"
 );
@@ -180,7 +180,7 @@ eventually {
 	  && $node->sql(
 		"SELECT count(*) FROM damoov.events WHERE sent_text = '${\ moment(20)}'")
 	  == 1
-} '... and the new one is used', 15;
+} '... and the new one is used';
 push @errors, $node->psql('postgres', 'CALL damoov_poll(max_seconds => 3)');
 
 ###########################################################################

@@ -30,12 +30,12 @@ $node->add_source($cloud);
 
 # Every second where pg_cron can do that (1.5), else once a minute.
 my $call = 'CALL damoov_poll(max_seconds => 5)';
-my $seconds = 15;
+my $seconds = 60;
 my ($status) = $node->psql('postgres',
 	"SELECT cron.schedule('damoov', '1 seconds', '$call')");
 if ($status != 0)
 {
-	$seconds = 75;
+	$seconds = 150;
 	$node->sql("SELECT cron.schedule('damoov', '* * * * *', '$call')");
 }
 

@@ -107,7 +107,7 @@ sub add_source
 	return;
 }
 
-# Once a database.
+# Once a database.  No dataset is looked for outside, whatever its kind.
 sub add_api
 {
 	my ($self, $cloud, $database) = @_;
@@ -117,7 +117,7 @@ sub add_api
 		"DO \$\$ BEGIN
 			IF NOT EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'api') THEN
 				CREATE SERVER api TYPE 'api' FOREIGN DATA WRAPPER damoov
-					OPTIONS (base_url '$url');
+					OPTIONS (base_url '$url', crash_url '$url');
 			END IF;
 		END \$\$", $database);
 	return;

@@ -1207,6 +1207,7 @@ CREATE TYPE damoov.arrival AS (
     waiting_trips integer,
     instance_id uuid
 );
+REVOKE ALL ON TYPE damoov.arrival FROM PUBLIC;
 COMMENT ON TYPE damoov.arrival IS 'an event with the values read from its payload';
 
 CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean

@@ -94,7 +94,7 @@ SELECT p.oid::regprocedure AS unqualified
 FROM pg_proc AS p JOIN member AS m ON m.objid = p.oid AND m.classid = 'pg_proc'::regclass
 JOIN pg_language AS l ON l.oid = p.prolang
 WHERE l.lanname = 'plpgsql'
-    AND p.prosrc ~ '(INTO|UPDATE|JOIN|DELETE FROM) +(users|events|redeliveries|quarantine|receipts|trips|trip_points|trip_events|removed_tracks|crashes|heartbeats|downloads|sources)\M'
+    AND p.prosrc ~ '(INTO|UPDATE|JOIN|DELETE FROM) +(users|forgotten|events|redeliveries|quarantine|receipts|trips|trip_points|trip_events|removed_tracks|raw_tracks|raw_points|raw_events|crashes|crash_buffers|heartbeats|downloads|documents|sources)\M'
 ORDER BY 1;
 
 -- Every function says what the planner may assume
@@ -124,6 +124,10 @@ UNION ALL
 SELECT m.identity, p.privilege
 FROM member AS m, unnest(ARRAY['USAGE', 'CREATE']) AS p (privilege)
 WHERE m.type = 'schema' AND has_schema_privilege('regress_damoov_nobody', m.objid, p.privilege)
+UNION ALL
+SELECT m.identity, 'USAGE'
+FROM member AS m
+WHERE m.type = 'type' AND has_type_privilege('regress_damoov_nobody', m.objid, 'USAGE')
 UNION ALL
 SELECT m.identity, 'USAGE'
 FROM member AS m

@@ -318,8 +318,8 @@ SELECT count(*) AS orders, count(DISTINCT s.taken) AS results, count(DISTINCT a.
 FROM pg_temp.permutations(4) AS p (p),
     LATERAL (SELECT pg_temp.outcome_of(VARIADIC array_agg(s.note ORDER BY array_position(p.p, s.n))) FROM stage AS s) AS s (taken),
     LATERAL (SELECT pg_temp.outcome_of(jsonb_agg(s.note ORDER BY array_position(p.p, s.n))) FROM stage AS s) AS a (taken);
--- each stage alone sets its own time
-SELECT s.note ->> 'Event' AS event, r.row - '{crash_token,person}'::text[] AS crash
+-- each stage alone sets its own time, and nothing else
+SELECT s.note ->> 'Event' AS event, jsonb_strip_nulls(r.row - '{crash_token,person}'::text[]) AS crash
 FROM stage AS s, LATERAL (SELECT pg_temp.outcome_of(s.note) -> 'crashes' -> 0 AS row) AS r ORDER BY s.n;
 -- without its date a stage has the Timestamp of the notification; the newest verdict of stage 6 holds, in either order
 SELECT w.way, r.row -> 'header_received_at' AS header_received_at, r.row -> 'completed_at' AS completed_at, r.row -> 'passed_filters' AS passed

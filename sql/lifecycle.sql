@@ -293,6 +293,21 @@ DELETE FROM damoov.removed_tracks WHERE track_token = 'b2222222-0000-4000-8000-0
 SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity', false) JOIN person USING (user_id) ORDER BY kind, person, object_id;
 SELECT track_token, rating FROM damoov.trips;
 SELECT damoov_reparse(NULL);
+-- a buffer of a crash and a raw track belong to what a dataset has become, and go with it
+BEGIN;
+INSERT INTO damoov.crash_buffers (crash_id, user_id, sample_count) SELECT crash_id, user_id, 0 FROM damoov.crashes;
+INSERT INTO damoov.raw_tracks (track_token, user_id, format, point_count, event_count)
+SELECT track_token, user_id, 1, 1, 0 FROM damoov.trips;
+INSERT INTO damoov.raw_points (raw_track_id, seq) SELECT raw_track_id, 0 FROM damoov.raw_tracks;
+SELECT kind, (damoov.dataset_rows(kind, id) ->> part) IS NOT NULL AS has_part
+FROM (SELECT 'crash_buffer', crash_token, 'crash_buffers' FROM damoov.crashes
+    UNION ALL SELECT 'raw', track_token, 'raw_points' FROM damoov.raw_tracks) AS d (kind, id, part);
+INSERT INTO damoov.documents (kind, object_id, user_id, document) SELECT 'raw', track_token, user_id, '{}' FROM damoov.raw_tracks;
+DELETE FROM damoov.raw_tracks;
+DELETE FROM damoov.crashes;
+SELECT * FROM pg_temp.counts() WHERE table_name ~ 'raw|crash';
+SELECT count(*) FROM damoov.documents WHERE kind = 'raw';
+ROLLBACK;
 -- stages whose events are gone stay
 DELETE FROM damoov.redeliveries;
 DELETE FROM damoov.events WHERE event = 'AccidentEventReceived';

@@ -55,6 +55,19 @@ INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq) SELECT 
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
 VALUES ('q', 'bad_json', '22P02', 'invalid JSON text, line 1, byte 1', :'token', '\x00');
 INSERT INTO damoov.sources (source, home) VALUES ('q', damoov.home());
+INSERT INTO damoov.forgotten (token_digest) VALUES (sha256('somebody'));
+-- datasets that name the person where the platform does, and deep in something unknown
+SELECT d.kind, damoov.store_dataset(d.kind, d.object_id, replace(d.document, '@', :'token')) IS NOT NULL AS stored
+FROM (VALUES
+    ('raw', 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'::uuid, '{"success": true, "status_code": 200, "message": "@", "result": {
+        "S3Location": {"Bucket": "b", "S3Url": "https://b.example/trips/filtered/7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b/@/c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d.json?user=@",
+            "Key": "trips/filtered/7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b/@/c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d.json", "Owner": "@"},
+        "TripData": {"DeviceToken": "@", "UserId": "@", "Points": [{"Number": 1, "devicetoken": "@", "New": {"UserId": "@"}}],
+            "LastKnownPoints": [{"DeviceToken": "@"}], "Events": [{"Type": "Accident", "USERID": "@", "New": [{"UserId": "@"}]}]}}}'),
+    ('crash', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"Type": "Accident", "userId": "@", "New": [{"DeviceToken": "@"}]}'),
+    ('crash_buffer', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"UserId": "@", "New": {"DEVICETOKEN": "@"},
+        "Samples": [{"AccX": 1, "AccY": 2, "AccZ": 3, "UserId": "@"}, {"AccX": 1, "AccY": 2, "AccZ": 3, "New": {"UserId": "@"}}]}')
+) AS d (kind, object_id, document);
 
 CREATE TEMP TABLE member AS
 SELECT i.type, i.identity,
@@ -65,6 +78,7 @@ SELECT i.type, i.identity,
         WHEN 'sequence' THEN format('SELECT nextval(%L)', i.identity)
         WHEN 'foreign-data wrapper' THEN 'CREATE SERVER regress_damoov_x FOREIGN DATA WRAPPER ' || i.identity
         WHEN 'schema' THEN format('CREATE TABLE %s.x (x integer)', i.identity)
+        WHEN 'type' THEN format('CREATE TEMP TABLE regress_damoov_x (x %s)', i.identity)
         ELSE 'SELECT count(*) FROM ' || i.identity
     END AS statement
 FROM pg_depend AS d
@@ -111,7 +125,7 @@ REVOKE EXECUTE ON FUNCTION damoov_ingest(jsonb, text) FROM regress_damoov_nobody
 -- A reader: all tables and views but those that hold device tokens
 GRANT USAGE ON SCHEMA damoov TO regress_damoov_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA damoov TO regress_damoov_reader;
-REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine FROM regress_damoov_reader;
+REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine, damoov.documents FROM regress_damoov_reader;
 -- what a view calls is called by the reader
 GRANT EXECUTE ON FUNCTION damoov.worker_pid() TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$
@@ -148,6 +162,15 @@ INSERT INTO needed (privilege, object) VALUES
     ('EXECUTE', 'FUNCTION damoov.read_notification(jsonb)'),
     ('EXECUTE', 'FUNCTION damoov.track_lives(uuid, bigint, timestamptz)'),
     ('EXECUTE', 'FUNCTION damoov.lock_tracks(uuid[])'),
+    ('EXECUTE', 'FUNCTION damoov.lock_people(boolean)'),
+    ('EXECUTE', 'FUNCTION damoov.token_digest(uuid)'),
+    ('EXECUTE', 'FUNCTION damoov.apply_events(bigint[], boolean)'),
+    ('EXECUTE', 'FUNCTION damoov.fetches(text, text)'),
+    ('EXECUTE', 'FUNCTION damoov.source_instance(text)'),
+    ('EXECUTE', 'FUNCTION damoov.recording_lives(uuid, bigint)'),
+    ('EXECUTE', 'FUNCTION damoov.take_away(uuid[])'),
+    ('EXECUTE', 'FUNCTION damoov.notify(text, text, bigint[])'),
+    ('SELECT', 'damoov.forgotten'),
     ('USAGE', 'SEQUENCE damoov.events_event_id_seq'),
     ('SELECT', 'damoov.users'), ('INSERT', 'damoov.users'), ('UPDATE', 'damoov.users'),
     ('SELECT', 'damoov.events'), ('INSERT', 'damoov.events'),
@@ -159,7 +182,11 @@ INSERT INTO needed (privilege, object) VALUES
     ('SELECT', 'damoov.downloads'), ('INSERT', 'damoov.downloads'), ('UPDATE', 'damoov.downloads'), ('DELETE', 'damoov.downloads'),
     ('SELECT', 'damoov.trips'), ('DELETE', 'damoov.trips'),
     ('SELECT', 'damoov.trip_points'), ('DELETE', 'damoov.trip_points'),
-    ('SELECT', 'damoov.trip_events'), ('DELETE', 'damoov.trip_events');
+    ('SELECT', 'damoov.trip_events'), ('DELETE', 'damoov.trip_events'),
+    ('SELECT', 'damoov.raw_tracks'), ('DELETE', 'damoov.raw_tracks'),
+    ('SELECT', 'damoov.raw_points'), ('DELETE', 'damoov.raw_points'),
+    ('SELECT', 'damoov.raw_events'), ('DELETE', 'damoov.raw_events'),
+    ('SELECT', 'damoov.documents'), ('DELETE', 'damoov.documents');
 SELECT format('GRANT %s ON %s TO regress_damoov_ingest', privilege, object) FROM needed ORDER BY n \gexec
 -- Ingests everything, twice, with one right missing; undone
 CREATE FUNCTION pg_temp.ingest_without(privilege text, object text) RETURNS text LANGUAGE plpgsql AS $$

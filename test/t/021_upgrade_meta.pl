@@ -73,7 +73,11 @@ is( $node->safe_psql(
 # Read by psql after all, a script changes nothing
 foreach my $name (sort keys %scripts)
 {
-	my ($code, $out, $err) = $node->psql('postgres', $scripts{$name});
+	my $file = PostgreSQL::Test::Utils::tempdir . "/$name";
+
+	# from a file: psql stops reading at \quit, which a pipe would not survive
+	append_to_file($file, $scripts{$name});
+	my ($out) = run_command([ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres'), '-f', $file ]);
 
 	is($out, ($scripts{$name} =~ /^\\echo (.*) \\quit/)[0], "psql prints the first line of $name");
 	is( $node->safe_psql('postgres', q{SELECT count(*) FROM pg_namespace WHERE nspname = 'damoov'}),

@@ -108,6 +108,19 @@ FROM (VALUES
 SELECT damoov_ingest('{"Type": "SubscriptionConfirmation", "MessageId": "1", "TopicArn": "arn", "Message": "x"}');
 SELECT damoov_ingest((SELECT payload FROM damoov.events WHERE event = 'HeartbeatReceived'), 'another');
 
+-- datasets, with originals
+SELECT damoov_ingest(jsonb_build_object('Event', 'IncomingTrackReceived', 'UserId', '$person',
+    'Object', jsonb_build_object('Id', '$track'), 'Timestamp', '2024-05-14T09:59:00Z'), 'Trips, EU');
+SELECT damoov.store_dataset(d.kind, d.object_id, d.document)
+FROM (VALUES
+    ('raw', '$track'::uuid, '{"Track": {"StartDate": "2024-05-14T10:00:00+05:30", "CompanyId": 4711, "New": {"u": "\\u00fc"},
+        "Points": [{"Number": 1, "Latitude": 52.1, "Longitude": 13.3, "Quantile": {"AccelerationX": {"Min": -0.1, "Max": 0.3}}}, {"New": 1}],
+        "Events": [{"Type": "Accident", "RangeDirect": {"Min": -0.1, "Median": 1e-300}, "PointStart": {"Latitude": 1, "Longitude": 2}}]}}'),
+    ('crash', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"Type": "Accident", "Reliability": 61.0412750244141, "Speed": {"Min": 0, "Max": 13.5057}, "New": [null]}'),
+    ('crash_buffer', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"Frequency": 100, "Samples": [{"AccX": 0.1, "AccY": 0.2, "AccZ": 9.8}, {"AccX": null, "AccY": 1e-300}]}')
+) AS d (kind, object_id, document);
+SELECT damoov_forget('99999999-0000-4000-8000-000000000009');
+
 -- what downloads would have left: a trip that is here, one that failed
 INSERT INTO damoov.trips (track_token, user_id, enriched_at, revision, distance_km, tags, notes, extra, point_count, filler_count)
 SELECT '$track', user_id, '2024-05-14 10:01:00Z', 1, 0.1::float8 + 0.2::float8, '[{"a": null}]', ARRAY['x: y', NULL, ''], '{"ü": "\\\\u"}', 2, 1

@@ -61,16 +61,17 @@ static RecordTable crashes_table = {
 };
 
 /*
- * A header has no envelope.  What has a start, a type or a trigger is one; an
- * empty object or an error reply is not.
+ * A header has no envelope.  What has a type, a trigger or a speed is one; an
+ * empty object or an error reply is not, nor is a buffer, which may have an id
+ * and a start as well.
  */
 static bool
 is_header(const RecordState *document)
 {
-	const uint64 positions = MEMBER_BIT(EVENT_ID) |
+	const uint64 shared = MEMBER_BIT(EVENT_ID) | MEMBER_BIT(EVENT_TIME_START) |
 		MEMBER_BIT(EVENT_POINT_START) | MEMBER_BIT(EVENT_POINT_END);
 
-	return (document->seen & ~positions) != 0;
+	return (document->seen & ~shared) != 0;
 }
 
 static CrashHeader *

@@ -19,7 +19,8 @@ typedef enum EventMember
 	EVENT_START_LONGITUDE,
 	EVENT_POINT_END,
 	EVENT_END_LATITUDE,
-	EVENT_END_LONGITUDE
+	EVENT_END_LONGITUDE,
+	EVENT_TIME_START
 	/* the others need no name */
 } EventMember;
 
@@ -38,13 +39,13 @@ typedef enum EventMember
 	[EVENT_POINT_END] = {"PointEnd", NULL, PLAIN(KIND_GROUP)}, \
 	[EVENT_END_LATITUDE] = {"Latitude", "end_latitude", NUMBER(-90, 90), IN_END}, \
 	[EVENT_END_LONGITUDE] = {"Longitude", "end_longitude", NUMBER(-180, 180), IN_END}, \
+	[EVENT_TIME_START] = {"TimeStart", "started_at", KIND_EPOCH_MS, 0, 0, .none = 0}, \
 	/* so called in the callbacks */ \
 	{"startPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_START}, \
 	{"endPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_END}, \
 	{"Type", "type", PLAIN(KIND_TEXT)}, \
 	{"AccidentTrigger", "accident_trigger", PLAIN(KIND_TEXT), .none_text = "NOT_DEFINED"}, \
 	{"Reliability", "reliability", KIND_NUMBER, 0, 100, .none = -1}, \
-	{"TimeStart", "started_at", KIND_EPOCH_MS, 0, 0, .none = 0}, \
 	{"Duration", "duration_ms", EVENT_DURATION}, \
 	{"PureDuration", "pure_duration_ms", EVENT_DURATION}, \
 	{"SpeedStart", "speed_start_ms", EVENT_SPEED}, \

@@ -1,0 +1,372 @@
+-- What becomes of datasets: values in typed columns, nothing lost, what is not
+-- a dataset refused, and crashes the same in whatever order their parts come.
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET client_min_messages = warning;
+\set VERBOSITY terse
+CREATE EXTENSION IF NOT EXISTS damoov;
+
+\set person '''5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5'''
+\set track '''c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'''
+\set crash '''f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47'''
+
+CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
+        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
+END
+$$;
+CREATE FUNCTION pg_temp.note(event text, object uuid, sent text, details jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('Event', event, 'UserId', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5', 'Timestamp', sent,
+        'Object', jsonb_build_object('Id', object), 'Details', details)
+$$;
+
+-- Documents as the platform sends them; places and tokens are invented
+CREATE TEMP TABLE sample (name text, kind text, document jsonb);
+INSERT INTO sample VALUES
+    ('processed 1', 'processed', '{"Result": {"Track": {"StartDate": "2024-05-14T17:42:10+02:00", "EndDate": "2024-05-14T17:57:58+02:00", "Status": "Active", "Distance": 8.412, "Duration": 15.8, "AccelerationCount": 1, "DecelerationCount": 1, "AddressStart": "Example Street 1, Exampletown, Example County, Exampleland", "AddressEnd": "Sample Road 22, Exampletown, Example County, Exampleland", "AddressStartParts": {"CountryCode": "EX", "City": "Exampletown", "District": "Example County", "Street": "Example Street", "House": "1", "PostalCode": "00001"}, "AddressFinishParts": {"CountryCode": "EX", "City": "Exampletown", "District": "Example County", "Street": "Sample Road", "House": "22", "PostalCode": "00002"}, "CityStart": "Exampletown", "CityFinish": "Exampletown", "Rating": 3.0, "RatingCornering": 4, "RatingAcceleration": 2, "RatingBraking": 2, "RatingSpeeding": 3, "RatingPhoneUsage": 4, "RatingTimeOfDay": 5, "Rating100": 64, "RatingCornering100": 85, "RatingAcceleration100": 45, "RatingBraking100": 45, "RatingSpeeding100": 61, "RatingPhoneDistraction100": 88, "PhoneUsage": 0.45, "MidOverSpeedMileage": 0.152, "HighOverSpeedMileage": 0.143, "EcoScore": 88, "EcoScoreFuel": 83, "EcoScoreTyres": 94, "EcoScoreBrakes": 91, "EcoScoreDepreciation": 90, "TrackOriginCode": "OriginalDriver", "OriginChanged": false, "ShareType": "NotShared", "DrivingTips": "Safety score 64. Points were lost here:\r\n- strong acceleration, 2.92 m/s2, 17:42:23\r\n- strong braking, -3.41 m/s2, 17:42:45", "BeaconId": 0, "Points": [
+    {"Id": 6700000100, "Number": 12, "PointDate": "2024-05-14T17:42:10+02:00", "Latitude": 51.96021, "Longitude": 7.62671, "TotalMeters": 64.118207, "Speed": 7.415999889373779, "MidSpeed": 2.059999942779541, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 58.20000076293945, "Yaw": -2.214068, "Height": 62340},
+    {"Id": 6700000101, "Number": 12, "PointDate": "2024-05-14T17:42:10+02:00", "Latitude": 51.96034, "Longitude": 7.62693, "TotalMeters": 64.118207, "Speed": 7.415999889373779, "MidSpeed": 0, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 0, "Yaw": 0, "Height": 0},
+    {"Id": 6700000102, "Number": 19, "PointDate": "2024-05-14T17:42:17+02:00", "Latitude": 51.96064, "Longitude": 7.62745, "TotalMeters": 129.770614, "Speed": 35.53200149536133, "MidSpeed": 9.869999885559082, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 59.099998474121094, "Yaw": -0.873315, "Height": 62410},
+    {"Id": 6700000103, "Number": 25, "PointDate": "2024-05-14T17:42:23+02:00", "Latitude": 51.96103, "Longitude": 7.62812, "TotalMeters": 193.410258, "Speed": 44.316001892089844, "MidSpeed": 12.3100004196167, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "acc", "AlertValue": 2.9184770584106445, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 61.400001525878906, "Yaw": 2.905117, "Height": 62500},
+    {"Id": 6700000104, "Number": 25, "PointDate": "2024-05-14T17:42:23+02:00", "Latitude": 51.96119, "Longitude": 7.6285, "TotalMeters": 193.410258, "Speed": 44.316001892089844, "MidSpeed": 0, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 0, "Yaw": 0, "Height": 0},
+    {"Id": 6700000105, "Number": 25, "PointDate": "2024-05-14T17:42:23+02:00", "Latitude": 51.96131, "Longitude": 7.62902, "TotalMeters": 193.410258, "Speed": 44.316001892089844, "MidSpeed": 0, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 0, "Yaw": 0, "Height": 0},
+    {"Id": 6700000106, "Number": 34, "PointDate": "2024-05-14T17:42:32+02:00", "Latitude": 51.96158, "Longitude": 7.6299, "TotalMeters": 346.033871, "Speed": 68.11199951171875, "MidSpeed": 18.920000076293945, "SpeedLimit": 50, "SpeedType": "mid", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": true, "Lateral": 0, "Course": 77.9000015258789, "Yaw": 8.412206, "Height": 62480},
+    {"Id": 6700000107, "Number": 41, "PointDate": "2024-05-14T17:42:39+02:00", "Latitude": 51.96121, "Longitude": 7.63164, "TotalMeters": 489.902117, "Speed": 76.21199798583984, "MidSpeed": 21.170000076293945, "SpeedLimit": 50, "SpeedType": "high", "AlertType": "", "AlertValue": 0, "Cornering": true, "PhoneUsage": false, "Lateral": 0, "Course": 121.4000015258789, "Yaw": 30.118842, "Height": 61990},
+    {"Id": 6700000108, "Number": 41, "PointDate": "2024-05-14T17:42:39+02:00", "Latitude": 51.96103, "Longitude": 7.63201, "TotalMeters": 489.902117, "Speed": 76.21199798583984, "MidSpeed": 0, "SpeedLimit": 30, "SpeedType": "high", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 0, "Yaw": 0, "Height": 0},
+    {"Id": 6700000109, "Number": 47, "PointDate": "2024-05-14T17:42:45+02:00", "Latitude": 51.96077, "Longitude": 7.63247, "TotalMeters": 571.440926, "Speed": 35.56800079345703, "MidSpeed": 9.880000114440918, "SpeedLimit": 30, "SpeedType": "norm", "AlertType": "deacc", "AlertValue": -3.4120635986328125, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 128.0, "Yaw": 38.770163, "Height": 61875},
+    {"Id": 6700000110, "Number": 61, "PointDate": "2024-05-14T17:42:59+02:00", "Latitude": 51.96066, "Longitude": 7.63269, "TotalMeters": 601.4, "Speed": 0.0, "MidSpeed": 0.0, "SpeedLimit": 999, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 127.30000305175781, "Yaw": 41.112103, "Height": 61850}]}, "Code": 200}}'),
+    ('processed 2', 'processed', '{"Result": {"Track": {"StartDate": "2024-05-14T17:42:10+02:00", "EndDate": "2024-05-14T17:57:58+02:00", "Status": "Active", "Distance": 8.412, "Duration": 15.8, "AccelerationCount": 1, "DecelerationCount": 1, "AddressStart": "Example Street 1, Exampletown, Example County, Exampleland", "AddressEnd": "Sample Road 22, Exampletown, Example County, Exampleland", "AddressStartParts": {"CountryCode": "EX", "City": "Exampletown", "District": "Example County", "Street": "Example Street", "House": "1", "PostalCode": "00001"}, "AddressFinishParts": {"CountryCode": "EX", "City": "Exampletown", "District": "Example County", "Street": "Sample Road", "House": "22", "PostalCode": "00002"}, "Rating": 3.0, "RatingCornering": 4, "RatingAcceleration": 2, "RatingBraking": 2, "RatingSpeeding": 3, "RatingPhoneUsage": 4, "RatingTimeOfDay": 5, "Rating100": 64, "RatingCornering100": 85, "RatingAcceleration100": 45, "RatingBraking100": 45, "RatingSpeeding100": 61, "RatingPhoneDistraction100": 88, "PhoneUsage": 0.45, "MidOverSpeedMileage": 0.152, "HighOverSpeedMileage": 0.143, "EcoScore": 88, "EcoScoreFuel": 83, "EcoScoreTyres": 94, "EcoScoreBrakes": 91, "EcoScoreDepreciation": 90, "TrackOriginCode": "Passanger", "OriginChanged": true, "ShareType": "NotShared", "DrivingTips": null, "Points": [
+    {"Id": 6700000100, "Number": 12, "PointDate": "2024-05-14T17:42:10+02:00", "Latitude": 51.96021, "Longitude": 7.62671, "TotalMeters": 64.118207, "Speed": 7.415999889373779, "MidSpeed": 2.059999942779541, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 58.20000076293945, "Yaw": -2.214068, "Height": 62340},
+    {"Id": 6700000102, "Number": 19, "PointDate": "2024-05-14T17:42:17+02:00", "Latitude": 51.96064, "Longitude": 7.62745, "TotalMeters": 129.770614, "Speed": 35.53200149536133, "MidSpeed": 9.869999885559082, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 59.099998474121094, "Yaw": -0.873315, "Height": 62410},
+    {"Id": 6700000103, "Number": 25, "PointDate": "2024-05-14T17:42:23+02:00", "Latitude": 51.96103, "Longitude": 7.62812, "TotalMeters": 193.410258, "Speed": 44.316001892089844, "MidSpeed": 12.3100004196167, "SpeedLimit": 50, "SpeedType": "norm", "AlertType": "acc", "AlertValue": 2.9184770584106445, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 61.400001525878906, "Yaw": 2.905117, "Height": 62500},
+    {"Id": 6700000106, "Number": 34, "PointDate": "2024-05-14T17:42:32+02:00", "Latitude": 51.96158, "Longitude": 7.6299, "TotalMeters": 346.033871, "Speed": 68.11199951171875, "MidSpeed": 18.920000076293945, "SpeedLimit": 50, "SpeedType": "mid", "AlertType": "", "AlertValue": 0, "Cornering": false, "PhoneUsage": true, "Lateral": 0, "Course": 77.9000015258789, "Yaw": 8.412206, "Height": 62480},
+    {"Id": 6700000107, "Number": 41, "PointDate": "2024-05-14T17:42:39+02:00", "Latitude": 51.96121, "Longitude": 7.63164, "TotalMeters": 489.902117, "Speed": 76.21199798583984, "MidSpeed": 21.170000076293945, "SpeedLimit": 50, "SpeedType": "high", "AlertType": "", "AlertValue": 0, "Cornering": true, "PhoneUsage": false, "Lateral": 0, "Course": 121.4000015258789, "Yaw": 30.118842, "Height": 61990},
+    {"Id": 6700000109, "Number": 47, "PointDate": "2024-05-14T17:42:45+02:00", "Latitude": 51.96077, "Longitude": 7.63247, "TotalMeters": 571.440926, "Speed": 35.56800079345703, "MidSpeed": 9.880000114440918, "SpeedLimit": 30, "SpeedType": "norm", "AlertType": "deacc", "AlertValue": -3.4120635986328125, "Cornering": false, "PhoneUsage": false, "Lateral": 0, "Course": 128.0, "Yaw": 38.770163, "Height": 61875}], "Tags": [{"Tag": "Business", "Source": "CustomerApp", "Type": "TrackTag"}], "RatingTimeOfDay100": 100}, "Code": 200}}'),
+    ('raw 1', 'raw', '{"Track": {"StartDate": "2024-05-14T17:42:10+0200", "EndDate": "2024-05-14T17:57:58+0200", "Points": [
+    {"Number": 0, "TotalMeters": 0.0, "Speed": 0.0, "MidSpeed": 0.0, "PointDate": "2024-05-14T17:42:10+0200", "TickTimestamp": 1715701330, "Latitude": 51.960013, "Longitude": 7.626135, "Height": 62000.0, "Course": 58.20000076293945, "Yaw": 0.0, "Lateral": 0, "Acceleration": 0.0, "Deceleration": 0.0, "AccelerationX": 0.0, "AccelerationY": 0.0, "AccelerationZ": 9.80112, "GyroscopeX": 0.0012, "GyroscopeY": -0.0007, "GyroscopeZ": 0.0, "AccelerationXOriginal": -1.2, "AccelerationYOriginal": 2.1, "AccelerationZOriginal": 9.531500244140625, "GyroscopeXOriginal": 0.0009, "GyroscopeYOriginal": -0.0011, "GyroscopeZOriginal": 0.0, "Accuracy": 12.4, "EstablishedIndexA": false, "EstablishedIndexB": false, "DeviceBlocked": true, "ScreenOn": false, "VehicleIndicators": null, "Quantile": {"AccelerationX": {"Min": -0.42, "Max": 0.462, "Median": 0.0, "Quantile_95": 0.336, "Quantile_05": -0.315}, "AccelerationY": {"Min": -0.36, "Max": 0.396, "Median": 0.0, "Quantile_95": 0.288, "Quantile_05": -0.27}, "AccelerationZ": {"Min": 9.2, "Max": 10.46, "Median": 9.8, "Quantile_95": 10.28, "Quantile_05": 9.35}, "GyroscopeX": {"Min": -0.0188, "Max": 0.0232, "Median": 0.0012, "Quantile_95": 0.0172, "Quantile_05": -0.0138}, "GyroscopeY": {"Min": -0.0207, "Max": 0.0213, "Median": -0.0007, "Quantile_95": 0.0153, "Quantile_05": -0.0157}, "GyroscopeZ": {"Min": -0.024, "Max": 0.0264, "Median": 0.0, "Quantile_95": 0.0192, "Quantile_05": -0.018}}},
+    {"Number": 1, "TotalMeters": 1.31, "Speed": 4.716000080108643, "MidSpeed": 1.309999942779541, "PointDate": "2024-05-14T17:42:11+0200", "TickTimestamp": 1715701331, "Latitude": 51.9600194, "Longitude": 7.6261494, "Height": 62120.0, "Course": 58.900001525878906, "Yaw": 0.41, "Lateral": 0, "Acceleration": 1.31, "Deceleration": 0, "AccelerationX": 1.31, "AccelerationY": 0.05, "AccelerationZ": 9.80112, "GyroscopeX": 0.0012, "GyroscopeY": -0.0007, "GyroscopeZ": 0.003, "AccelerationXOriginal": -0.283, "AccelerationYOriginal": 2.886, "AccelerationZOriginal": 9.531500244140625, "GyroscopeXOriginal": 0.0009, "GyroscopeYOriginal": -0.0011, "GyroscopeZOriginal": 0.0031, "Accuracy": 4.8, "EstablishedIndexA": false, "EstablishedIndexB": false, "DeviceBlocked": true, "ScreenOn": false, "VehicleIndicators": null, "Quantile": {"AccelerationX": {"Min": 0.89, "Max": 1.772, "Median": 1.31, "Quantile_95": 1.646, "Quantile_05": 0.995}, "AccelerationY": {"Min": -0.31, "Max": 0.446, "Median": 0.05, "Quantile_95": 0.338, "Quantile_05": -0.22}, "AccelerationZ": {"Min": 9.2, "Max": 10.46, "Median": 9.8, "Quantile_95": 10.28, "Quantile_05": 9.35}, "GyroscopeX": {"Min": -0.0188, "Max": 0.0232, "Median": 0.0012, "Quantile_95": 0.0172, "Quantile_05": -0.0138}, "GyroscopeY": {"Min": -0.0207, "Max": 0.0213, "Median": -0.0007, "Quantile_95": 0.0153, "Quantile_05": -0.0157}, "GyroscopeZ": {"Min": -0.021, "Max": 0.0294, "Median": 0.003, "Quantile_95": 0.0222, "Quantile_05": -0.015}}},
+    {"Number": 2, "TotalMeters": 4.33, "Speed": 10.871999740600586, "MidSpeed": 3.0199999809265137, "PointDate": "2024-05-14T17:42:12+0200", "TickTimestamp": 1715701332, "Latitude": 51.9600342, "Longitude": 7.6261826, "Height": 62240.0, "Course": 59.599998474121094, "Yaw": 0.82, "Lateral": 0, "Acceleration": 1.71, "Deceleration": 0, "AccelerationX": 1.71, "AccelerationY": 0.1, "AccelerationZ": 9.80112, "GyroscopeX": 0.0012, "GyroscopeY": -0.0007, "GyroscopeZ": 0.006, "AccelerationXOriginal": -0.003, "AccelerationYOriginal": 3.126, "AccelerationZOriginal": 9.531500244140625, "GyroscopeXOriginal": 0.0009, "GyroscopeYOriginal": -0.0011, "GyroscopeZOriginal": 0.0062, "Accuracy": 4.8, "EstablishedIndexA": true, "EstablishedIndexB": false, "DeviceBlocked": true, "ScreenOn": false, "VehicleIndicators": null, "Quantile": {"AccelerationX": {"Min": 1.29, "Max": 2.172, "Median": 1.71, "Quantile_95": 2.046, "Quantile_05": 1.395}, "AccelerationY": {"Min": -0.26, "Max": 0.496, "Median": 0.1, "Quantile_95": 0.388, "Quantile_05": -0.17}, "AccelerationZ": {"Min": 9.2, "Max": 10.46, "Median": 9.8, "Quantile_95": 10.28, "Quantile_05": 9.35}, "GyroscopeX": {"Min": -0.0188, "Max": 0.0232, "Median": 0.0012, "Quantile_95": 0.0172, "Quantile_05": -0.0138}, "GyroscopeY": {"Min": -0.0207, "Max": 0.0213, "Median": -0.0007, "Quantile_95": 0.0153, "Quantile_05": -0.0157}, "GyroscopeZ": {"Min": -0.018, "Max": 0.0324, "Median": 0.006, "Quantile_95": 0.0252, "Quantile_05": -0.012}}}], "LastKnownPoints": [{"Latitude": 51.9599811, "Longitude": 7.6261002, "Accuracy": 19.4400005, "PointDate": "2024-05-14T17:41:55+0200", "PointOrigin": "Track"}, {"Latitude": 51.9599904, "Longitude": 7.6261155, "Accuracy": 14.2, "PointDate": "2024-05-14T17:42:00+0200", "PointOrigin": "Track"}], "Events": [
+    {"Id": "0B7C6D5E-4F3A-4B2C-9D1E-8F7A6B5C4D3E", "Type": "Braking", "AccidentTrigger": "NOT_DEFINED", "Reliability": 71.25, "TimeStart": 1715701335200, "Duration": 1823.0, "PureDuration": 162.0, "SpeedStart": 9.12, "SpeedStop": 5.05, "SpeedMedian": 8.2, "PrevEventSpeed": 7.77, "AccelerationLateral": -0.210554, "AccelerationDirect": -3.081442, "AccelerationVertical": 9.571208, "AccelerationLateralEnd": 0.041926, "AccelerationDirectEnd": -0.598713, "AccelerationVerticalEnd": 9.802166, "PointStart": {"Latitude": 51.9601877, "Longitude": 7.6265277}, "PointEnd": {"Latitude": 51.9602526, "Longitude": 7.6266735}, "RangeDirect": {"Min": -4.0318, "Max": 0.3722, "Median": -2.0441, "Quantile_95": -0.4119, "Quantile_05": -3.8806}, "RangeVertical": {"Min": 8.1144, "Max": 11.4027, "Median": 9.8012, "Quantile_95": 10.3318, "Quantile_05": 9.3071}, "RangeLateral": {"Min": -1.0846, "Max": 0.8732, "Median": -0.0511, "Quantile_95": 0.3927, "Quantile_05": -0.5904}, "Accuracy": {"Min": 4.4, "Max": 5.2, "Median": 4.8, "Quantile_95": 5.2, "Quantile_05": 4.4}, "Speed": {"Min": 5.05, "Max": 9.12, "Median": 8.2, "Quantile_95": 9.12, "Quantile_05": 5.05}},
+    {"Id": "1C8D7E6F-5A4B-4C3D-8E2F-9A8B7C6D5E4F", "Type": "Cornering", "AccidentTrigger": "NOT_DEFINED", "Reliability": -1.0, "TimeStart": 1715701336100, "Duration": 943.0, "PureDuration": 48.0, "SpeedStart": 9.12, "SpeedStop": 5.05, "SpeedMedian": 8.2, "PrevEventSpeed": 7.77, "AccelerationLateral": -0.210554, "AccelerationDirect": -3.081442, "AccelerationVertical": 9.571208, "AccelerationLateralEnd": 0.041926, "AccelerationDirectEnd": -0.598713, "AccelerationVerticalEnd": 9.802166, "PointStart": {"Latitude": 51.9601877, "Longitude": 7.6265277}, "PointEnd": {"Latitude": 51.9602526, "Longitude": 7.6266735}, "RangeDirect": {"Min": -4.0318, "Max": 0.3722, "Median": -2.0441, "Quantile_95": -0.4119, "Quantile_05": -3.8806}, "RangeVertical": {"Min": 8.1144, "Max": 11.4027, "Median": 9.8012, "Quantile_95": 10.3318, "Quantile_05": 9.3071}, "RangeLateral": {"Min": -1.0846, "Max": 0.8732, "Median": -0.0511, "Quantile_95": 0.3927, "Quantile_05": -0.5904}, "Accuracy": {"Min": 4.4, "Max": 5.2, "Median": 4.8, "Quantile_95": 5.2, "Quantile_05": 4.4}, "Speed": {"Min": 5.05, "Max": 9.12, "Median": 8.2, "Quantile_95": 9.12, "Quantile_05": 5.05}}], "StartReason": "MotionDetected", "StopReason": "LowSpeedTimeout", "DeviceToken": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "CompanyId": 4711, "TrackToken": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d"}}'),
+    ('raw 2', 'raw', '{"success": true, "status_code": 200, "message": "Trip points returned", "result": {"TrackToken": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "S3Location": {"S3Url": "https://s3.amazonaws.com", "Bucket": "trip-incoming-example", "Key": "trips/filtered/7e1f2a3b4c5d4e6f9a0b1c2d3e4f5a6b/5b0c7d1e2f344a568b79c0d1e2f3a4b5/c4a8f0d26b134e579d283f5e7a9b1c0d.json"}, "TripData": {"Tags": [], "TrackToken": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "StartDate": "2024-05-14T17:42:10+0200", "EndDate": "2024-05-14T17:57:58+0200", "DeviceToken": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "InstanceId": "7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b", "StartReason": "MotionDetected", "StopReason": "LowSpeedTimeout", "Points": [
+    {"Number": 1, "TotalMeters": 1.31, "Speed": 4.716000080108643, "MidSpeed": 1.309999942779541, "PointDate": "2024-05-14T17:42:11+0200", "TickTimestamp": 1715701331, "Latitude": 51.9600194, "Longitude": 7.6261494, "Height": 62120.0, "Course": 58.900001525878906, "Yaw": 0.41, "Lateral": 0, "Acceleration": 1.31, "Deceleration": 0, "AccelerationX": 1.31, "AccelerationY": 0.05, "AccelerationZ": 9.80112, "GyroscopeX": 0.0012, "GyroscopeY": -0.0007, "GyroscopeZ": 0.003, "AccelerationXOriginal": -0.283, "AccelerationYOriginal": 2.886, "AccelerationZOriginal": 9.531500244140625, "GyroscopeXOriginal": 0.0009, "GyroscopeYOriginal": -0.0011, "GyroscopeZOriginal": 0.0031, "Accuracy": 4.8, "EstablishedIndexA": false, "EstablishedIndexB": false, "DeviceBlocked": true, "ScreenOn": false, "VehicleIndicators": null, "Quantile": {"AccelerationX": {"Min": 0.89, "Max": 1.772, "Median": 1.31, "Quantile_95": 1.646, "Quantile_05": 0.995}, "AccelerationY": {"Min": -0.31, "Max": 0.446, "Median": 0.05, "Quantile_95": 0.338, "Quantile_05": -0.22}, "AccelerationZ": {"Min": 9.2, "Max": 10.46, "Median": 9.8, "Quantile_95": 10.28, "Quantile_05": 9.35}, "GyroscopeX": {"Min": -0.0188, "Max": 0.0232, "Median": 0.0012, "Quantile_95": 0.0172, "Quantile_05": -0.0138}, "GyroscopeY": {"Min": -0.0207, "Max": 0.0213, "Median": -0.0007, "Quantile_95": 0.0153, "Quantile_05": -0.0157}, "GyroscopeZ": {"Min": -0.021, "Max": 0.0294, "Median": 0.003, "Quantile_95": 0.0222, "Quantile_05": -0.015}}},
+    {"Number": 2, "TotalMeters": 4.33, "Speed": 10.871999740600586, "MidSpeed": 3.0199999809265137, "PointDate": "2024-05-14T17:42:12+0200", "TickTimestamp": 1715701332, "Latitude": 51.9600342, "Longitude": 7.6261826, "Height": 62240.0, "Course": 59.599998474121094, "Yaw": 0.82, "Lateral": 0, "Acceleration": 1.71, "Deceleration": 0, "AccelerationX": 1.71, "AccelerationY": 0.1, "AccelerationZ": 9.80112, "GyroscopeX": 0.0012, "GyroscopeY": -0.0007, "GyroscopeZ": 0.006, "AccelerationXOriginal": -0.003, "AccelerationYOriginal": 3.126, "AccelerationZOriginal": 9.531500244140625, "GyroscopeXOriginal": 0.0009, "GyroscopeYOriginal": -0.0011, "GyroscopeZOriginal": 0.0062, "Accuracy": 4.8, "EstablishedIndexA": true, "EstablishedIndexB": false, "DeviceBlocked": true, "ScreenOn": false, "VehicleIndicators": null, "Quantile": {"AccelerationX": {"Min": 1.29, "Max": 2.172, "Median": 1.71, "Quantile_95": 2.046, "Quantile_05": 1.395}, "AccelerationY": {"Min": -0.26, "Max": 0.496, "Median": 0.1, "Quantile_95": 0.388, "Quantile_05": -0.17}, "AccelerationZ": {"Min": 9.2, "Max": 10.46, "Median": 9.8, "Quantile_95": 10.28, "Quantile_05": 9.35}, "GyroscopeX": {"Min": -0.0188, "Max": 0.0232, "Median": 0.0012, "Quantile_95": 0.0172, "Quantile_05": -0.0138}, "GyroscopeY": {"Min": -0.0207, "Max": 0.0213, "Median": -0.0007, "Quantile_95": 0.0153, "Quantile_05": -0.0157}, "GyroscopeZ": {"Min": -0.018, "Max": 0.0324, "Median": 0.006, "Quantile_95": 0.0252, "Quantile_05": -0.012}}}]}}, "error": null}'),
+    ('raw removed', 'raw', '{"Track": {"StartDate": "2024-05-14T17:59:12+0200", "EndDate": "2024-05-14T18:03:40+0200", "Points": [], "LastKnownPoints": [], "Events": [], "StartReason": "MotionDetected", "StopReason": "LowSpeedTimeout", "DeviceToken": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "CompanyId": 4711}}'),
+    ('crash', 'crash', '{"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "Accident", "AccidentTrigger": "ACCELERATION_LOW_SPEED_THRESHOLD", "Reliability": 61.0412750244141, "TimeStart": 1715701858420, "Duration": 9874, "PureDuration": 2712.64599609375, "SpeedStart": 13.4721, "SpeedStop": 0.2114, "SpeedMedian": 6.2217, "AccelerationLateral": -0.210554, "AccelerationDirect": -3.081442, "AccelerationVertical": 9.571208, "AccelerationLateralEnd": 0.041926, "AccelerationDirectEnd": -0.598713, "AccelerationVerticalEnd": 9.802166, "PointStart": {"Latitude": 51.9601877, "Longitude": 7.6265277}, "PointEnd": {"Latitude": 51.9602526, "Longitude": 7.6266735}, "RangeDirect": {"Min": -46.2003, "Max": 11.0218, "Median": 0.0342, "Quantile_95": 2.1107, "Quantile_05": -2.3041}, "RangeVertical": {"Min": 8.1144, "Max": 11.4027, "Median": 9.8012, "Quantile_95": 10.3318, "Quantile_05": 9.3071}, "RangeLateral": {"Min": -1.0846, "Max": 0.8732, "Median": -0.0511, "Quantile_95": 0.3927, "Quantile_05": -0.5904}, "Accuracy": {"Min": 4.4, "Max": 5.2, "Median": 4.8, "Quantile_95": 5.2, "Quantile_05": 4.4}, "Speed": {"Min": 0, "Max": 13.5057, "Median": 6.2217, "Quantile_95": 13.4837, "Quantile_05": 0}}'),
+    ('crash_buffer', 'crash_buffer', '{"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "TimeStart": 1715701853420, "Frequency": 100, "Samples": [
+    {"Index": 0, "Time": 1715701858360, "AccelerationX": -0.3057, "AccelerationY": 0.001, "AccelerationZ": 9.8015, "GyroscopeX": 0.0001, "GyroscopeY": -0.0002, "GyroscopeZ": 0.0, "GpsSpeed": 13.5},
+    {"Index": 1, "Time": 1715701858370, "AccelerationX": -0.3392, "AccelerationY": 0.0153, "AccelerationZ": 9.8239, "GyroscopeX": 0.0015, "GyroscopeY": -0.0037, "GyroscopeZ": 0.0006, "GpsSpeed": 13.5},
+    {"Index": 2, "Time": 1715701858380, "AccelerationX": -1.0462, "AccelerationY": 0.1447, "AccelerationZ": 10.0271, "GyroscopeX": 0.0147, "GyroscopeY": -0.0348, "GyroscopeZ": 0.0055, "GpsSpeed": 13.5},
+    {"Index": 3, "Time": 1715701858390, "AccelerationX": -5.0194, "AccelerationY": 0.8327, "AccelerationZ": 11.107, "GyroscopeX": 0.0843, "GyroscopeY": -0.2003, "GyroscopeZ": 0.0316, "GpsSpeed": 13.5},
+    {"Index": 4, "Time": 1715701858400, "AccelerationX": -17.096, "AccelerationY": 2.9062, "AccelerationZ": 14.3617, "GyroscopeX": 0.2943, "GyroscopeY": -0.699, "GyroscopeZ": 0.1104, "GpsSpeed": 13.5},
+    {"Index": 5, "Time": 1715701858410, "AccelerationX": -36.0306, "AccelerationY": 6.1525, "AccelerationZ": 19.4571, "GyroscopeX": 0.623, "GyroscopeY": -1.4797, "GyroscopeZ": 0.2336, "GpsSpeed": 13.5},
+    {"Index": 6, "Time": 1715701858420, "AccelerationX": -46.2, "AccelerationY": 7.9, "AccelerationZ": 22.2, "GyroscopeX": 0.8, "GyroscopeY": -1.9, "GyroscopeZ": 0.3, "GpsSpeed": 13.5},
+    {"Index": 7, "Time": 1715701858430, "AccelerationX": -35.9306, "AccelerationY": 6.1525, "AccelerationZ": 19.4571, "GyroscopeX": 0.623, "GyroscopeY": -1.4797, "GyroscopeZ": 0.2336, "GpsSpeed": 12.18},
+    {"Index": 8, "Time": 1715701858440, "AccelerationX": -16.896, "AccelerationY": 2.9062, "AccelerationZ": 14.3617, "GyroscopeX": 0.2943, "GyroscopeY": -0.699, "GyroscopeZ": 0.1104, "GpsSpeed": 10.86},
+    {"Index": 9, "Time": 1715701858450, "AccelerationX": -4.7194, "AccelerationY": 0.8327, "AccelerationZ": 11.107, "GyroscopeX": 0.0843, "GyroscopeY": -0.2003, "GyroscopeZ": 0.0316, "GpsSpeed": 9.54},
+    {"Index": 10, "Time": 1715701858460, "AccelerationX": -0.6462, "AccelerationY": 0.1447, "AccelerationZ": 10.0271, "GyroscopeX": 0.0147, "GyroscopeY": -0.0348, "GyroscopeZ": 0.0055, "GpsSpeed": 8.22},
+    {"Index": 11, "Time": 1715701858470, "AccelerationX": 0.1608, "AccelerationY": 0.0153, "AccelerationZ": 9.8239, "GyroscopeX": 0.0015, "GyroscopeY": -0.0037, "GyroscopeZ": 0.0006, "GpsSpeed": 6.9},
+    {"Index": 12, "Time": 1715701858480, "AccelerationX": 0.2943, "AccelerationY": 0.001, "AccelerationZ": 9.8015, "GyroscopeX": 0.0001, "GyroscopeY": -0.0002, "GyroscopeZ": 0.0, "GpsSpeed": 5.58},
+    {"Index": 13, "Time": 1715701858490, "AccelerationX": 0.3498, "AccelerationY": 0.0, "AccelerationZ": 9.8001, "GyroscopeX": 0.0, "GyroscopeY": -0.0, "GyroscopeZ": 0.0, "GpsSpeed": 4.26}]}');
+CREATE FUNCTION pg_temp.store(name text) RETURNS bigint LANGUAGE sql AS $$
+    SELECT damoov.store_dataset(s.kind,
+        CASE WHEN s.kind LIKE 'crash%' THEN 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47' ELSE 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d' END::uuid, s.document::text)
+    FROM pg_temp.sample AS s WHERE s.name = store.name
+$$;
+SELECT pg_temp.empty_tables();
+SELECT outcome FROM damoov_ingest(jsonb_build_array(
+    pg_temp.note('IncomingTrackReceived', :track, '2024-05-14T16:00:00Z'),
+    pg_temp.note('TrackEnrichmentFinished', :track, '2024-05-14T16:01:00Z'),
+    pg_temp.note('AccidentEventReceived', :crash, '2024-05-14T16:00:00Z')));
+
+-- ---------------------------------------------------------------------
+-- Processed tracks
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.store('processed 1') IS NOT NULL AS stored;
+SELECT key, value FROM damoov.trips AS t, jsonb_each(jsonb_strip_nulls(to_jsonb(t) - '{trip_id,user_id,stored_at}'::text[])) ORDER BY key COLLATE "C";
+SELECT seq, number, recorded_at, total_meters, speed_kmh, mid_speed_ms, speed_limit_kmh AS speed_limit, speed_type AS type, alert_type AS alert,
+    alert_value_ms2, cornering, phone_usage AS phone, course_deg, yaw_deg, height_mm, is_filler AS filler, extra
+FROM damoov.trip_points ORDER BY seq;
+SELECT seq, kind, first_seq, last_seq, started_at, ended_at, length_m, peak_ms2, max_speed_kmh, max_excess_kmh FROM damoov.trip_events ORDER BY seq;
+CREATE TEMP TABLE first AS SELECT trip_id, NULL::bigint AS raw_track_id FROM damoov.trips;
+
+-- the second revision: the same trip_id, the rows of the first gone
+SELECT outcome FROM damoov_ingest(pg_temp.note('TrackEnrichmentFinished', :track, '2024-05-14T16:02:00Z'));
+SELECT pg_temp.store('processed 2') = (SELECT trip_id FROM first) AS same_trip;
+SELECT t.trip_id = f.trip_id AS same_trip, t.revision, t.origin, t.origin_changed, t.driving_tips, t.city_start, t.score_time_of_day, t.tags, t.point_count, t.filler_count,
+    (SELECT count(*) FROM damoov.trip_points) AS points
+FROM damoov.trips AS t, first AS f;
+
+-- ---------------------------------------------------------------------
+-- Raw tracks
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.store('raw 1') IS NOT NULL AS stored;
+UPDATE first SET raw_track_id = t.raw_track_id FROM damoov.raw_tracks AS t;
+SELECT key, value FROM damoov.raw_tracks AS t, jsonb_each(jsonb_strip_nulls(to_jsonb(t) - '{raw_track_id,user_id,stored_at}'::text[])) ORDER BY key COLLATE "C";
+SELECT key, value FROM damoov.raw_points AS p, jsonb_each(to_jsonb(p) - 'raw_track_id') WHERE seq = 1 ORDER BY key COLLATE "C";
+SELECT key, value FROM damoov.raw_events AS e, jsonb_each(to_jsonb(e) - 'raw_track_id') WHERE seq = 0 ORDER BY key COLLATE "C";
+
+SELECT pg_temp.store('raw 2') = (SELECT raw_track_id FROM first) AS same_track;
+SELECT format, company_id, instance_id, s3_url, s3_bucket, s3_key, tags, point_count, event_count, notes, extra FROM damoov.raw_tracks;
+SELECT (SELECT count(*) FROM damoov.raw_points) AS points, (SELECT count(*) FROM damoov.raw_events) AS events;
+-- other names of the same
+SELECT damoov.store_dataset('raw', :track, '{"Track": {"CompanyID": 5, "WayPoints": [{"Number": 7, "EstablishedIndexA": 0.5, "EstablishedIndexB": true, "TickTimestamp": 0}],
+    "Events": [{"startPoint": {"Latitude": 1, "Longitude": 2}, "endPoint": {"Latitude": 3, "Longitude": 4}, "TimeStart": 0}]}}') = (SELECT raw_track_id FROM first) AS same_track;
+SELECT t.format, t.company_id, p.number, p.established_index_a, p.established_index_b, p.ticked_at, e.start_latitude, e.start_longitude, e.end_latitude, e.end_longitude, e.started_at
+FROM damoov.raw_tracks AS t JOIN damoov.raw_points AS p USING (raw_track_id) JOIN damoov.raw_events AS e USING (raw_track_id);
+-- without points
+SELECT pg_temp.store('raw removed') = (SELECT raw_track_id FROM first) AS same_track;
+SELECT format, started_at, start_utc_offset_min, point_count, event_count, notes, extra FROM damoov.raw_tracks;
+
+-- ---------------------------------------------------------------------
+-- Crashes
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.store('crash') = (SELECT crash_id FROM damoov.crashes) AS stored;
+SELECT pg_temp.store('crash_buffer') = (SELECT crash_id FROM damoov.crashes) AS stored;
+SELECT key, value FROM damoov.crashes AS c, jsonb_each(jsonb_strip_nulls(to_jsonb(c) - '{crash_id,user_id,header_stored_at}'::text[])) ORDER BY key COLLATE "C";
+SELECT started_at, frequency_hz, sample_count, notes, extra FROM damoov.crash_buffers;
+SELECT seq, at_ms, recorded_at, acceleration_x_ms2 AS ax, acceleration_y_ms2 AS ay, acceleration_z_ms2 AS az,
+    gyroscope_x_rad_s AS gx, gyroscope_y_rad_s AS gy, gyroscope_z_rad_s AS gz, speed_ms
+FROM damoov.crash_samples ORDER BY seq;
+SELECT sample_count, peak_at_ms, peak_at, round(peak_acceleration_ms2::numeric, 4) AS peak_ms2, round(delta_v_ms::numeric, 4) AS delta_v_ms, speed_before_ms, speed_after_ms
+FROM damoov.crash_summary;
+
+-- the originals, as they came
+SELECT d.kind, s.name, d.document = s.document::text AS as_it_came FROM damoov.documents AS d JOIN sample AS s USING (kind)
+WHERE d.document = s.document::text ORDER BY d.kind;
+-- the rows do not name the person
+SELECT count(*) AS named FROM (SELECT t::text AS row FROM damoov.trips AS t UNION ALL SELECT t::text FROM damoov.raw_tracks AS t UNION ALL SELECT t::text FROM damoov.crashes AS t) AS r
+WHERE replace(r.row, '-', '') LIKE '%' || replace(:person, '-', '') || '%';
+
+-- The same samples in other spellings; time in other units
+CREATE FUNCTION pg_temp.samples_of(document text) RETURNS TABLE (samples jsonb, notes text[], extra jsonb) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM damoov.store_dataset('crash_buffer', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', document);
+    RETURN QUERY SELECT
+        (SELECT jsonb_agg(jsonb_build_array(s.at_ms, s.acceleration_x_ms2, s.acceleration_y_ms2, s.acceleration_z_ms2, s.gyroscope_x_rad_s, s.speed_ms) ORDER BY s.seq)
+            FROM damoov.crash_samples AS s),
+        b.notes, b.extra
+    FROM damoov.crash_buffers AS b;
+END
+$$;
+SELECT d.n, o.*
+FROM (VALUES
+    (1, '{"Samples": [{"Time": 0, "AccelerationX": 1, "AccelerationY": 2, "AccelerationZ": 9.8, "GyroscopeX": 0.1, "GpsSpeed": 13.5},
+        {"Time": 10, "AccelerationX": 4, "AccelerationY": 5, "AccelerationZ": 9.9, "GyroscopeX": 0.2, "GpsSpeed": 13.6}]}'),
+    (2, '{"samples": [{"timestamp": 0, "ACC_X": 1, "acc_y": 2, "accZ": 9.8, "gyro_x": 0.1, "speed": 13.5},
+        {"timestamp": 0.01, "ACC_X": 4, "acc_y": 5, "accZ": 9.9, "gyro_x": 0.2, "speed": 13.6}]}'),
+    (3, '{"Data": {"Buffer": [{"t": 0, "Acc": {"X": 1, "Y": 2, "Z": 9.8}, "Gyro": {"X": 0.1}, "Velocity": 13.5},
+        {"t": 10, "Acc": {"X": 4, "Y": 5, "Z": 9.9}, "Gyro": {"X": 0.2}, "Velocity": 13.6}]}}'),
+    (4, '[{"ts": 0, "Accelerometer": [1, 2, 9.8], "g": {"x": 0.1}, "speedms": 13.5}, {"ts": 10000, "Accelerometer": [4, 5, 9.9], "g": {"x": 0.2}, "speedms": 13.6}]'),
+    -- arrays side by side must be longer than the axes of one sample
+    (5, '{"Time": [0, 10, 20, 30, 40], "AccelerationX": [1, 4, 1, 1, 1], "AccelerationY": [2, 5, 2, 2, 2], "AccelerationZ": [9.8, 9.9, 9.8, 9.8, 9.8],
+        "GyroscopeX": [0.1, 0.2, 0.1, 0.1, 0.1], "Speed": [13.5, 13.6, 13.6, 13.6, 13.6]}'),
+    (6, '{"AccelerometerData": [{"time": 0, "x": 1, "y": 2, "z": 9.8}, {"time": 10, "x": 4, "y": 5, "z": 9.9}],
+        "GyroscopeData": [{"time": 0, "x": 0.1}, {"time": 10, "x": 0.2}]}'),
+    (7, '{"Hz": 100, "Samples": [{"ax": 1, "ay": 2, "az": 9.8, "gx": 0.1, "speed": 13.5}, {"ax": 4, "ay": 5, "az": 9.9, "gx": 0.2, "speed": 13.6}]}'),
+    (8, '{"Something": {"else": [1, "two"]}}'),
+    (9, '[]')
+) AS d (n, document), pg_temp.samples_of(d.document) AS o
+ORDER BY d.n;
+
+-- ---------------------------------------------------------------------
+-- Nothing is lost: every scalar of every document is in a row
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION pg_temp.leaves(document jsonb) RETURNS TABLE (path text[], leaf jsonb) LANGUAGE sql AS $$
+    WITH RECURSIVE node (path, value) AS (
+        SELECT ARRAY[]::text[], document
+        UNION ALL
+        SELECT n.path || m.name, m.value
+        FROM node AS n CROSS JOIN LATERAL (
+            SELECT o.key, o.value FROM jsonb_each(CASE WHEN jsonb_typeof(n.value) = 'object' THEN n.value ELSE '{}' END) AS o
+            UNION ALL
+            SELECT (a.i - 1)::text, a.value
+            FROM jsonb_array_elements(CASE WHEN jsonb_typeof(n.value) = 'array' THEN n.value ELSE '[]' END) WITH ORDINALITY AS a (value, i)
+        ) AS m (name, value)
+    )
+    SELECT path, value FROM node WHERE jsonb_typeof(value) NOT IN ('object', 'array', 'null')
+$$;
+-- What a leaf and a stored value have in common, however each is written
+CREATE FUNCTION pg_temp.spellings(leaf jsonb) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    plain text := leaf #>> '{}';
+BEGIN
+    IF jsonb_typeof(leaf) = 'number' THEN
+        RETURN NEXT 'number ' || trim_scale(plain::numeric);
+        IF plain::numeric > 1e9 THEN
+            RETURN NEXT 'time ' || to_timestamp(plain::float8 / CASE WHEN plain::numeric > 1e11 THEN 1000 ELSE 1 END);
+        END IF;
+    ELSIF jsonb_typeof(leaf) = 'boolean' THEN
+        RETURN NEXT 'boolean ' || plain;
+        RETURN NEXT 'number ' || plain::boolean::integer;
+    ELSIF plain ~ '^\d{4}-\d\d-\d\dT' THEN
+        RETURN NEXT 'time ' || plain::timestamptz;
+        RETURN NEXT 'text ' || plain;
+    ELSE
+        RETURN NEXT 'text ' || CASE WHEN plain ~* '^[0-9a-f-]{36}$' THEN lower(plain) ELSE plain END;
+    END IF;
+END
+$$;
+-- The row that a leaf of a document belongs to
+CREATE FUNCTION pg_temp.row_for(kind text, path text[]) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT CASE
+        WHEN kind = 'processed' AND p.list = 'Points' THEN (SELECT to_jsonb(r) FROM damoov.trip_points AS r WHERE r.seq = p.seq)
+        WHEN kind = 'processed' THEN (SELECT to_jsonb(r) FROM damoov.trips AS r)
+        WHEN kind = 'raw' AND p.list = 'Points' THEN (SELECT to_jsonb(r) FROM damoov.raw_points AS r WHERE r.seq = p.seq)
+        WHEN kind = 'raw' AND p.list = 'Events' THEN (SELECT to_jsonb(r) FROM damoov.raw_events AS r WHERE r.seq = p.seq)
+        WHEN kind = 'raw' THEN (SELECT to_jsonb(r) FROM damoov.raw_tracks AS r)
+        WHEN kind = 'crash' THEN (SELECT to_jsonb(r) FROM damoov.crashes AS r)
+        WHEN p.list = 'Samples' THEN (SELECT to_jsonb(r) FROM damoov.crash_samples AS r WHERE r.seq = p.seq)
+        ELSE (SELECT to_jsonb(r) || jsonb_build_object('crash_token', c.crash_token)
+            FROM damoov.crash_buffers AS r JOIN damoov.crashes AS c USING (crash_id))
+    END
+    FROM (SELECT min(path[i]) AS list, min(path[i + 1])::integer AS seq
+        FROM generate_subscripts(path, 1) AS i WHERE path[i] IN ('Points', 'Events', 'Samples')) AS p
+$$;
+CREATE FUNCTION pg_temp.unaccounted(kind text, document jsonb) RETURNS TABLE (path text, leaf jsonb) LANGUAGE sql AS $$
+    SELECT array_to_string(l.path, '.'), l.leaf
+    FROM pg_temp.leaves(document) AS l
+    WHERE NOT EXISTS (
+        SELECT pg_temp.spellings(l.leaf)
+        INTERSECT
+        SELECT pg_temp.spellings(s.leaf) FROM pg_temp.leaves(pg_temp.row_for(kind, l.path)) AS s)
+$$;
+CREATE FUNCTION pg_temp.lost(name text, document jsonb DEFAULT NULL) RETURNS TABLE (path text, leaf jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+    kind text := s.kind FROM pg_temp.sample AS s WHERE s.name = lost.name;
+BEGIN
+    PERFORM pg_temp.store(name);
+    RETURN QUERY SELECT u.* FROM pg_temp.unaccounted(kind, coalesce(document, (SELECT s.document FROM pg_temp.sample AS s WHERE s.name = lost.name))) AS u;
+END
+$$;
+-- what stands for "no value", the credential, the answer's own code and message, and, checked above, the path in S3
+SELECT l.name, l.path, l.leaf, count(*)
+FROM (SELECT s.name, regexp_replace(l.path, '\d+', '#') AS path, l.leaf FROM sample AS s, pg_temp.lost(s.name) AS l) AS l
+GROUP BY l.name, l.path, l.leaf ORDER BY l.name, l.path COLLATE "C", l.leaf;
+SELECT s.name, count(*) AS leaves FROM sample AS s, pg_temp.leaves(s.document) GROUP BY 1 ORDER BY 1;
+-- the check can fail, for a value of the whole and of a part
+SELECT l.path, l.leaf
+FROM sample AS s, pg_temp.lost(s.name, jsonb_set(jsonb_set(s.document, '{Result,Track,Distance}', '8.413'), '{Result,Track,Points,3,AlertValue}', '2.91847705841')) AS l
+WHERE s.name = 'processed 1' AND l.leaf NOT IN ('0', '""', '999', '200') ORDER BY 1;
+
+-- Members that no version knows are kept where they were
+SELECT damoov.store_dataset('processed', :track, jsonb_set(jsonb_set(jsonb_set(document, '{Result,Track,Points,0,Tilt}', '0.25'),
+    '{Result,Track,Fuel}', '{"Type": "diesel", "Used": [0.7, null]}'), '{Region}', '"eu"')::text) IS NOT NULL AS stored
+FROM sample WHERE name = 'processed 2';
+SELECT t.extra, p.extra AS point_extra FROM damoov.trips AS t JOIN damoov.trip_points AS p USING (trip_id) WHERE p.seq = 0;
+-- A wrong value costs only itself
+SELECT damoov.store_dataset('processed', :track, jsonb_set(jsonb_set(jsonb_set(jsonb_set(document, '{Result,Track,Rating}', '7'), '{Result,Track,Rating100}', '-1'),
+    '{Result,Track,Distance}', '"8.412"'), '{Result,Track,Points,1,Latitude}', '151.9')::text) IS NOT NULL AS stored
+FROM sample WHERE name = 'processed 2';
+SELECT t.rating, t.score, t.distance_km, t.notes, p.latitude, p.longitude, p.speed_kmh FROM damoov.trips AS t JOIN damoov.trip_points AS p USING (trip_id) WHERE p.seq = 1;
+
+-- ---------------------------------------------------------------------
+-- What is no such dataset is refused, and what is there stays
+-- ---------------------------------------------------------------------
+
+SELECT count(pg_temp.store(name)) FROM sample WHERE name IN ('processed 1', 'raw 1', 'crash', 'crash_buffer');
+CREATE FUNCTION pg_temp.state() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    relation text;
+    rows text;
+    result text := '';
+BEGIN
+    FOR relation IN SELECT c.oid::regclass FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.relname COLLATE "C" LOOP
+        EXECUTE format('SELECT md5(string_agg(t::text, E''\n'' ORDER BY t::text COLLATE "C")) FROM %s AS t', relation) INTO rows;
+        result := result || coalesce(rows, '-');
+    END LOOP;
+    RETURN result;
+END
+$$;
+CREATE FUNCTION pg_temp.refusal(kind text, object uuid, document text, OUT state text, OUT message text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM damoov.store_dataset(kind, object, document);
+    state := 'stored';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+END
+$$;
+CREATE TEMP TABLE before AS SELECT pg_temp.state() AS state;
+CREATE TEMP TABLE answer (n integer, what text, document text);
+INSERT INTO answer VALUES
+    (1, 'nothing', ''),
+    (2, 'HTML', '<!DOCTYPE html><html><body>502 Bad Gateway</body></html>'),
+    (3, 'cut off', '{"Result": {"Track": {"Distance": 8.4'),
+    (4, 'text after the value', '{"Result": {"Track": {}, "Code": 200}} x'),
+    (5, 'no UTF-8 escape', '{"Result": {"Track": {"Status": "\ud800"}, "Code": 200}}'),
+    (6, 'validation error', '{"Status": 422, "Title": "One or more validation errors occurred.", "Errors": [{"Key": "Identifiers.UserId", "Message": "The value is not valid."}]}'),
+    (7, 'code', '{"Result": {"Track": {"Distance": 1}, "Code": 404}}'),
+    (8, 'format 2, gone', '{"success": false, "status_code": 404, "message": "Trip not found", "result": null, "error": {"code": "NotFound", "details": "No trip is stored under this token"}}'),
+    (9, 'format 2, error', '{"success": false, "status_code": 500, "message": "x", "result": null}'),
+    (10, 'no success', '{"success": false, "status_code": 200, "result": {"TripData": {"Points": []}}}'),
+    (11, 'number', '5'), (12, 'null', 'null'), (13, 'empty object', '{}');
+SELECT k.kind, a.what, r.*
+FROM (VALUES ('processed', :track::uuid), ('raw', :track), ('crash', :crash), ('crash_buffer', :crash)) AS k (kind, object), answer AS a, pg_temp.refusal(k.kind, k.object, a.document) AS r
+-- whatever is JSON is a buffer: its form is not published
+WHERE k.kind <> 'crash_buffer' OR a.n <= 5
+ORDER BY k.kind, a.n;
+-- a dataset of another kind, or of another object
+SELECT k.kind, s.name, r.*
+FROM (VALUES ('processed', :track::uuid), ('raw', :track), ('crash', :crash)) AS k (kind, object), sample AS s, pg_temp.refusal(k.kind, k.object, s.document::text) AS r
+WHERE s.kind <> k.kind ORDER BY k.kind, s.name;
+SELECT m.name, r.*
+FROM (VALUES
+    ('processed 1', '{Result,Track,TrackToken}'::text[]), ('raw 1', '{Track,TrackToken}'), ('raw 2', '{result,TrackToken}'), ('raw 2', '{result,TripData,TrackToken}'), ('crash', '{Id}')
+) AS m (name, path)
+JOIN sample AS s USING (name), pg_temp.refusal(s.kind, CASE s.kind WHEN 'crash' THEN :crash ELSE :track END::uuid,
+    jsonb_set(s.document, m.path, '"00000000-0000-4000-8000-000000000001"')::text) AS r
+ORDER BY m.name, m.path;
+SELECT r.* FROM pg_temp.refusal('nothing', :track, '{}') AS r;
+SELECT r.* FROM pg_temp.refusal('processed', '00000000-0000-4000-8000-000000000001', (SELECT document::text FROM sample WHERE name = 'processed 1')) AS r;
+SELECT b.state = pg_temp.state() AS untouched FROM before AS b;
+
+-- ---------------------------------------------------------------------
+-- Crashes: four stages in every order, header and buffer anywhere between
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION pg_temp.crash_after(stages integer[], header integer, buffer integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    result jsonb;
+BEGIN
+    FOR i IN 0 .. 4 LOOP
+        IF i > 0 THEN
+            PERFORM public.damoov_ingest(pg_temp.note((ARRAY['AccidentEventReceived', 'AccidentEventExtraReceived', 'AccidentEventCompletePackageReceived', 'AccidentEventFiltered'])[stages[i]],
+                'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', format('2024-05-14T16:0%s:00Z', stages[i]),
+                CASE stages[i] WHEN 1 THEN '{"DateReceived": "2024-05-14T15:51:00Z"}' WHEN 3 THEN '{"AccidentPassedFilters": true}' ELSE '{}' END::jsonb));
+        END IF;
+        IF i = header THEN
+            PERFORM pg_temp.store('crash');
+        END IF;
+        IF i = buffer THEN
+            PERFORM pg_temp.store('crash_buffer');
+        END IF;
+    END LOOP;
+    SELECT jsonb_build_object('crashes', (SELECT jsonb_agg(to_jsonb(c) - '{crash_id,user_id,header_stored_at}'::text[]) FROM damoov.crashes AS c),
+        'buffers', (SELECT jsonb_agg(to_jsonb(b) - '{crash_id,user_id,stored_at}'::text[]) FROM damoov.crash_buffers AS b),
+        'summary', (SELECT jsonb_agg(to_jsonb(s) - '{crash_id,user_id}'::text[]) FROM damoov.crash_summary AS s),
+        'person', (SELECT jsonb_agg(DISTINCT u.device_token) FROM damoov.users AS u JOIN damoov.crashes AS c USING (user_id) JOIN damoov.crash_buffers AS b USING (crash_id, user_id)))
+    INTO result;
+    RAISE EXCEPTION SQLSTATE 'ZZ000';
+EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
+    RETURN result;
+END
+$$;
+SELECT pg_temp.empty_tables();
+CREATE TEMP TABLE way AS
+SELECT ARRAY[a, b, c, d] AS stages, header, buffer, pg_temp.crash_after(ARRAY[a, b, c, d], header, buffer) AS result
+FROM generate_series(1, 4) AS a, generate_series(1, 4) AS b, generate_series(1, 4) AS c, generate_series(1, 4) AS d,
+    -- a dataset can only come when its object is known
+    generate_series(1, 4) AS header, generate_series(1, 4) AS buffer
+WHERE a NOT IN (b, c, d) AND b NOT IN (c, d) AND c <> d;
+SELECT count(DISTINCT stages) AS orders, count(*) AS ways, count(DISTINCT result) AS results FROM way;
+SELECT DISTINCT key, jsonb_array_length(value) AS rows, value -> 0 -> 'passed_filters' AS passed_filters, value -> 0 -> 'reliability' AS reliability, value -> 0 -> 'sample_count' AS samples
+FROM way, jsonb_each(result) ORDER BY key;
+-- with none of them known the dataset has no person
+SELECT r.* FROM pg_temp.refusal('crash', :crash, (SELECT document::text FROM sample WHERE name = 'crash')) AS r;
+
+SELECT pg_temp.empty_tables();

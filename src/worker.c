@@ -91,7 +91,8 @@ worker_transaction(void (*step) (Poll *poll), Poll *poll)
 		problem = error->message;
 		EmitErrorReport();
 		HOLD_INTERRUPTS();
-		AbortCurrentTransaction();
+		/* out of subtransactions, too: the step may have been in one */
+		AbortOutOfAnyTransaction();
 		FlushErrorState();
 		RESUME_INTERRUPTS();
 	}

@@ -387,6 +387,7 @@ value('CREATE ROLE damoov_worker LOGIN NOSUPERUSER;
 	GRANT USAGE ON ALL SEQUENCES IN SCHEMA damoov TO damoov_worker;
 	GRANT USAGE ON FOREIGN SERVER queue, api TO damoov_worker;
 	REVOKE INSERT ON damoov.events FROM damoov_worker');
+value("ALTER SERVER api OPTIONS (ADD fetch 'processed,raw,crash')");
 $node->append_conf('postgresql.conf', "damoov.role = 'damoov_worker'");
 $log = $node->log_size;
 $node->restart;
@@ -401,8 +402,16 @@ is(value('SELECT count(*) FROM damoov.quarantine'),
 	0, '... that is not the message\'s fault');
 is($cloud->queue->{visible} + $cloud->queue->{in_flight},
 	1, '... which stays in the queue');
+eventually {
+	value("SELECT state, last_error, last_error_at IS NOT NULL FROM damoov.status WHERE source = 'queue'")
+	  eq 'retrying|could not store messages: permission denied for table events|t'
+} '... and the status says why';
 value('GRANT INSERT ON damoov.events TO damoov_worker');
 eventually { events() == $before + 1 } '... and is stored when it has them';
+eventually {
+	value("SELECT state, last_error, failures, retry_at FROM damoov.status WHERE source = 'queue'")
+	  eq 'polling||0|'
+} '... which clears the status';
 $log = $node->log_size;
 receives('... as all others');
 $track = token('role');
@@ -411,6 +420,34 @@ $cloud->publish([ enriched($driver, $track, 300) ]);
 eventually {
 	value("SELECT count(*) FROM damoov.trips WHERE track_token = '$track'") == 1
 } '... and fetches';
+
+# all kinds of notifications and datasets, a bad one, and a removal
+$before = value('SELECT count(*) FROM damoov.quarantine');
+$story = $cloud->fleet(drivers => 3, trips => 5, points => 12, seed => 23);
+$cloud->publish(
+	[
+		enriched($driver, token('role'), 301),
+		removed($driver, token('role'), 302),
+		'{"Event": "TrackEnrichmentFinished"}'
+	]);
+eventually {
+	my $queue = $cloud->queue;
+	$queue->{visible} + $queue->{in_flight} == 0
+	  && value("SELECT count(*) FROM damoov.downloads WHERE state = 'waiting'") == 0
+} '... takes a whole story';
+story_is_complete('with few rights', $story);
+is(value("SELECT count(*) FROM damoov.trips WHERE track_token = '${\ token('role')}'"),
+	0, '... and what it takes away');
+is(value('SELECT count(*) FROM damoov.quarantine'),
+	$before + 1, '... a bad notification');
+is( value('SELECT count(*), bool_and(header_stored_at IS NOT NULL), count(b) FROM damoov.crashes AS c
+		LEFT JOIN damoov.crash_buffers AS b USING (crash_id) WHERE crash_token IN ('
+		  . join(', ', map { "'$_'" } @{ $story->{crashes} }) . ')'),
+	join('|', scalar @{ $story->{crashes} }, 't', scalar @{ $story->{crashes} }),
+	'... crashes with header and buffer');
+is(value('SELECT count(*) FROM damoov.raw_tracks'), 15, '... raw tracks');
+is( value('SELECT string_agg(DISTINCT kind, $$ $$ ORDER BY kind) FROM damoov.documents'),
+	'crash crash_buffer processed raw', '... and originals');
 is(log_count('permission denied', $log), 0, '... with the rights it has');
 $node->adjust_conf('postgresql.conf', 'damoov.role', "'nobody_known'");
 $log = $node->log_size;

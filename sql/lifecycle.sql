@@ -351,7 +351,7 @@ SELECT pg_temp.empty_tables();
 LISTEN damoov_crash;
 LISTEN damoov_alert;
 -- psql tells the process that notified, and ids vary
-\o | sed -e 's/ received from .*//' -e 's/\[[0-9, ]*\]/[...]/'
+\o | sed -e 's/ received from .*//' -e 's/\[[0-9, ]*\]/[...]/' > notifications.tmp
 DO $$ BEGIN PERFORM pg_temp.fill(); END $$;
 DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('AccidentEventFiltered', 'a0000000-0000-4000-8000-00000000000a', ('a4444444-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '2024-05-14T09:01:00Z'))
     FROM generate_series(5, 6) AS n; END $$;
@@ -365,5 +365,8 @@ SELECT source, reason, sqlstate, message, body, body_digest FROM damoov.quaranti
 ON CONFLICT ON CONSTRAINT quarantine_source_digest_key DO UPDATE SET attempts = q.attempts + 1;
 DO $$ BEGIN PERFORM public.damoov_reparse('-infinity', false); END $$;
 \o
+-- printed by psql itself: a pipe's output would come at any time
+\set notifications `cat notifications.tmp; rm -f notifications.tmp`
+\echo :notifications
 UNLISTEN *;
 SELECT pg_temp.empty_tables();

@@ -240,7 +240,7 @@ api_check_url(const Api *api, const char *url, bool *private_allowed, Fault *fau
 					 "URL has a host that is not allowed");
 }
 
-/* With an api server that cannot be used, the downloads will say why. */
+/* With an api server that cannot be used the defaults hold; the downloads say why. */
 Datum
 damoov_fetches(PG_FUNCTION_ARGS)
 {
@@ -251,5 +251,7 @@ damoov_fetches(PG_FUNCTION_ARGS)
 
 	if (kind < 0)
 		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(!api_load(source, &api, &fault) || api_fetches(api, kind));
+	if (!api_load(source, &api, &fault))
+		PG_RETURN_BOOL(strstr(DEFAULT_FETCH, kinds[kind].option) != NULL);
+	PG_RETURN_BOOL(api_fetches(api, kind));
 }

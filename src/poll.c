@@ -368,9 +368,14 @@ static char *
 transact(Poll *poll, void (*step) (Poll *poll))
 {
 	char	   *problem = poll->transaction(step, poll);
+	ListCell   *cell;
 
-	if (problem)
-		downloads_forget_unstarted(poll->downloads);
+	if (problem == NULL)
+		return NULL;
+	downloads_forget_unstarted(poll->downloads);
+	/* nor is a status written that was in it */
+	foreach(cell, poll->sources)
+		((Source *) lfirst(cell))->status_changed = true;
 	return problem;
 }
 

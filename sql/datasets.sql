@@ -212,9 +212,9 @@ BEGIN
     END IF;
 END
 $$;
--- The row that a leaf of a document belongs to
+-- The row that a leaf of a document belongs to, without keys of our own
 CREATE FUNCTION pg_temp.row_for(kind text, path text[]) RETURNS jsonb LANGUAGE sql AS $$
-    SELECT CASE
+    SELECT (CASE
         WHEN kind = 'processed' AND p.list = 'Points' THEN (SELECT to_jsonb(r) FROM damoov.trip_points AS r WHERE r.seq = p.seq)
         WHEN kind = 'processed' THEN (SELECT to_jsonb(r) FROM damoov.trips AS r)
         WHEN kind = 'raw' AND p.list = 'Points' THEN (SELECT to_jsonb(r) FROM damoov.raw_points AS r WHERE r.seq = p.seq)
@@ -224,7 +224,7 @@ CREATE FUNCTION pg_temp.row_for(kind text, path text[]) RETURNS jsonb LANGUAGE s
         WHEN p.list = 'Samples' THEN (SELECT to_jsonb(r) FROM damoov.crash_samples AS r WHERE r.seq = p.seq)
         ELSE (SELECT to_jsonb(r) || jsonb_build_object('crash_token', c.crash_token)
             FROM damoov.crash_buffers AS r JOIN damoov.crashes AS c USING (crash_id))
-    END
+    END) - '{trip_id,raw_track_id,crash_id,user_id}'::text[]
     FROM (SELECT min(path[i]) AS list, min(path[i + 1])::integer AS seq
         FROM generate_subscripts(path, 1) AS i WHERE path[i] IN ('Points', 'Events', 'Samples')) AS p
 $$;
@@ -244,7 +244,7 @@ BEGIN
     RETURN QUERY SELECT u.* FROM pg_temp.unaccounted(kind, coalesce(document, (SELECT s.document FROM pg_temp.sample AS s WHERE s.name = lost.name))) AS u;
 END
 $$;
--- what stands for "no value", the credential, the answer's own code and message, and, checked above, the path in S3
+-- what stands for "no value", the credential, the answer's own verdict, code and message, and, checked above, the path in S3
 SELECT l.name, l.path, l.leaf, count(*)
 FROM (SELECT s.name, regexp_replace(l.path, '\d+', '#') AS path, l.leaf FROM sample AS s, pg_temp.lost(s.name) AS l) AS l
 GROUP BY l.name, l.path, l.leaf ORDER BY l.name, l.path COLLATE "C", l.leaf;

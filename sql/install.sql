@@ -58,7 +58,11 @@ FROM pg_depend AS d
 CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) AS i
 WHERE d.refclassid = 'pg_extension'::regclass
     AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'damoov')
-    AND d.deptype = 'e';
+    AND d.deptype = 'e'
+    -- since 17 row types and array types are members, too
+    AND NOT EXISTS (
+        SELECT FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+        WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid AND (t.typcategory = 'A' OR c.relkind <> 'c'));
 SELECT type, identity FROM member ORDER BY type COLLATE "C", identity COLLATE "C";
 SELECT tgrelid::regclass AS on_table, tgname AS trigger, tgfoid::regproc AS function
 FROM pg_trigger JOIN member ON objid = tgrelid AND classid = 'pg_class'::regclass

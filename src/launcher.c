@@ -75,6 +75,7 @@ launcher_register(void)
 static WorkerState *
 find_worker(const char *database)
 {
+	MemoryContext old;
 	ListCell   *cell;
 	WorkerState *state;
 
@@ -84,9 +85,11 @@ find_worker(const char *database)
 		if (strcmp(state->database, database) == 0)
 			return state;
 	}
-	state = MemoryContextAllocZero(TopMemoryContext, sizeof(WorkerState));
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	state = palloc0(sizeof(WorkerState));
 	strlcpy(state->database, database, NAMEDATALEN);
 	workers = lappend(workers, state);
+	MemoryContextSwitchTo(old);
 	return state;
 }
 
@@ -115,6 +118,8 @@ existing_databases(MemoryContext context)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	CommitTransactionCommand();
+	/* where a commit leaves us differs from release to release */
+	MemoryContextSwitchTo(context);
 	return names;
 }
 
@@ -145,9 +150,14 @@ static void
 start_worker(WorkerState *state, int64 now_ms)
 {
 	BackgroundWorker worker;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		registered;
 
+	/* the handle lives as long as the worker */
 	worker_describe(&worker, state->database);
-	if (!RegisterDynamicBackgroundWorker(&worker, &state->handle))
+	registered = RegisterDynamicBackgroundWorker(&worker, &state->handle);
+	MemoryContextSwitchTo(old);
+	if (!registered)
 	{
 		state->handle = NULL;
 		complain(state, "no background worker slot is free (see \"max_worker_processes\")");

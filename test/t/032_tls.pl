@@ -46,23 +46,29 @@ sub authority
 
 sub certificate
 {
-	my ($name, $issuer, $host, $days) = @_;
+	my ($name, $issuer, $host, @validity) = @_;
 	my $request = "$directory/$name.csr";
 
 	openssl('req', key($name), '-out', $request, '-subj', "/CN=$name",
 		'-addext', "subjectAltName=$host");
 	openssl('x509', '-req', '-in', $request, '-out', "$directory/$name.crt",
 		'-CA', "$directory/$issuer.crt", '-CAkey', "$directory/$issuer.key",
-		'-CAcreateserial', '-copy_extensions', 'copy', '-days', $days);
+		'-CAcreateserial', '-copy_extensions', 'copy', @validity);
 	return;
 }
 
 authority('trusted');
 authority('stranger');
-certificate('good', 'trusted', 'IP:127.0.0.1', 30);
-certificate('wrong_host', 'trusted', 'DNS:elsewhere.example,IP:127.0.0.2', 30);
-certificate('expired', 'trusted', 'IP:127.0.0.1', -1);
-certificate('unknown_issuer', 'stranger', 'IP:127.0.0.1', 30);
+# newer releases refuse a negative number of days and take dates instead
+my ($major, $minor) = `openssl version` =~ /^OpenSSL (\d+)\.(\d+)/;
+my @valid = ('-days', 30);
+my @over = $major > 3 || ($major == 3 && $minor >= 4)
+  ? ('-not_before', '20240101000000Z', '-not_after', '20240201000000Z') : ('-days', -1);
+
+certificate('good', 'trusted', 'IP:127.0.0.1', @valid);
+certificate('wrong_host', 'trusted', 'DNS:elsewhere.example,IP:127.0.0.2', @valid);
+certificate('expired', 'trusted', 'IP:127.0.0.1', @over);
+certificate('unknown_issuer', 'stranger', 'IP:127.0.0.1', @valid);
 openssl('req', '-x509', key('self_signed'), '-out',
 	"$directory/self_signed.crt", '-subj', '/CN=127.0.0.1', '-addext',
 	'subjectAltName=IP:127.0.0.1', '-days', 30);

@@ -112,13 +112,14 @@ like(value("SELECT damoov_fetch_track('$trip')"),
 # The wrong ones
 ###########################################################################
 
+# what libcurl says around it differs from release to release
 my %wrong = (
 	wrong_host =>
-	  qr/SSL: no alternative certificate subject name matches target host name '127\.0\.0\.1'/,
-	expired => qr/SSL certificate problem: certificate has expired/,
+	  qr/SSL: no alternative certificate subject name matches target .*'127\.0\.0\.1'/,
+	expired => qr/SSL certificate .*: certificate has expired/,
 	unknown_issuer =>
-	  qr/SSL certificate problem: unable to get local issuer certificate/,
-	self_signed => qr/SSL certificate problem: self.signed certificate/);
+	  qr/SSL certificate .*: unable to get local issuer certificate/,
+	self_signed => qr/SSL certificate .*: self.signed certificate/);
 
 my %cloud;
 for my $name (sort keys %wrong)

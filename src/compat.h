@@ -84,9 +84,6 @@ compat_wait_event_set(int nevents)
 }
 
 #if PG_VERSION_NUM < 160000
-#define guc_strdup(level, text) strdup(text)
-#define guc_malloc(level, size) malloc(size)
-#define guc_free(pointer) free(pointer)
 #define object_aclcheck(classid, objectid, roleid, mode) \
 	pg_foreign_server_aclcheck(objectid, roleid, mode)
 #endif

@@ -85,7 +85,11 @@ poll_create(MemoryContext context, const char *only_source, PollTransaction tran
 	return poll;
 }
 
-void
+/*
+ * Ends receiving at this time of source_clock_ms(): long polls are cut to end
+ * before it, so that no message is handed to a session that leaves.
+ */
+static void
 poll_end_at(Poll *poll, int64 end_ms)
 {
 	poll->end_ms = end_ms;
@@ -502,7 +506,8 @@ poll_turn(Poll *poll, long max_wait_ms)
 	MemoryContextReset(poll->turn_context);
 }
 
-bool
+/* Nothing is in flight, received or waiting to be settled. */
+static bool
 poll_is_quiet(const Poll *poll)
 {
 	ListCell   *cell;
@@ -517,7 +522,8 @@ poll_is_quiet(const Poll *poll)
 	return downloads_in_flight(poll->downloads) == 0;
 }
 
-bool
+/* Have all sources answered an empty receive, and is nothing left to do? */
+static bool
 poll_is_drained(const Poll *poll)
 {
 	ListCell   *cell;
@@ -545,7 +551,8 @@ leave(Poll *poll)
 	write_statuses(poll);
 }
 
-void
+/* Gives back what is leased and not stored, and writes the last status. */
+static void
 poll_leave(Poll *poll)
 {
 	ListCell   *cell;

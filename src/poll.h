@@ -25,19 +25,4 @@ extern Poll *poll_create(MemoryContext context, const char *only_source,
  */
 extern void poll_turn(Poll *poll, long max_wait_ms);
 
-/* Have all sources answered an empty receive, and is nothing left to do? */
-extern bool poll_is_drained(const Poll *poll);
-
-/*
- * Ends receiving at this time of source_clock_ms(): long polls are cut to end
- * before it, so that no message is handed to a session that leaves.
- */
-extern void poll_end_at(Poll *poll, int64 end_ms);
-
-/* Nothing is in flight, received or waiting to be settled. */
-extern bool poll_is_quiet(const Poll *poll);
-
-/* Gives back what is leased and not stored, and writes the last status. */
-extern void poll_leave(Poll *poll);
-
 #endif							/* DAMOOV_POLL_H */

@@ -34,6 +34,7 @@ OBJS         = \
 	src/record_store.o \
 	src/record_value.o \
 	src/sign.o \
+	src/sign_azure.o \
 	src/source.o \
 	src/sql.o \
 	src/sqs.o \

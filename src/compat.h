@@ -12,6 +12,7 @@
 #error "damoov supports PostgreSQL 15 to 18"
 #endif
 
+#include "common/base64.h"
 #include "common/jsonapi.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
@@ -81,6 +82,20 @@ compat_wait_event_set(int nevents)
 #else
 	return CreateWaitEventSet(TopMemoryContext, nevents);
 #endif
+}
+
+/* bytes are uint8 since 18; void fits both */
+static inline int
+compat_b64_encode(const void *bytes, int len, char *text, int size)
+{
+	return pg_b64_encode(bytes, len, text, size);
+}
+
+/* -1: the text is not base64 */
+static inline int
+compat_b64_decode(const char *text, int len, void *bytes, int size)
+{
+	return pg_b64_decode(text, len, bytes, size);
 }
 
 #if PG_VERSION_NUM < 160000

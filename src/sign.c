@@ -27,6 +27,7 @@
 #include "lib/stringinfo.h"
 #include "utils/resowner.h"
 
+#include "compat.h"
 #include "sign.h"
 
 #define V4_ALGORITHM	"AWS4-HMAC-SHA256"
@@ -167,6 +168,39 @@ sign_sha256_hex(const void *data, Size len, char *hex)
 	PG_END_TRY();
 }
 
+/*
+ * The signature of the Azure services: HMAC-SHA256 of a text, in base64.
+ * Throws as sign_v4() does, with the statement hidden.
+ */
+char *
+sign_hmac_base64(const void *key, Size key_len, const char *text)
+{
+	ErrorContextCallback hide = {0};
+	ResourceOwner lent;
+	uint8		signature[PG_SHA256_DIGEST_LENGTH];
+	int			size = pg_b64_enc_len(sizeof(signature));
+	char	   *result = palloc(size + 1);
+
+	hide.callback = hide_statement;
+	hide.previous = error_context_stack;
+	error_context_stack = &hide;
+	lent = owner_enter();
+
+	PG_TRY();
+	{
+		hmac_sha256(key, key_len, text, signature);
+	}
+	PG_FINALLY();
+	{
+		owner_leave(lent);
+	}
+	PG_END_TRY();
+
+	error_context_stack = hide.previous;
+	result[compat_b64_encode(signature, sizeof(signature), result, size)] = '\0';
+	return result;
+}
+
 /* Locale-free, unlike isalnum(). */
 static bool
 is_unreserved(unsigned char c)
@@ -177,12 +211,19 @@ is_unreserved(unsigned char c)
 }
 
 static void
-append_encoded(StringInfo to, unsigned char c)
+append_encoded_byte(StringInfo to, unsigned char c)
 {
 	if (is_unreserved(c))
 		appendStringInfoChar(to, c);
 	else
 		appendStringInfo(to, "%%%02X", c);
+}
+
+void
+sign_append_encoded(StringInfo to, const char *text)
+{
+	while (*text != '\0')
+		append_encoded_byte(to, *text++);
 }
 
 static int
@@ -197,6 +238,33 @@ hex_value(char c)
 	return -1;
 }
 
+static void
+append_decoded(StringInfo to, const char *text, Size len)
+{
+	for (Size i = 0; i < len; i++)
+	{
+		char		c = text[i];
+
+		if (c == '%' && i + 2 < len &&
+			hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0)
+		{
+			c = (char) (hex_value(text[i + 1]) << 4 | hex_value(text[i + 2]));
+			i += 2;
+		}
+		appendStringInfoChar(to, c);
+	}
+}
+
+char *
+sign_decoded(const char *text, Size len)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	append_decoded(&buf, text, len);
+	return buf.data;
+}
+
 /*
  * Encode part of a query.  What is percent-encoded already comes out in the
  * one canonical spelling, the rest is encoded now, for the service does the
@@ -205,22 +273,14 @@ hex_value(char c)
 static char *
 canonical_query_part(const char *part, Size len)
 {
+	StringInfoData decoded;
 	StringInfoData buf;
-	Size		i;
 
+	initStringInfo(&decoded);
 	initStringInfo(&buf);
-	for (i = 0; i < len; i++)
-	{
-		unsigned char c = part[i];
-
-		if (c == '%' && i + 2 < len &&
-			hex_value(part[i + 1]) >= 0 && hex_value(part[i + 2]) >= 0)
-		{
-			c = hex_value(part[i + 1]) << 4 | hex_value(part[i + 2]);
-			i += 2;
-		}
-		append_encoded(&buf, c);
-	}
+	append_decoded(&decoded, part, len);
+	for (int i = 0; i < decoded.len; i++)
+		append_encoded_byte(&buf, decoded.data[i]);
 	return buf.data;
 }
 
@@ -333,7 +393,7 @@ append_path(StringInfo to, const SignV4Input *in)
 		if (*c == '/')
 			appendStringInfoChar(to, '/');
 		else
-			append_encoded(to, *c);
+			append_encoded_byte(to, *c);
 	}
 }
 

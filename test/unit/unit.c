@@ -27,6 +27,10 @@ PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(unit_sign_v4);
 PG_FUNCTION_INFO_V1(unit_sha256);
+PG_FUNCTION_INFO_V1(unit_sign_service_bus);
+PG_FUNCTION_INFO_V1(unit_hmac);
+PG_FUNCTION_INFO_V1(unit_sign_event_grid);
+PG_FUNCTION_INFO_V1(unit_sign_shared_key);
 PG_FUNCTION_INFO_V1(unit_timestamp);
 PG_FUNCTION_INFO_V1(unit_epoch);
 PG_FUNCTION_INFO_V1(unit_timestamp_speed);
@@ -65,8 +69,8 @@ bytes_arg(FunctionCallInfo fcinfo, int n, Size *len)
 }
 
 /* Headers from an array of names and values by turns. */
-static void
-headers_arg(FunctionCallInfo fcinfo, int n, SignV4Input *in)
+static int
+headers_arg(FunctionCallInfo fcinfo, int n, const SignHeader **result)
 {
 	SignHeader *headers;
 	Datum	   *elements;
@@ -81,8 +85,8 @@ headers_arg(FunctionCallInfo fcinfo, int n, SignV4Input *in)
 		headers[i / 2].name = TextDatumGetCString(elements[i]);
 		headers[i / 2].value = TextDatumGetCString(elements[i + 1]);
 	}
-	in->headers = headers;
-	in->nheaders = count / 2;
+	*result = headers;
+	return count / 2;
 }
 
 /* Sign as the worker does: outside any transaction, without an owner. */
@@ -117,7 +121,7 @@ unit_sign_v4(PG_FUNCTION_ARGS)
 	in.host = text_arg(fcinfo, 1);
 	in.path = text_arg(fcinfo, 2);
 	in.query = text_arg(fcinfo, 3);
-	headers_arg(fcinfo, 4, &in);
+	in.nheaders = headers_arg(fcinfo, 4, &in.headers);
 	in.body = bytes_arg(fcinfo, 5, &in.body_len);
 	in.body_hash = text_arg(fcinfo, 6);
 	in.access_key_id = text_arg(fcinfo, 7);
@@ -146,6 +150,49 @@ unit_sha256(PG_FUNCTION_ARGS)
 
 	sign_sha256_hex(bytes, len, hex);
 	PG_RETURN_TEXT_P(cstring_to_text(hex));
+}
+
+Datum
+unit_sign_service_bus(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(sign_service_bus(text_arg(fcinfo, 0), text_arg(fcinfo, 1),
+													  text_arg(fcinfo, 2), PG_GETARG_INT64(3))));
+}
+
+Datum
+unit_hmac(PG_FUNCTION_ARGS)
+{
+	char	   *key = text_arg(fcinfo, 0);
+
+	PG_RETURN_TEXT_P(cstring_to_text(sign_hmac_base64(key, strlen(key), text_arg(fcinfo, 1))));
+}
+
+static Datum
+signature_datum(const char *text)
+{
+	return CStringGetTextDatum(text ? text : "not base64");
+}
+
+Datum
+unit_sign_event_grid(PG_FUNCTION_ARGS)
+{
+	return signature_datum(sign_event_grid(text_arg(fcinfo, 0), text_arg(fcinfo, 1),
+										PG_GETARG_INT64(2)));
+}
+
+Datum
+unit_sign_shared_key(PG_FUNCTION_ARGS)
+{
+	SignSharedKeyInput in = {0};
+
+	in.method = text_arg(fcinfo, 0);
+	in.path = text_arg(fcinfo, 1);
+	in.query = text_arg(fcinfo, 2);
+	in.nheaders = headers_arg(fcinfo, 3, &in.headers);
+	in.body_len = PG_GETARG_INT32(4);
+	in.account = text_arg(fcinfo, 5);
+	in.account_key = text_arg(fcinfo, 6);
+	return signature_datum(sign_shared_key(&in));
 }
 
 static const char *

@@ -34,6 +34,7 @@
 #define LOW_SPEED_BYTES		100
 #define LOW_SPEED_SECONDS	30
 #define MAX_HEADERS			200
+#define MAX_HEADER_BYTES	(256 * 1024)
 #define MAX_SOCKETS			256
 #define IDLE_HANDLES		16
 
@@ -53,6 +54,8 @@ typedef struct HttpTransfer
 	char	   *buffer;			/* malloc'd reply */
 	Size		buffer_size;
 	Size		received;
+	char	   *headers_text;	/* malloc'd lines of the reply, each ends in NUL */
+	Size		headers_len;
 	int			header_count;
 	bool		too_big;
 	bool		refused_address;
@@ -252,7 +255,9 @@ transfer_release(void *arg)
 	}
 	wipe_headers(transfer);
 	free(transfer->buffer);
+	free(transfer->headers_text);
 	transfer->buffer = NULL;
+	transfer->headers_text = NULL;
 }
 
 void
@@ -535,6 +540,47 @@ copy_value(char *target, Size size, const char *value, const char *end, char sto
 	target[n] = '\0';
 }
 
+/* Adds a line, without its end, to the headers of the reply. */
+static bool
+keep_header(HttpTransfer *transfer, const char *line, Size len)
+{
+	char	   *text;
+
+	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
+		len--;
+	if (++transfer->header_count > MAX_HEADERS ||
+		transfer->headers_len + len + 1 > MAX_HEADER_BYTES)
+	{
+		transfer->too_big = true;
+		return false;
+	}
+	text = realloc(transfer->headers_text, transfer->headers_len + len + 1);
+	if (text == NULL)
+		return false;
+	memcpy(text + transfer->headers_len, line, len);
+	text[transfer->headers_len + len] = '\0';
+	transfer->headers_text = text;
+	transfer->headers_len += len + 1;
+	return true;
+}
+
+const char *
+http_reply_header(const HttpRequest *request, const char *name)
+{
+	const HttpTransfer *transfer = request->transfer;
+	const char *line = transfer->headers_text;
+
+	while (line && line < transfer->headers_text + transfer->headers_len)
+	{
+		const char *value = header_value(line, strlen(line), name);
+
+		if (value)
+			return value;
+		line += strlen(line) + 1;
+	}
+	return NULL;
+}
+
 static size_t
 on_header(char *data, size_t size, size_t count, void *arg)
 {
@@ -545,11 +591,8 @@ on_header(char *data, size_t size, size_t count, void *arg)
 	const char *value;
 	char		date[64];
 
-	if (++transfer->header_count > MAX_HEADERS)
-	{
-		transfer->too_big = true;
+	if (!keep_header(transfer, data, len))
 		return 0;
-	}
 	if ((value = header_value(data, len, "date")) != NULL ||
 		(value = header_value(data, len, "retry-after")) != NULL)
 	{
@@ -567,9 +610,12 @@ on_header(char *data, size_t size, size_t count, void *arg)
 		else if (at > 0)
 			request->retry_after_s = (int) Max(0, at - time(NULL));
 	}
-	else if ((value = header_value(data, len, "x-amzn-requestid")) != NULL)
+	else if ((value = header_value(data, len, "x-amzn-requestid")) != NULL ||
+			 (value = header_value(data, len, "x-ms-request-id")) != NULL)
 		copy_value(request->request_id, sizeof(request->request_id), value, end, '\0');
-	else if ((value = header_value(data, len, "x-amzn-query-error")) != NULL)
+	else if ((value = header_value(data, len, "x-amzn-query-error")) != NULL ||
+			 (value = header_value(data, len, "x-ms-error-code")) != NULL ||
+			 (value = header_value(data, len, "broker-errorcode")) != NULL)
 		copy_value(request->error_code, sizeof(request->error_code), value, end, ';');
 	return len;
 }

@@ -39,8 +39,8 @@ struct HttpRequest
 	Size		reply_len;
 	int			retry_after_s;	/* -1: not told */
 	pg_time_t	date;			/* the server's clock, 0: not told */
-	char		request_id[64];	/* x-amzn-RequestId and kin, "" if none */
-	char		error_code[80]; /* x-amzn-query-error up to the ";" */
+	char		request_id[64];	/* the service's name for it, "" if none */
+	char		error_code[80]; /* told in a header, "" if none */
 	Fault		fault;			/* why there is no usable reply */
 
 	/* private to http.c */
@@ -54,6 +54,9 @@ extern HttpClient *http_client(MemoryContext context);
 extern HttpRequest *http_request(HttpClient *client, const char *method,
 								 const char *url);
 extern void http_header(HttpRequest *request, const char *name, const char *value);
+
+/* The value of a header of the reply, or NULL; valid as long as the reply. */
+extern const char *http_reply_header(const HttpRequest *request, const char *name);
 
 /*
  * Sends it off; "done" is called exactly once unless the request is cancelled

@@ -33,6 +33,7 @@ OBJS         = \
 	src/record_check.o \
 	src/record_store.o \
 	src/record_value.o \
+	src/reply.o \
 	src/sign.o \
 	src/sign_azure.o \
 	src/source.o \

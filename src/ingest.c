@@ -61,6 +61,17 @@ read_part(IngestEntry *entry, NotificationOrigin origin)
 								 &entry->notification, &entry->fault);
 }
 
+List *
+ingest_refuse(List *entries, const char *body, Size len, const Fault *fault)
+{
+	IngestEntry *entry = palloc0(sizeof(IngestEntry));
+
+	entry->body = body;
+	entry->body_len = len;
+	entry->fault = *fault;
+	return lappend(entries, entry);
+}
+
 static List *
 read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 {
@@ -69,14 +80,7 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 	ListCell   *cell;
 
 	if (fault.sqlstate != 0)
-	{
-		IngestEntry *entry = palloc0(sizeof(IngestEntry));
-
-		entry->body = body;
-		entry->body_len = len;
-		entry->fault = fault;
-		return lappend(entries, entry);
-	}
+		return ingest_refuse(entries, body, len, &fault);
 	foreach(cell, parts)
 	{
 		IngestEntry *entry = palloc0(sizeof(IngestEntry));

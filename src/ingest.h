@@ -38,6 +38,9 @@ typedef struct IngestEntry
  */
 extern List *ingest_read(List *entries, const char *body, Size len);
 
+/* The same for a body that is not to be read, with what is wrong with it. */
+extern List *ingest_refuse(List *entries, const char *body, Size len, const Fault *fault);
+
 /*
  * Stores entries of one source inside the caller's transaction: events with
  * all that follows from them, the quarantine, the receipt.  An error while

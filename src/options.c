@@ -431,6 +431,27 @@ options_secret(const ServerOptions *options, const char *name)
 	return find_option(options->secrets, name);
 }
 
+static void
+wipe(void *secret)
+{
+	explicit_bzero(secret, strlen(secret));
+}
+
+char *
+options_keep_secret(const ServerOptions *options, const char *name)
+{
+	const char *value = options_secret(options, name);
+	MemoryContextCallback *callback;
+
+	if (value == NULL)
+		return NULL;
+	callback = palloc0(sizeof(MemoryContextCallback));
+	callback->func = wipe;
+	callback->arg = pstrdup(value);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return callback->arg;
+}
+
 int
 options_int(const ServerOptions *options, const char *name, int default_value)
 {

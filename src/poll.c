@@ -299,8 +299,13 @@ store_inbox(Source *source)
 		Delivery   *delivery = lfirst(cell);
 
 		for (int i = 0; i < delivery->count; i++)
-			entries = ingest_read(entries, delivery->messages[i].body,
-								  delivery->messages[i].body_len);
+		{
+			SourceMessage *message = &delivery->messages[i];
+
+			entries = message->fault.sqlstate == 0
+				? ingest_read(entries, message->body, message->body_len)
+				: ingest_refuse(entries, message->body, message->body_len, &message->fault);
+		}
 	}
 	if (entries != NIL)
 		ingest_store(entries, source->name);
@@ -446,6 +451,7 @@ start_requests(Poll *poll, int64 now_ms)
 		int			seconds;
 
 		source_settle_due(source, now_ms);
+		source_renew_due(source, now_ms);
 		while (source_may_receive(source, now_ms) &&
 			   (seconds = wait_seconds(poll, source, now_ms)) >= 0)
 			source_receive(source, seconds);
@@ -469,15 +475,7 @@ idle_ms(const Poll *poll, long max_wait_ms, int64 now_ms)
 	if (has_work_to_store(poll))
 		wait_at_most(&max_wait_ms, poll->store_at_ms, now_ms);
 	foreach(cell, poll->sources)
-	{
-		Source	   *source = lfirst(cell);
-		ListCell   *delivery;
-
-		if (source->configured && source->retry_at_ms > now_ms)
-			wait_at_most(&max_wait_ms, source->retry_at_ms, now_ms);
-		foreach(delivery, source->outbox)
-			wait_at_most(&max_wait_ms, ((Delivery *) lfirst(delivery))->settle_at_ms, now_ms);
-	}
+		wait_at_most(&max_wait_ms, source_due_ms(lfirst(cell), now_ms, now_ms + max_wait_ms), now_ms);
 	return max_wait_ms;
 }
 
@@ -558,18 +556,7 @@ poll_leave(Poll *poll)
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
-	{
-		Source	   *source = lfirst(cell);
-		ListCell   *delivery;
-
-		foreach(delivery, source->inbox)
-		{
-			source->settling++;
-			source->provider->release(lfirst(delivery));
-		}
-		list_free(source->inbox);
-		source->inbox = NIL;
-	}
+		source_release(lfirst(cell));
 	if (poll->installed)
 		(void) transact(poll, leave);
 }

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "common/pg_prng.h"
 #include "lib/stringinfo.h"
 #include "nodes/parsenodes.h"
@@ -20,7 +22,7 @@
 #include "source.h"
 
 /* while messages come, receives in flight; one when idle */
-#define BUSY_RECEIVES			4
+#define MAX_RECEIVES			4	/* unless the provider says otherwise */
 #define INBOX_LIMIT				200 /* messages waiting to be stored */
 
 #define RETRY_BASE_MS			1000
@@ -31,6 +33,7 @@
 #define RETRY_AFTER_CAP_S		900
 #define SETTLE_BASE_MS			500
 #define SETTLE_ATTEMPTS			6
+#define CLOCK_TOLERANCE_S		60
 
 static const Provider *const providers[] = {&sqs_provider};
 
@@ -206,6 +209,10 @@ source_configure(Source *source)
 	old = MemoryContextSwitchTo(source->config_context);
 	source->config = NULL;
 	source->wait_seconds = options_int(options, "wait_seconds", 20);
+	source->max_receives = MAX_RECEIVES;
+	source->pause_min_ms = source->pause_max_ms = 0;
+	source->pause_ms = 0;
+	source->pause_until_ms = 0;
 	source->option_paused = options_bool(options, "paused");
 	forget_trouble(source);
 	source->clock_offset_s = 0;
@@ -248,8 +255,8 @@ bool
 source_may_receive(const Source *source, int64 now_ms)
 {
 	return source->configured && !source->gone && source->state != SOURCE_PAUSED &&
-		now_ms >= source->retry_at_ms &&
-		source->receiving < (source->busy ? BUSY_RECEIVES : 1) &&
+		now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
+		source->receiving < (source->busy ? source->max_receives : 1) &&
 		inbox_messages(source) < INBOX_LIMIT;
 }
 
@@ -275,6 +282,15 @@ source_delivery(Source *source, int count)
 	return delivery;
 }
 
+/* A queue that answers at once is not asked at once again when it was empty. */
+static void
+pause_when_empty(Source *source, bool empty)
+{
+	source->pause_ms = empty
+		? Min(source->pause_max_ms, Max(source->pause_min_ms, source->pause_ms * 2)) : 0;
+	source->pause_until_ms = source->pause_ms > 0 ? source_clock_ms() + source->pause_ms : 0;
+}
+
 void
 source_received(Source *source, Delivery *delivery, bool full)
 {
@@ -283,6 +299,7 @@ source_received(Source *source, Delivery *delivery, bool full)
 	source->receiving--;
 	source->busy = full;
 	source->drained = delivery->count == 0 && source->receiving == 0;
+	pause_when_empty(source, delivery->count == 0);
 	source->last_poll_at = GetCurrentTimestamp();
 	if (!source->unstored && (source->error || source->failures > 0))
 	{
@@ -331,6 +348,65 @@ source_failed(Source *source, SourceTrouble trouble, int retry_after_s, const Fa
 	source->status_changed = true;
 	if (source->state != SOURCE_PAUSED)
 		set_state(source, state);
+}
+
+/* ----- the provider's clock ----- */
+
+bool
+source_correct_clock(Source *source, pg_time_t date)
+{
+	int64		offset;
+
+	if (date == 0)
+		return false;
+	offset = date - (int64) time(NULL);
+	if (llabs(offset - source->clock_offset_s) <= CLOCK_TOLERANCE_S)
+		return false;
+	source->clock_offset_s = offset;
+	ereport(LOG,
+			(errmsg("clock of server \"%s\" differs by " INT64_FORMAT " seconds",
+					source->name, offset),
+			 errdetail("Requests are signed with its time.")));
+	return true;
+}
+
+pg_time_t
+source_time(const Source *source)
+{
+	return (pg_time_t) time(NULL) + source->clock_offset_s;
+}
+
+/* ----- renewing ----- */
+
+int64
+source_renew_at_ms(int lease_seconds)
+{
+	return source_clock_ms() + lease_seconds * (int64) 500;
+}
+
+void
+source_renew_due(Source *source, int64 now_ms)
+{
+	ListCell   *cell;
+
+	if (!source->configured)
+		return;
+	foreach(cell, source->inbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (delivery->renew_at_ms == 0 || now_ms < delivery->renew_at_ms || delivery->renewing)
+			continue;
+		delivery->renewing = true;
+		source->provider->renew(delivery);
+	}
+}
+
+void
+source_renewed(Delivery *delivery, int lease_seconds)
+{
+	delivery->renewing = false;
+	delivery->renew_at_ms = lease_seconds > 0 ? source_renew_at_ms(lease_seconds) : 0;
 }
 
 /* ----- settling ----- */
@@ -386,13 +462,75 @@ source_settle_due(Source *source, int64 now_ms)
 	{
 		Delivery   *delivery = lfirst(cell);
 
-		if (now_ms < delivery->settle_at_ms)
+		/* the renewal's reply needs the delivery */
+		if (now_ms < delivery->settle_at_ms || delivery->renewing)
 			continue;
 		source->outbox = foreach_delete_current(source->outbox, cell);
 		source->settling++;
 		delivery->attempts++;
 		source->provider->settle(delivery);
 	}
+}
+
+static void
+wait_at_most(int64 *due_ms, int64 other_ms, int64 now_ms)
+{
+	if (other_ms > now_ms && other_ms < *due_ms)
+		*due_ms = other_ms;
+}
+
+int64
+source_due_ms(const Source *source, int64 now_ms, int64 max_ms)
+{
+	ListCell   *cell;
+
+	if (source->configured)
+	{
+		wait_at_most(&max_ms, source->retry_at_ms, now_ms);
+		wait_at_most(&max_ms, source->pause_until_ms, now_ms);
+	}
+	foreach(cell, source->outbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (!delivery->renewing)
+			wait_at_most(&max_ms, Max(now_ms + 1, delivery->settle_at_ms), now_ms);
+	}
+	foreach(cell, source->inbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (delivery->renew_at_ms > 0 && !delivery->renewing)
+			wait_at_most(&max_ms, Max(now_ms + 1, delivery->renew_at_ms), now_ms);
+	}
+	return max_ms;
+}
+
+void
+source_release(Source *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, source->inbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		/* one that is being renewed comes back when its lease ends */
+		if (delivery->renewing)
+			continue;
+		source->settling++;
+		source->provider->release(delivery);
+	}
+	list_free(source->inbox);
+	source->inbox = NIL;
+}
+
+/* Whether it worked does not matter: the lease ends by itself. */
+void
+source_released(Delivery *delivery)
+{
+	delivery->source->settling--;
+	MemoryContextDelete(delivery->context);
 }
 
 void

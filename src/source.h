@@ -14,6 +14,7 @@
 #include "fault.h"
 #include "nodes/pg_list.h"
 #include "options.h"
+#include "pgtime.h"
 
 struct HttpClient;
 
@@ -25,6 +26,7 @@ typedef struct SourceMessage
 	char	   *body;
 	Size		body_len;
 	bool		settled;
+	Fault		fault;			/* set: not to be read, but quarantined */
 } SourceMessage;
 
 /* The messages of one receive; they live and die together. */
@@ -36,6 +38,8 @@ typedef struct Delivery
 	SourceMessage *messages;
 	int			attempts;		/* to settle it */
 	int64		settle_at_ms;	/* not before, monotonic clock */
+	int64		renew_at_ms;	/* its lease needs renewal then, 0: never */
+	bool		renewing;		/* a renewal is in flight */
 } Delivery;
 
 /* What is wrong decides how long to wait, and what the status says. */
@@ -61,6 +65,12 @@ typedef struct Provider
 
 	/* Gives messages back at once instead of letting their lease run out. */
 	void		(*release) (Delivery *delivery);
+
+	/*
+	 * Extends the lease of messages that could not be stored yet; ends in
+	 * source_renewed().  Called only for a delivery with renew_at_ms.
+	 */
+	void		(*renew) (Delivery *delivery);
 } Provider;
 
 typedef enum SourceState
@@ -84,6 +94,9 @@ struct Source
 	const Provider *provider;
 	void	   *config;			/* the provider's own */
 	int			wait_seconds;
+	int			max_receives;	/* in flight while messages come; one when idle */
+	int			pause_min_ms;	/* after an empty receive, doubling: for a */
+	int			pause_max_ms;	/* queue without long poll; 0: none */
 	char		fingerprint[65];	/* of all options and secrets */
 	bool		configured;
 	bool		option_paused;	/* option "paused" */
@@ -98,6 +111,8 @@ struct Source
 	bool		drained;		/* an empty receive was answered */
 	int			failures;		/* in a row */
 	int64		retry_at_ms;	/* no receive before, monotonic clock */
+	int			pause_ms;		/* the last one */
+	int64		pause_until_ms; /* no receive before: the queue was empty */
 	bool		unstored;		/* what came could not be stored yet */
 	int64		clock_offset_s; /* the provider's clock minus ours */
 	bool		gone;			/* its server was dropped */
@@ -133,6 +148,15 @@ extern void source_receive(Source *source, int wait_seconds);
 /* Settles what is due in the outbox; drops what was tried too often. */
 extern void source_settle_due(Source *source, int64 now_ms);
 
+/* Renews leases of what waits in the inbox. */
+extern void source_renew_due(Source *source, int64 now_ms);
+
+/* When something is due without anything happening on the wire, or max_ms. */
+extern int64 source_due_ms(const Source *source, int64 now_ms, int64 max_ms);
+
+/* Gives back what was received and not stored. */
+extern void source_release(Source *source);
+
 /* Storing what is in the inbox failed; it is kept and tried again. */
 extern void source_store_failed(Source *source, const char *problem);
 
@@ -146,6 +170,22 @@ extern void source_received(Source *source, Delivery *delivery, bool full);
 extern void source_failed(Source *source, SourceTrouble trouble,
 						  int retry_after_s, const Fault *fault);
 extern void source_settled(Delivery *delivery, const char *problem);
+extern void source_released(Delivery *delivery);
+
+/* The lease now lasts as long again; 0 when it could not be extended. */
+extern void source_renewed(Delivery *delivery, int lease_seconds);
+
+/* When to renew a lease of this length that begins now. */
+extern int64 source_renew_at_ms(int lease_seconds);
+
+/*
+ * Learns from a reply's date how far our clock is off; true when it was off by
+ * more than a minute from what was known, so that signing again is worth a try.
+ */
+extern bool source_correct_clock(Source *source, pg_time_t date);
+
+/* Our time, corrected by what is known of the provider's clock. */
+extern pg_time_t source_time(const Source *source);
 
 /* Monotonic milliseconds. */
 extern int64 source_clock_ms(void);

@@ -11,16 +11,13 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
-#include <cjson/cJSON.h>
-
 #include "common/md5.h"
 #include "lib/stringinfo.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "http.h"
+#include "reply.h"
 #include "sign.h"
 #include "source.h"
 #include "url.h"
@@ -28,7 +25,6 @@
 #define SQS_BATCH			10
 #define SQS_ANSWER_MS		15000	/* beyond the long poll */
 #define SQS_MAX_REPLY		(64 * 1024 * 1024)	/* ten bodies of 1 MiB, escaped */
-#define CLOCK_TOLERANCE_S	60
 #define CONTENT_TYPE		"application/x-amz-json-1.0"
 
 typedef struct SqsConfig
@@ -102,17 +98,6 @@ default_endpoint(const UrlParts *queue, const char *region)
 					url_host_matches(queue->host, "*.amazonaws.com.cn") ? ".cn" : "");
 }
 
-static void
-wipe_secrets(void *arg)
-{
-	SqsConfig  *config = arg;
-
-	if (config->secret_access_key)
-		explicit_bzero(config->secret_access_key, strlen(config->secret_access_key));
-	if (config->session_token)
-		explicit_bzero(config->session_token, strlen(config->session_token));
-}
-
 static char *
 copy_text(const char *text)
 {
@@ -123,14 +108,9 @@ static bool
 sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 {
 	SqsConfig  *config = palloc0(sizeof(SqsConfig));
-	MemoryContextCallback *wipe = palloc0(sizeof(MemoryContextCallback));
 	const char *endpoint = options_get(options, "endpoint");
 	UrlParts   *queue;
 	UrlParts   *host;
-
-	wipe->func = wipe_secrets;
-	wipe->arg = config;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, wipe);
 
 	config->queue_url = copy_text(options_get(options, "queue_url"));
 	if (config->queue_url == NULL)
@@ -150,9 +130,9 @@ sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 	config->host_header = host->host_header;
 	config->batch_size = options_int(options, "batch_size", SQS_BATCH);
 	config->visibility_seconds = options_int(options, "visibility_seconds", -1);
-	config->access_key_id = copy_text(options_secret(options, "access_key_id"));
-	config->secret_access_key = copy_text(options_secret(options, "secret_access_key"));
-	config->session_token = copy_text(options_secret(options, "session_token"));
+	config->access_key_id = options_keep_secret(options, "access_key_id");
+	config->secret_access_key = options_keep_secret(options, "secret_access_key");
+	config->session_token = options_keep_secret(options, "session_token");
 	if (config->access_key_id == NULL || config->secret_access_key == NULL)
 		return config_fault(fault, "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
 	source->config = config;
@@ -177,7 +157,7 @@ sign_request(HttpRequest *request, const Source *source, const char *target)
 		.secret_access_key = config->secret_access_key,
 		.session_token = config->session_token,
 		.region = config->region, .service = "sqs",
-		.now = (pg_time_t) time(NULL) + source->clock_offset_s,
+		.now = source_time(source),
 	};
 	SignV4Output signature;
 
@@ -297,43 +277,16 @@ static const SqsError errors[] = {
 	{"OverLimit", TROUBLE_TRANSIENT, false, "too many messages of the queue are in flight"},
 };
 
-static void
-free_json(void *json)
-{
-	cJSON_Delete(json);
-}
-
-/* Parses a reply; the tree lives until context goes.  NULL when unreadable. */
-static cJSON *
-parse_reply(MemoryContext context, const HttpRequest *request)
-{
-	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(*callback));
-	cJSON	   *json = cJSON_ParseWithLength(request->reply, request->reply_len);
-
-	callback->func = free_json;
-	callback->arg = json;
-	MemoryContextRegisterResetCallback(context, callback);
-	return json;
-}
-
-static const char *
-json_text(const cJSON *object, const char *name)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 /* "com.amazonaws.sqs#QueueDoesNotExist:..." becomes "QueueDoesNotExist". */
 static char *
 error_code(MemoryContext context, const HttpRequest *request)
 {
-	cJSON	   *json = parse_reply(context, request);
-	const char *type = json_text(json, "__type");
+	cJSON	   *json = reply_json(context, request->reply, request->reply_len);
+	const char *type = reply_text(json, "__type");
 	const char *hash;
 
 	if (type == NULL)
-		type = json_text(json, "Code");
+		type = reply_text(json, "Code");
 	if (type == NULL)
 		type = request->error_code;
 	hash = strchr(type, '#');
@@ -371,25 +324,6 @@ read_error(MemoryContext context, const HttpRequest *request, Fault *fault)
 	return error;
 }
 
-/* Learns how far our clock is off; true when signing again is worth a try. */
-static bool
-correct_clock(Source *source, const HttpRequest *request)
-{
-	int64		offset;
-
-	if (request->date == 0)
-		return false;
-	offset = request->date - (int64) time(NULL);
-	if (llabs(offset - source->clock_offset_s) <= CLOCK_TOLERANCE_S)
-		return false;
-	source->clock_offset_s = offset;
-	ereport(LOG,
-			(errmsg("clock of server \"%s\" differs by " INT64_FORMAT " seconds",
-					source->name, offset),
-			 errdetail("Requests are signed with its time.")));
-	return true;
-}
-
 /* ----- replies ----- */
 
 static bool
@@ -411,11 +345,11 @@ take_messages(Delivery *delivery, const cJSON *messages)
 	cJSON_ArrayForEach(item, messages)
 	{
 		SourceMessage *message = &delivery->messages[delivery->count];
-		const char *body = json_text(item, "Body");
-		const char *handle = json_text(item, "ReceiptHandle");
+		const char *body = reply_text(item, "Body");
+		const char *handle = reply_text(item, "ReceiptHandle");
 
 		/* not settled: it comes again */
-		if (body == NULL || handle == NULL || !body_is_intact(body, json_text(item, "MD5OfBody")))
+		if (body == NULL || handle == NULL || !body_is_intact(body, reply_text(item, "MD5OfBody")))
 		{
 			ereport(LOG,
 					(errmsg("damaged message from server \"%s\" is left in the queue",
@@ -443,7 +377,7 @@ receive_failed(SqsReceive *receive, const HttpRequest *request)
 	}
 	error = read_error(receive->context, request, &fault);
 	if (error->clock && !receive->again && source->configured &&
-		correct_clock(source, request))
+		source_correct_clock(source, request->date))
 	{
 		receive->again = true;
 		start_receive(receive);
@@ -456,7 +390,7 @@ static void
 receive_succeeded(SqsReceive *receive, const HttpRequest *request)
 {
 	Source	   *source = receive->source;
-	cJSON	   *json = parse_reply(receive->context, request);
+	cJSON	   *json = reply_json(receive->context, request->reply, request->reply_len);
 	const cJSON *messages;
 	Delivery   *delivery;
 	int			count;
@@ -554,8 +488,8 @@ read_failed_entries(Delivery *delivery, const cJSON *json)
 		delivery->messages[i].settled = true;
 	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "Failed"))
 	{
-		const char *id = json_text(item, "Id");
-		const char *code = json_text(item, "Code");
+		const char *id = reply_text(item, "Id");
+		const char *code = reply_text(item, "Code");
 		int			at = id ? atoi(id) : -1;
 
 		/* the lease ran out: it will come again as a duplicate */
@@ -577,13 +511,13 @@ sqs_settled(HttpRequest *request, void *arg)
 	Fault		fault = {0};
 
 	if (request->status == 200)
-		problem = read_failed_entries(delivery, parse_reply(delivery->context, request));
+		problem = read_failed_entries(delivery, reply_json(delivery->context, request->reply, request->reply_len));
 	else if (request->status == 0)
 		problem = pstrdup(request->fault.message);
 	else
 	{
 		if (read_error(delivery->context, request, &fault)->clock)
-			(void) correct_clock(delivery->source, request);
+			(void) source_correct_clock(delivery->source, request->date);
 		problem = fault.message;
 	}
 	MemoryContextSwitchTo(old);
@@ -594,12 +528,8 @@ sqs_settled(HttpRequest *request, void *arg)
 static void
 sqs_released(HttpRequest *request, void *arg)
 {
-	Delivery   *delivery = arg;
-
-	/* whether it worked does not matter: the lease ends by itself */
 	http_free(request);
-	delivery->source->settling--;
-	MemoryContextDelete(delivery->context);
+	source_released(arg);
 }
 
 const Provider sqs_provider = {

@@ -11,6 +11,7 @@ OBJS         = \
 	src/damoov.o \
 	src/dataset.o \
 	src/document.o \
+	src/dotnet.o \
 	src/download.o \
 	src/drift.o \
 	src/envelope.o \
@@ -50,7 +51,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest bad_input datasets replacement privileges lifecycle
+REGRESS      = install ingest bad_input envelopes datasets replacement privileges lifecycle
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

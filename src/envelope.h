@@ -14,6 +14,7 @@ typedef struct EnvelopePart
 {
 	const char *text;			/* JSON text, not terminated */
 	Size		len;
+	bool		decoded;		/* it does not stand in the body as it is */
 	const char *control;		/* kind of a transport's message, or NULL */
 	pg_uuid_t	control_id;		/* its id, or a digest of its bytes */
 	const char *control_time;	/* its time as received, "" if none */
@@ -21,11 +22,18 @@ typedef struct EnvelopePart
 } EnvelopePart;
 
 /*
- * Takes a body apart: a bare notification, an SNS envelope around one, or an
- * array of either.  Content decides, not configuration; one envelope is
- * opened, never a second inside it.  Returns the parts (EnvelopePart *), each
- * with its own fault if it has one; NIL with the fault filled when the body as
- * a whole is no JSON.  A UTF-8 byte order mark is skipped.
+ * Takes a body apart.  Content decides, not configuration.  It may be
+ *
+ * - a notification, an SNS envelope, an Event Grid event or a CloudEvent 1.0
+ *	 around one or several, or an array of any of these;
+ * - a JSON string, base64, or a string in .NET binary XML that holds such.
+ *
+ * One encoding and one envelope are opened, never a second inside it.  What a
+ * transport says about itself (subscriptions) is a part of kind "control".
+ *
+ * Returns the parts (EnvelopePart *), each with its own fault if it has one;
+ * NIL with the fault filled when the body as a whole is no JSON.  A UTF-8
+ * byte order mark in front is skipped.
  */
 extern List *envelope_open(const char *body, Size len, Fault *fault);
 

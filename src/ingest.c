@@ -84,11 +84,16 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 	foreach(cell, parts)
 	{
 		IngestEntry *entry = palloc0(sizeof(IngestEntry));
+		bool		by_itself;
 
 		entry->part = *(EnvelopePart *) lfirst(cell);
-		/* of several parts each is kept by itself, a single one as delivered */
-		entry->body = list_length(parts) > 1 ? entry->part.text : body;
-		entry->body_len = list_length(parts) > 1 ? entry->part.len : len;
+		/*
+		 * Of several parts each is kept by itself, a single one as delivered;
+		 * but never in an encoding in which nobody finds a device token.
+		 */
+		by_itself = list_length(parts) > 1 || entry->part.decoded;
+		entry->body = by_itself ? entry->part.text : body;
+		entry->body_len = by_itself ? entry->part.len : len;
 		read_part(entry, origin);
 		entries = lappend(entries, entry);
 	}

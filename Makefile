@@ -18,6 +18,9 @@ OBJS         = \
 	src/fault.o \
 	src/guc.o \
 	src/http.o \
+	src/identity.o \
+	src/identity_aws.o \
+	src/identity_azure.o \
 	src/ingest.o \
 	src/json.o \
 	src/json_tree.o \

@@ -21,6 +21,7 @@ char	   *damoov_ca_file;
 int			damoov_max_downloads;
 int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
+bool		damoov_allow_host_identity;
 int			damoov_keep_events;
 int			damoov_keep_heartbeats;
 int			damoov_keep_trips;
@@ -102,6 +103,16 @@ guc_define(void)
 							 "Allows plain http to 127.0.0.1 and ::1, for tests and demos.",
 							 NULL,
 							 &damoov_allow_http_loopback,
+							 false,
+							 PGC_SUSET,
+							 0,
+							 NULL,
+							 NULL,
+							 NULL);
+	DefineCustomBoolVariable("damoov.allow_host_identity",
+							 "Allows sources to use the cloud identity of the machine.",
+							 "Whoever may create a source can then read what the machine may read.",
+							 &damoov_allow_host_identity,
 							 false,
 							 PGC_SUSET,
 							 0,

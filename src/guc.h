@@ -12,6 +12,7 @@ extern char *damoov_ca_file;
 extern int	damoov_max_downloads;
 extern int	damoov_max_document_size;	/* kB */
 extern bool damoov_allow_http_loopback;
+extern bool damoov_allow_host_identity;
 
 /* how long things are kept, minutes; -1: for ever */
 extern int	damoov_keep_events;

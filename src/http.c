@@ -286,14 +286,14 @@ static void
 close_the_edge(HttpTransfer *transfer)
 {
 	CURL	   *curl = transfer->curl;
+	bool		plain = damoov_allow_http_loopback || transfer->request.metadata_service;
 
 #if LIBCURL_VERSION_NUM >= 0x075500
 	easy_setopt(curl, CURLOPT_PROTOCOLS_STR,
-				damoov_allow_http_loopback ? "http,https" : "https");
+				plain ? "http,https" : "https");
 #else
 	easy_setopt(curl, CURLOPT_PROTOCOLS,
-				(long) (damoov_allow_http_loopback
-						? CURLPROTO_HTTP | CURLPROTO_HTTPS : CURLPROTO_HTTPS));
+				(long) (plain ? CURLPROTO_HTTP | CURLPROTO_HTTPS : CURLPROTO_HTTPS));
 #endif
 	easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
 	easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -360,7 +360,8 @@ check_scheme(HttpTransfer *transfer)
 
 	transfer->host = allowed ? parts->host_header : NULL;
 
-	if (allowed && !url_scheme_allowed(parts))
+	if (allowed && !url_scheme_allowed(parts) &&
+		!(transfer->request.metadata_service && url_is_metadata_service(parts)))
 		allowed = fault_set(&transfer->request.fault, ERRCODE_INVALID_PARAMETER_VALUE,
 							"bad_url", "URL is not an https URL");
 	MemoryContextSwitchTo(old);

@@ -32,6 +32,7 @@ struct HttpRequest
 	int			timeout_ms;		/* for the whole exchange */
 	bool		public_only;	/* refuse addresses that are not public */
 	bool		compressed;		/* offer gzip */
+	bool		metadata_service;	/* may be a cloud's link-local http address */
 
 	/* the reply, valid in "done" and until http_free() */
 	int			status;			/* 0: no reply, see fault */

@@ -74,6 +74,15 @@ static const OptionSpec specs[] = {
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	/* credentials that have to be asked for */
+	{"identity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"tenant_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"client_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"role_arn", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"external_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"profile", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"client_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	/* every source */
 	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0},

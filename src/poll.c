@@ -279,7 +279,7 @@ drop_gone_sources(Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (!source->gone || source->receiving || source->settling || source->inbox)
+		if (!source->gone || source->receiving || source->settling || source->authorizing || source->inbox)
 			continue;
 		poll->sources = foreach_delete_current(poll->sources, cell);
 		source_free(source);
@@ -450,6 +450,7 @@ start_requests(Poll *poll, int64 now_ms)
 		Source	   *source = lfirst(cell);
 		int			seconds;
 
+		source_authorize(source, now_ms);
 		source_settle_due(source, now_ms);
 		source_renew_due(source, now_ms);
 		while (source_may_receive(source, now_ms) &&

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "identity.h"
 #include "sign.h"
 #include "source.h"
 
@@ -208,6 +209,7 @@ source_configure(Source *source)
 	MemoryContextReset(source->config_context);
 	old = MemoryContextSwitchTo(source->config_context);
 	source->config = NULL;
+	source->identity = NULL;
 	source->wait_seconds = options_int(options, "wait_seconds", 20);
 	source->max_receives = MAX_RECEIVES;
 	source->pause_min_ms = source->pause_max_ms = 0;
@@ -217,6 +219,7 @@ source_configure(Source *source)
 	forget_trouble(source);
 	source->clock_offset_s = 0;
 	if (find_provider(source, options, &fault) &&
+		identity_load(options, source->provider->audience, source->http, &source->identity, &fault) &&
 		source->provider->configure(source, options, &fault))
 	{
 		source->configured = true;
@@ -238,6 +241,74 @@ source_set_paused(Source *source, bool paused)
 		set_state(source, source->configured ? SOURCE_NEW : SOURCE_MISCONFIGURED);
 }
 
+/* ----- trouble ----- */
+
+static bool
+is_authorized(const Source *source)
+{
+	return source->identity == NULL || identity_usable(source->identity);
+}
+
+/* Something is wrong: say so, and wait before the next attempt. */
+static void
+trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
+{
+	int64		wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures, RETRY_CAP_MS);
+	SourceState state = SOURCE_RETRYING;
+
+	source->busy = false;
+	source->failures++;
+	if (kind == TROUBLE_CREDENTIALS)
+	{
+		state = SOURCE_AUTH_FAILED;
+		/* once soon, then slowly; a changed secret ends the wait, see above */
+		wait_ms = source->failures > 1 ? CREDENTIALS_RETRY_MS : CREDENTIALS_FIRST_RETRY_MS;
+		/* new credentials are worth an attempt at once */
+		if (source->failures == 1 && source->identity && is_authorized(source))
+			wait_ms = 0;
+		if (source->identity)
+			identity_expire(source->identity);
+	}
+	else if (kind == TROUBLE_CONFIGURATION)
+	{
+		state = SOURCE_MISCONFIGURED;
+		wait_ms = CONFIGURATION_RETRY_MS;
+	}
+	if (retry_after_s > 0)
+		wait_ms = Max(wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
+	source->retry_at_ms = source_clock_ms() + wait_ms;
+	source->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	set_error(source, fault);
+	source->error_at = GetCurrentTimestamp();
+	source->status_changed = true;
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, state);
+}
+
+/* ----- credentials ----- */
+
+static void
+authorized(void *arg, bool transient, const Fault *fault)
+{
+	Source	   *source = arg;
+
+	source->authorizing = false;
+	/* the old credentials may be good for a while */
+	if (fault && source->configured && !is_authorized(source))
+		trouble(source, transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, -1, fault);
+}
+
+void
+source_authorize(Source *source, int64 now_ms)
+{
+	if (!source->configured || source->gone || source->state == SOURCE_PAUSED ||
+		source->identity == NULL || source->authorizing ||
+		now_ms < source->retry_at_ms || !identity_due(source->identity))
+		return;
+	source->authorizing = true;
+	identity_ask(source->identity, source->context, authorized, source);
+}
+
 /* ----- receiving ----- */
 
 static int
@@ -255,6 +326,7 @@ bool
 source_may_receive(const Source *source, int64 now_ms)
 {
 	return source->configured && !source->gone && source->state != SOURCE_PAUSED &&
+		is_authorized(source) &&
 		now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
 		source->receiving < (source->busy ? source->max_receives : 1) &&
 		inbox_messages(source) < INBOX_LIMIT;
@@ -320,34 +392,10 @@ source_received(Source *source, Delivery *delivery, bool full)
 }
 
 void
-source_failed(Source *source, SourceTrouble trouble, int retry_after_s, const Fault *fault)
+source_failed(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
 {
-	int64		wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures, RETRY_CAP_MS);
-	SourceState state = SOURCE_RETRYING;
-
 	source->receiving--;
-	source->busy = false;
-	source->failures++;
-	if (trouble == TROUBLE_CREDENTIALS)
-	{
-		state = SOURCE_AUTH_FAILED;
-		/* once soon, then slowly; a changed secret ends the wait, see above */
-		wait_ms = source->failures > 1 ? CREDENTIALS_RETRY_MS : CREDENTIALS_FIRST_RETRY_MS;
-	}
-	else if (trouble == TROUBLE_CONFIGURATION)
-	{
-		state = SOURCE_MISCONFIGURED;
-		wait_ms = CONFIGURATION_RETRY_MS;
-	}
-	if (retry_after_s > 0)
-		wait_ms = Max(wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
-	source->retry_at_ms = source_clock_ms() + wait_ms;
-	source->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
-	set_error(source, fault);
-	source->error_at = GetCurrentTimestamp();
-	source->status_changed = true;
-	if (source->state != SOURCE_PAUSED)
-		set_state(source, state);
+	trouble(source, kind, retry_after_s, fault);
 }
 
 /* ----- the provider's clock ----- */
@@ -389,7 +437,7 @@ source_renew_due(Source *source, int64 now_ms)
 {
 	ListCell   *cell;
 
-	if (!source->configured)
+	if (!source->configured || !is_authorized(source))
 		return;
 	foreach(cell, source->inbox)
 	{
@@ -456,7 +504,7 @@ source_settle_due(Source *source, int64 now_ms)
 {
 	ListCell   *cell;
 
-	if (!source->configured)
+	if (!source->configured || !is_authorized(source))
 		return;
 	foreach(cell, source->outbox)
 	{

@@ -17,6 +17,7 @@
 #include "pgtime.h"
 
 struct HttpClient;
+struct Identity;
 
 typedef struct Source Source;
 
@@ -53,6 +54,7 @@ typedef enum SourceTrouble
 typedef struct Provider
 {
 	const char *type;			/* TYPE of its foreign servers */
+	const char *audience;		/* of an Entra ID token; NULL: keys of AWS */
 
 	/* Reads the options into source->config; false with the fault filled. */
 	bool		(*configure) (Source *source, const ServerOptions *options, Fault *fault);
@@ -93,6 +95,7 @@ struct Source
 	MemoryContext config_context;
 	const Provider *provider;
 	void	   *config;			/* the provider's own */
+	struct Identity *identity;	/* credentials that are asked for, or NULL */
 	int			wait_seconds;
 	int			max_receives;	/* in flight while messages come; one when idle */
 	int			pause_min_ms;	/* after an empty receive, doubling: for a */
@@ -104,6 +107,7 @@ struct Source
 	/* what it is doing */
 	SourceState state;
 	int			receiving;		/* receives in flight */
+	bool		authorizing;	/* credentials are being asked for */
 	int			settling;		/* settlements in flight */
 	List	   *inbox;			/* Delivery *: received, not stored */
 	List	   *outbox;			/* Delivery *: stored, to be settled */
@@ -140,6 +144,9 @@ extern void source_free(Source *source);
  */
 extern void source_configure(Source *source);
 extern void source_set_paused(Source *source, bool paused);
+
+/* Asks for credentials when that is due. */
+extern void source_authorize(Source *source, int64 now_ms);
 
 /* May another receive be started now? */
 extern bool source_may_receive(const Source *source, int64 now_ms);

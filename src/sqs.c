@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "http.h"
+#include "identity.h"
 #include "reply.h"
 #include "sign.h"
 #include "source.h"
@@ -35,9 +36,7 @@ typedef struct SqsConfig
 	char	   *host_header;
 	int			batch_size;
 	int			visibility_seconds; /* -1: the queue's own */
-	char	   *access_key_id;
-	char	   *secret_access_key;
-	char	   *session_token;	/* or NULL */
+	AwsKeys		keys;			/* unless the source has an identity */
 } SqsConfig;
 
 static void sqs_received(HttpRequest *request, void *arg);
@@ -130,10 +129,11 @@ sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 	config->host_header = host->host_header;
 	config->batch_size = options_int(options, "batch_size", SQS_BATCH);
 	config->visibility_seconds = options_int(options, "visibility_seconds", -1);
-	config->access_key_id = options_keep_secret(options, "access_key_id");
-	config->secret_access_key = options_keep_secret(options, "secret_access_key");
-	config->session_token = options_keep_secret(options, "session_token");
-	if (config->access_key_id == NULL || config->secret_access_key == NULL)
+	config->keys.access_key_id = options_keep_secret(options, "access_key_id");
+	config->keys.secret_access_key = options_keep_secret(options, "secret_access_key");
+	config->keys.session_token = options_keep_secret(options, "session_token");
+	if (source->identity == NULL &&
+		(config->keys.access_key_id == NULL || config->keys.secret_access_key == NULL))
 		return config_fault(fault, "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
 	source->config = config;
 	return true;
@@ -145,6 +145,7 @@ static void
 sign_request(HttpRequest *request, const Source *source, const char *target)
 {
 	const SqsConfig *config = source->config;
+	const AwsKeys *keys = source->identity ? identity_aws_keys(source->identity) : &config->keys;
 	SignHeader	headers[] = {
 		{"content-type", CONTENT_TYPE},
 		{"x-amz-target", target},
@@ -153,9 +154,9 @@ sign_request(HttpRequest *request, const Source *source, const char *target)
 		.method = "POST", .host = config->host_header, .path = "/",
 		.headers = headers, .nheaders = lengthof(headers),
 		.body = request->body, .body_len = request->body_len,
-		.access_key_id = config->access_key_id,
-		.secret_access_key = config->secret_access_key,
-		.session_token = config->session_token,
+		.access_key_id = keys->access_key_id,
+		.secret_access_key = keys->secret_access_key,
+		.session_token = keys->session_token,
 		.region = config->region, .service = "sqs",
 		.now = source_time(source),
 	};
@@ -165,8 +166,8 @@ sign_request(HttpRequest *request, const Source *source, const char *target)
 	for (int i = 0; i < (int) lengthof(headers); i++)
 		http_header(request, headers[i].name, headers[i].value);
 	http_header(request, "x-amz-date", signature.amz_date);
-	if (config->session_token)
-		http_header(request, "x-amz-security-token", config->session_token);
+	if (keys->session_token)
+		http_header(request, "x-amz-security-token", keys->session_token);
 	http_header(request, "authorization", signature.authorization);
 }
 

@@ -122,6 +122,22 @@ url_scheme_allowed(const UrlParts *parts)
 }
 
 bool
+url_is_metadata_service(const UrlParts *parts)
+{
+	static const char *const hosts[] = {
+		"169.254.169.254", "fd00:ec2::254", /* of a machine */
+		"169.254.170.2", "169.254.170.23", "fd00:ec2::23"	/* of a container */
+	};
+
+	for (int i = 0; i < (int) lengthof(hosts); i++)
+	{
+		if (strcmp(parts->host, hosts[i]) == 0)
+			return strcmp(parts->scheme, "http") == 0;
+	}
+	return false;
+}
+
+bool
 url_host_matches(const char *host, const char *pattern)
 {
 	Size		host_len = strlen(host);

@@ -30,6 +30,9 @@ extern bool url_parse(const char *text, UrlParts **parts, Fault *fault);
  */
 extern bool url_scheme_allowed(const UrlParts *parts);
 
+/* Plain http to an address at which a cloud tells its machines who they are. */
+extern bool url_is_metadata_service(const UrlParts *parts);
+
 /* Matches "host" or "*.suffix", by whole labels; both in lower case. */
 extern bool url_host_matches(const char *host, const char *pattern);
 

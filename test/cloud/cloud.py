@@ -15,6 +15,7 @@ from collections import deque
 from api import Api
 from control import Control
 from faults import FaultBook
+from identity import Identity
 from sigv4 import Credentials
 from sqs import Sqs
 from wire import Hangup, Gone, Server, sized
@@ -67,8 +68,9 @@ class Cloud:
         self.recorder = Recorder()
         self.sqs = Sqs(region, credentials, self.faults, self.clock)
         self.api = Api(self.faults, self.clock)
+        self.identity = Identity(region, credentials, self.sqs, self.clock)
         self.control = Control(self)
-        self.services = [self.sqs, self.api]
+        self.services = [self.identity, self.sqs, self.api]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

@@ -139,6 +139,10 @@ class Control:
             raise Refused(f"empty_reply is one of {list(sqs.EMPTY_REPLIES)}")
         self.cloud.sqs.empty_reply = spelling
 
+    def post_identity(self, order):
+        self.cloud.identity.order(order)
+        return {}
+
     def get_settings(self, order):
         return {"region": self.cloud.region, "empty_reply": self.cloud.sqs.empty_reply,
                 "clock_offset": self.cloud.clock_offset,

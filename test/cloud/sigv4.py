@@ -51,7 +51,16 @@ class Verifier:
         self.region = region
         self.service = service
         self.clock = clock
+        self.issued = {}                # temporary credentials by their access key id
         self.retired_tokens = set()
+
+    def issue(self, credentials):
+        """These hold, too."""
+        self.issued[credentials.access_key_id] = credentials
+
+    def retire_issued(self):
+        self.retired_tokens.update(credentials.session_token for credentials in self.issued.values())
+        self.issued.clear()
 
     def rotate(self, credentials):
         """From now on only the new credentials hold; the former session token has expired."""
@@ -63,26 +72,27 @@ class Verifier:
         fields = collect(headers)
         claim = read_claim(one(fields, "authorization"))
         date = one(fields, "x-amz-date")
-        self._check_token(one(fields, "x-amz-security-token"))
-        self._check_scope(claim, date)
+        credentials = self.issued.get(claim.access_key_id, self.credentials)
+        self._check_token(credentials, one(fields, "x-amz-security-token"))
+        self._check_scope(credentials, claim, date)
         self._check_time(date)
         check_signed_headers(claim.signed, fields)
         canonical = canonical_request(method, path, query, fields, claim.signed,
                                       payload_hash(fields, body), self.service)
-        expected = signature(self.credentials.secret_access_key, date, self.region, self.service, canonical)
+        expected = signature(credentials.secret_access_key, date, self.region, self.service, canonical)
         if not hmac.compare_digest(expected, claim.signature):
             raise mismatch("The request signature we calculated does not match the signature you provided. "
                            "Check your AWS Secret Access Key and signing method.")
 
-    def _check_token(self, token):
-        if token == self.credentials.session_token:
+    def _check_token(self, credentials, token):
+        if token == credentials.session_token:
             return
         if token in self.retired_tokens:
             raise Refusal("ExpiredToken", "The security token included in the request is expired")
         raise Refusal("InvalidClientTokenId", "The security token included in the request is invalid.")
 
-    def _check_scope(self, claim, date):
-        if claim.access_key_id != self.credentials.access_key_id:
+    def _check_scope(self, credentials, claim, date):
+        if claim.access_key_id != credentials.access_key_id:
             raise Refusal("InvalidClientTokenId", "The security token included in the request is invalid.")
         if date is None:
             raise incomplete("Authorization header requires existence of an 'X-Amz-Date' header.")

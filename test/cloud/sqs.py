@@ -51,7 +51,7 @@ class Message:
     def __init__(self, body, attributes, sent):
         self.id = str(uuid.uuid4())
         self.body = body
-        self.md5 = md5(body.encode("utf-8", "surrogatepass")).hexdigest()
+        self.md5 = md5(body.encode("utf-8", "surrogateescape")).hexdigest()
         self.attributes = attributes
         self.sent = sent
         self.first_received = None
@@ -537,7 +537,14 @@ def spoil_digests(result):
 
 
 def success(result):
-    return sized(200, head_fields(), json.dumps(result).encode())
+    return sized(200, head_fields(), as_bytes(result))
+
+
+def as_bytes(result):
+    """Escapes, as the real one; only bytes that are no characters go out as they are."""
+    text = json.dumps(result, ensure_ascii=False)
+    raw = any("\udc80" <= character <= "\udcff" for character in text)
+    return text.encode("utf-8", "surrogateescape") if raw else json.dumps(result).encode()
 
 
 def failure(error):

@@ -79,6 +79,10 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 	List	   *parts = envelope_open(body, len, &fault);
 	ListCell   *cell;
 
+	/* a queue's message ends as something, also one that holds nothing */
+	if (fault.sqlstate == 0 && parts == NIL && origin == NOTIFICATION_RAW)
+		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+				  "array holds no notification");
 	if (fault.sqlstate != 0)
 		return ingest_refuse(entries, body, len, &fault);
 	foreach(cell, parts)

@@ -54,7 +54,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest bad_input envelopes datasets replacement privileges lifecycle
+REGRESS      = install ingest envelopes datasets replacement privileges lifecycle
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

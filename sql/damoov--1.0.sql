@@ -2020,12 +2020,12 @@ COMMENT ON VIEW damoov.ledger IS 'received = stored + duplicate + unknown + cont
 CREATE FUNCTION damoov.unknown_members(payload jsonb) RETURNS jsonb
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_unknown_members';
 REVOKE ALL ON FUNCTION damoov.unknown_members(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.unknown_members(jsonb) IS 'members of a notification that this version does not know: path and sample value; NULL when there is none';
+COMMENT ON FUNCTION damoov.unknown_members(jsonb) IS 'members of a notification that this version does not know: path and sample value, without UUIDs; NULL when there is none';
 
-CREATE FUNCTION damoov.extra_members(extra jsonb, device_token uuid) RETURNS jsonb
+CREATE FUNCTION damoov.extra_members(extra jsonb) RETURNS jsonb
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_extra_members';
-REVOKE ALL ON FUNCTION damoov.extra_members(jsonb, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.extra_members(jsonb, uuid) IS 'members kept in a column extra: name and sample value; the person''s token is hidden';
+REVOKE ALL ON FUNCTION damoov.extra_members(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_members(jsonb) IS 'members kept in a column extra: name and sample value, without UUIDs';
 
 -- Looked up, not listed, like damoov.person_tables.  Parts (points, samples)
 -- have no index that would find the few with extra: the newest 1000 must do.
@@ -2038,33 +2038,35 @@ DECLARE
     relation record;
 BEGIN
     FOR relation IN
-        SELECT t.table_name, coalesce(t.part_of, t.table_name) AS home, t.key, EXISTS (
+        SELECT t.table_name, coalesce(t.part_of, t.table_name) AS home, t.key, x.attname AS column_name,
+            CASE WHEN x.attname = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before, EXISTS (
             SELECT
             FROM pg_attribute AS a
             WHERE a.attrelid = format('damoov.%I', coalesce(t.part_of, t.table_name))::regclass
                 AND a.attname = 'stored_at' AND NOT a.attisdropped) AS has_stored_at
         FROM damoov.person_tables AS t
         JOIN pg_attribute AS x ON x.attrelid = format('damoov.%I', t.table_name)::regclass
-            AND x.attname = 'extra' AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped
+            AND x.attname IN ('extra', 'vehicle_indicators') AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped
         ORDER BY t.table_name COLLATE "C"
     LOOP
         RETURN QUERY EXECUTE format(
-            'SELECT %L, m.key, min(%s), max(%2$s), count(*), min(m.value)'
-            ' FROM (SELECT * FROM damoov.%I %s) AS h'
-            ' JOIN damoov.users AS u ON u.user_id = h.user_id'
-            ' %s CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members(%s.extra, u.device_token)) AS m'
-            ' WHERE %6$s.extra IS NOT NULL GROUP BY m.key',
+            'SELECT %1$L, rtrim(%7$L || m.key, ''.''), min(%2$s), max(%2$s), count(*), min(m.value)'
+            ' FROM (SELECT * FROM damoov.%3$I %4$s) AS h'
+            ' %5$s CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members('
+            'CASE jsonb_typeof(%6$s) WHEN ''object'' THEN %6$s ELSE jsonb_build_object('''', %6$s) END)) AS m'
+            ' WHERE %6$s IS NOT NULL GROUP BY m.key',
             relation.table_name,
             CASE WHEN relation.has_stored_at THEN 'h.stored_at' ELSE 'NULL::timestamptz' END,
             relation.home,
             CASE WHEN relation.key IS NOT NULL THEN format('ORDER BY %I DESC LIMIT 1000', relation.key) END,
             CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I', relation.table_name, relation.key) END,
-            CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END);
+            format('%s.%I', CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END, relation.column_name),
+            relation.before);
     END LOOP;
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.extra_drift() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one';
+COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one, and vehicle_indicators';
 
 CREATE VIEW damoov.drift AS
 SELECT
@@ -2076,11 +2078,13 @@ SELECT
     count(*) AS count,
     min(n.sample) AS sample
 FROM (
-    SELECT e.event, 'Event' AS path, e.received_at, e.event AS sample
+    SELECT h.event, 'Event' AS path, e.received_at, h.event AS sample
     FROM damoov.events AS e
+    -- the name of an event may hold a UUID, too
+    CROSS JOIN regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi') AS h (event)
     WHERE e.outcome = 'unknown'
     UNION ALL
-    SELECT e.event, m.key, e.received_at, m.value
+    SELECT regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi'), m.key, e.received_at, m.value
     FROM damoov.events AS e
     CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
     WHERE e.outcome <> 'control'
@@ -2089,7 +2093,7 @@ GROUP BY n.event, n.path
 UNION ALL
 SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
 FROM damoov.extra_drift() AS x;
-COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra (of points and samples those of the newest 1000); with a sample value that is no credential; reads all of events, seconds for a million';
+COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra or in vehicle_indicators (of points and samples those of the newest 1000); with a sample value that is no credential; UUIDs are not shown; reads all of events, seconds for a million';
 
 -- Everything here is the user's data: a dump keeps it
 DO $$

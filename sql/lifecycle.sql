@@ -345,6 +345,11 @@ INSERT INTO damoov.regress_more SELECT 1, user_id, '{"New": 1}' FROM damoov.user
 INSERT INTO damoov.regress_more_parts VALUES (1, '{"Newer": 2}'), (1, NULL);
 SELECT table_name, path, count, first_seen, sample FROM damoov.drift WHERE table_name LIKE 'regress%' ORDER BY 1;
 ROLLBACK;
+-- VehicleIndicators have a column as a whole, but what is in them has none
+SELECT outcome FROM damoov_ingest(pg_temp.note('IncomingTrackReceived', :ann, 'a1111111-0000-4000-8000-000000000009', '2024-05-14T09:02:00Z'));
+SELECT damoov.store_dataset('raw', 'a1111111-0000-4000-8000-000000000009', '{"Track": {"Points": [{"Number": 1, "VehicleIndicators": {"Rpm": 900, "Fuel": null}},
+    {"Number": 2, "VehicleIndicators": {"Rpm": 1200}}, {"Number": 3, "VehicleIndicators": [1]}, {"Number": 4, "VehicleIndicators": null}, {"Number": 5}]}}') IS NOT NULL AS stored;
+SELECT path, count, first_seen <= last_seen AS seen, sample FROM damoov.drift WHERE table_name = 'raw_points' ORDER BY path;
 SELECT pg_temp.empty_tables();
 
 -- ---------------------------------------------------------------------

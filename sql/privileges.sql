@@ -48,24 +48,28 @@ FROM (VALUES
 SELECT pg_temp.empty_tables();
 SELECT count(*) FROM damoov_ingest((SELECT jsonb_agg(note ORDER BY n) FROM note));
 SELECT count(*) FROM damoov_ingest((SELECT note FROM note WHERE n = 7));
-INSERT INTO damoov.trips (track_token, user_id, enriched_at, revision, point_count, filler_count)
-SELECT 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d', user_id, '2024-05-14T10:03:00Z', 1, 2, 0 FROM damoov.users;
-INSERT INTO damoov.trip_points (trip_id, seq, is_filler) SELECT trip_id, i, false FROM damoov.trips, generate_series(0, 1) AS i;
-INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq) SELECT trip_id, 0, 'braking', 0, 1 FROM damoov.trips;
+-- ... in undocumented members, in the spellings of others
+SELECT count(*) FROM damoov_ingest((SELECT jsonb_agg(
+        jsonb_set(n.note, '{Timestamp}', '"2024-05-14T11:00:00Z"') || format('{"Event": "%1$s", "Companion": "%2$s", "New": {"x": "%2$s"}, "%2$s": 1,
+            "Text": "%3$s of %2$s", "Long": "%4$s%2$s"}', CASE WHEN n.n = 7 THEN 'HeartbeatReceived' ELSE 'New' || s.spelling END, s.spelling, repeat('x', 5), repeat('ü', 40))::jsonb)
+    FROM note AS n, (VALUES (:'token'), (upper(:'token')), ('{' || :'token' || '}'), (replace(:'token', '-', ''))) AS s (spelling) WHERE n.n IN (7, 8)));
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
 VALUES ('q', 'bad_json', '22P02', 'invalid JSON text, line 1, byte 1', :'token', '\x00');
 INSERT INTO damoov.sources (source, home) VALUES ('q', damoov.home());
 INSERT INTO damoov.forgotten (token_digest) VALUES (sha256('somebody'));
 -- datasets that name the person where the platform does, and deep in something unknown
-SELECT d.kind, damoov.store_dataset(d.kind, d.object_id, replace(d.document, '@', :'token')) IS NOT NULL AS stored
+SELECT d.kind, damoov.store_dataset(d.kind, d.object_id, replace(replace(replace(d.document, '@', :'token'), '^', upper(:'token')), '~', replace(:'token', '-', ''))) IS NOT NULL AS stored
 FROM (VALUES
+    ('processed', 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'::uuid, '{"Companion": "@", "Result": {"Code": 200, "Track": {"Owner": "@", "Spelled": ["^", "{@}", "~", "is ^!"], "~": 1,
+        "Tags": ["@"], "AddressStartParts": {"City": "~"}, "Nested": {"@": {"\"x": "^"}, "UserId": "@"}, "Other": "\\\"@\\\" 5",
+        "Points": [{"Number": 1, "Speed": 30, "SpeedLimit": 20, "Who": "~"}, {"Number": 2, "New": {"a": ["@"]}}]}}}'),
     ('raw', 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'::uuid, '{"success": true, "status_code": 200, "message": "@", "result": {
         "S3Location": {"Bucket": "b", "S3Url": "https://b.example/trips/filtered/7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b/@/c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d.json?user=@",
             "Key": "trips/filtered/7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b/@/c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d.json", "Owner": "@"},
         "TripData": {"DeviceToken": "@", "UserId": "@", "Points": [{"Number": 1, "devicetoken": "@", "New": {"UserId": "@"}}],
-            "LastKnownPoints": [{"DeviceToken": "@"}], "Events": [{"Type": "Accident", "USERID": "@", "New": [{"UserId": "@"}]}]}}}'),
-    ('crash', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"Type": "Accident", "userId": "@", "New": [{"DeviceToken": "@"}]}'),
-    ('crash_buffer', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"UserId": "@", "New": {"DEVICETOKEN": "@"},
+            "LastKnownPoints": [{"DeviceToken": "@"}], "Events": [{"Type": "Accident", "USERID": "@", "Whose": "@", "New": [{"UserId": "@"}]}]}}}'),
+    ('crash', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"Type": "Accident", "Whose": "~", "userId": "@", "New": [{"DeviceToken": "@"}]}'),
+    ('crash_buffer', 'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', '{"UserId": "@", "New": {"DEVICETOKEN": "@", "Phone": "^"}, "Whose": "@",
         "Samples": [{"AccX": 1, "AccY": 2, "AccZ": 3, "UserId": "@"}, {"AccX": 1, "AccY": 2, "AccZ": 3, "New": {"UserId": "@"}}]}')
 ) AS d (kind, object_id, document);
 
@@ -131,7 +135,7 @@ GRANT USAGE ON SCHEMA damoov TO regress_damoov_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA damoov TO regress_damoov_reader;
 REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine, damoov.documents FROM regress_damoov_reader;
 -- what a view calls is called by the reader
-GRANT EXECUTE ON FUNCTION damoov.worker_pid() TO regress_damoov_reader;
+GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_drift() TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('SELECT count(*), coalesce(bool_or(t::text ~* %L), false) FROM %s AS t', '5b0c7d1e-?2f34-?4a56-?8b79-?c0d1e2f3a4b5', relation) INTO rows, shows_token;
@@ -143,6 +147,12 @@ $$;
 SET ROLE regress_damoov_reader;
 SELECT m.identity, r.* FROM member AS m, pg_temp.readable(m.identity) AS r
 WHERE m.type IN ('table', 'view') ORDER BY m.identity COLLATE "C";
+-- every view there is
+SELECT c.relname AS unreadable FROM pg_class AS c, pg_temp.readable(c.oid::regclass::text) AS r
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('v', 'm') AND (r.result <> 'read' OR r.shows_token IS NOT FALSE);
+SELECT table_name, event, path, count, sample FROM damoov.drift ORDER BY table_name, event COLLATE "C", path COLLATE "C";
+SELECT extra, tags, address_start_parts FROM damoov.trips;
+SELECT extra FROM damoov.trip_points ORDER BY seq;
 -- it writes nothing and calls nothing
 SELECT s.statement, pg_temp.attempt(s.statement)
 FROM (VALUES

@@ -26,6 +26,7 @@
 #include "download.h"
 #include "guc.h"
 #include "http.h"
+#include "keep.h"
 #include "person.h"
 #include "source.h"
 #include "sql.h"
@@ -333,6 +334,7 @@ read_answer(Download *download, const HttpRequest *request)
 	if (request->status != 200)
 		return fault_set(&download->fault, ERRCODE_CONNECTION_FAILURE, "http_status",
 						 "the service answered with HTTP status %d", request->status);
+	keep_hide(download->device_token);
 	return dataset_read(&download->key, request->reply, request->reply_len,
 						&download->dataset, &download->fault);
 }
@@ -852,12 +854,13 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 	download.key.object_id = *PG_GETARG_UUID_P(1);
 	download.document = VARDATA_ANY(document);
 	download.document_len = VARSIZE_ANY_EXHDR(document);
-	if (!dataset_read(key, download.document, download.document_len,
-					  &download.dataset, &download.fault))
-		fault_raise(&download.fault);
 	scope = sql_enter();
 	person_lock();
 	find_person(&download);
+	keep_hide(download.device_token);
+	if (!dataset_read(key, download.document, download.document_len,
+					  &download.dataset, &download.fault))
+		fault_raise(&download.fault);
 	dataset_lock(&key, 1);
 	stored = store_dataset(&download, false, &row_id);
 	sql_leave(scope);

@@ -3,10 +3,12 @@
  *	  What arrives and has no column: the functions behind damoov.drift.
  *
  * Both turn an object into { path: sample value } of what is new in it.  A
- * sample is for people to see what a member is like.  It never is a device
- * token, nor anything whose name sounds like a credential.
+ * sample is for people to see what a member is like.  It never is what could be
+ * a device token, nor anything whose name sounds like a credential.
  */
 #include "postgres.h"
+
+#include <ctype.h>
 
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -14,23 +16,16 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
+#include "utils/uuid.h"
 
 #include "compat.h"
 #include "notification.h"
-#include "uuid.h"
 
 #define MAX_SAMPLE	100			/* bytes */
 #define HIDDEN		"(hidden)"
 
 SQL_FUNCTION(damoov_unknown_members);
 SQL_FUNCTION(damoov_extra_members);
-
-typedef struct Drift
-{
-	bool		has_token;
-	char		token[UUID_TEXT_SIZE];	/* lower case, no hyphens */
-	JsonbParseState *state;		/* NULL: nothing found yet */
-} Drift;
 
 /* ----- samples ----- */
 
@@ -50,33 +45,24 @@ sounds_secret(const char *name)
 	return false;
 }
 
-/* Lower case, without hyphens: every spelling of a UUID becomes one. */
-static char *
-plain_hex(const char *text)
+/* Any UUID may be a person's token, so none is shown, nor longer digits. */
+static bool
+names_uuid(const char *text)
 {
-	char	   *plain = palloc(strlen(text) + 1);
-	char	   *at = plain;
+	int			digits = 0;
 
-	for (; *text; text++)
+	for (; *text && digits < 2 * UUID_LEN; text++)
 	{
-		if (*text != '-')
-			*at++ = pg_ascii_tolower((unsigned char) *text);
+		if (isxdigit((unsigned char) *text))
+			digits++;
+		else if (*text != '-')
+			digits = 0;
 	}
-	*at = '\0';
-	return plain;
-}
-
-static void
-set_token(Drift *drift, const pg_uuid_t *token)
-{
-	char		id[UUID_TEXT_SIZE];
-
-	drift->has_token = true;
-	strlcpy(drift->token, plain_hex(uuid_format(token, id)), sizeof(drift->token));
+	return digits == 2 * UUID_LEN;
 }
 
 static char *
-sample(const Drift *drift, const char *name, const JsonbValue *value)
+sample(const char *name, const JsonbValue *value)
 {
 	char	   *text;
 
@@ -100,37 +86,37 @@ sample(const Drift *drift, const char *name, const JsonbValue *value)
 		default:
 			return "";
 	}
-	if (drift->has_token && strstr(plain_hex(text), drift->token) != NULL)
+	if (names_uuid(text))
 		return HIDDEN;
 	text[pg_mbcliplen(text, strlen(text), MAX_SAMPLE)] = '\0';
 	return text;
 }
 
 static void
-put_text(Drift *drift, JsonbIteratorToken token, char *text)
+put_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
 {
 	JsonbValue	value = {.type = jbvString};
 
 	value.val.string.val = text;
 	value.val.string.len = strlen(text);
-	(void) pushJsonbValue(&drift->state, token, &value);
+	(void) pushJsonbValue(state, token, &value);
 }
 
 static void
-report(Drift *drift, const char *before, const char *name, const JsonbValue *value)
+report(JsonbParseState **state, const char *before, const char *name, const JsonbValue *value)
 {
-	if (drift->state == NULL)
-		(void) pushJsonbValue(&drift->state, WJB_BEGIN_OBJECT, NULL);
-	put_text(drift, WJB_KEY, psprintf("%s%s", before, name));
-	put_text(drift, WJB_VALUE, sample(drift, name, value));
+	if (*state == NULL)
+		(void) pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	put_text(state, WJB_KEY, psprintf("%s%s", before, names_uuid(name) ? HIDDEN : name));
+	put_text(state, WJB_VALUE, sample(name, value));
 }
 
 static Datum
-finish(FunctionCallInfo fcinfo, Drift *drift)
+finish(FunctionCallInfo fcinfo, JsonbParseState *state)
 {
-	if (drift->state == NULL)
+	if (state == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&drift->state, WJB_END_OBJECT, NULL)));
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
 /* ----- walking ----- */
@@ -162,7 +148,7 @@ next_member(JsonbIterator **iterator, char **name, JsonbValue *value)
 }
 
 static void
-find_unknown(Drift *drift, JsonbContainer *container, const char *parent, const char *before)
+find_unknown(JsonbParseState **state, JsonbContainer *container, const char *parent, const char *before)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(container);
 	JsonbValue	value;
@@ -177,31 +163,14 @@ find_unknown(Drift *drift, JsonbContainer *container, const char *parent, const 
 		{
 			/* an element of an array whose members are known */
 			if (is_container)
-				find_unknown(drift, value.val.binary.data, parent, before);
+				find_unknown(state, value.val.binary.data, parent, before);
 		}
 		else if (!notification_knows(parent, name))
-			report(drift, before, name, &value);
+			report(state, before, name, &value);
 		else if (is_container)
-			find_unknown(drift, value.val.binary.data, name,
+			find_unknown(state, value.val.binary.data, name,
 						 psprintf("%s%s%s", before, name,
 								  JsonContainerIsArray(value.val.binary.data) ? "[]." : "."));
-	}
-}
-
-/* The device token of a notification stands in itself. */
-static void
-find_token(Drift *drift, JsonbContainer *container)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(container);
-	JsonbValue	value;
-	char	   *name;
-	pg_uuid_t	token;
-
-	while (!drift->has_token && next_member(&iterator, &name, &value))
-	{
-		if (name != NULL && pg_strcasecmp(name, "UserId") == 0 && value.type == jbvString &&
-			uuid_parse(pnstrdup(value.val.string.val, value.val.string.len), &token))
-			set_token(drift, &token);
 	}
 }
 
@@ -209,29 +178,27 @@ Datum
 damoov_unknown_members(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
-	Drift		drift = {0};
+	JsonbParseState *state = NULL;	/* nothing found yet */
 
 	if (!JB_ROOT_IS_OBJECT(payload))
 		PG_RETURN_NULL();
-	find_token(&drift, &payload->root);
-	find_unknown(&drift, &payload->root, NULL, "");
-	return finish(fcinfo, &drift);
+	find_unknown(&state, &payload->root, NULL, "");
+	return finish(fcinfo, state);
 }
 
 Datum
 damoov_extra_members(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *extra = PG_GETARG_JSONB_P(0);
-	Drift		drift = {0};
+	JsonbParseState *state = NULL;
 	JsonbIterator *iterator;
 	JsonbValue	value;
 	char	   *name;
 
 	if (!JB_ROOT_IS_OBJECT(extra))
 		PG_RETURN_NULL();
-	set_token(&drift, PG_GETARG_UUID_P(1));
 	iterator = JsonbIteratorInit(&extra->root);
 	while (next_member(&iterator, &name, &value))
-		report(&drift, "", name, &value);
-	return finish(fcinfo, &drift);
+		report(&state, "", name, &value);
+	return finish(fcinfo, state);
 }

@@ -4,7 +4,7 @@
  *
  * Members called DeviceToken or UserId hold the person's credential.  It lives
  * in damoov.users and nowhere else, so in what is kept of a document null
- * stands in its place.
+ * stands in its place, and "[redacted]" where another string repeats it.
  */
 #ifndef DAMOOV_KEEP_H
 #define DAMOOV_KEEP_H
@@ -13,6 +13,9 @@
 
 /* True for the names of members that hold the person's credential. */
 extern bool keep_is_secret(const char *name);
+
+/* The device token of the person whose document is read next. */
+extern void keep_hide(const char *device_token);
 
 /* The values in a text that must not be kept, in order. */
 typedef struct Secrets

@@ -2008,10 +2008,13 @@ SELECT
     sum(unknown)::bigint AS unknown,
     sum(control)::bigint AS control,
     sum(quarantined)::bigint AS quarantined,
+    sum(received)::bigint - sum(stored + duplicate + unknown + control + quarantined)::bigint AS difference,
     sum(received) = sum(stored + duplicate + unknown + control + quarantined) AS balanced
 FROM damoov.receipts
 GROUP BY source, day;
 COMMENT ON VIEW damoov.ledger IS 'received = stored + duplicate + unknown + control + quarantined, per source and UTC day';
+COMMENT ON COLUMN damoov.ledger.difference IS 'received less all the others: messages lost, or counted twice when negative; 0 unless something is wrong';
+COMMENT ON COLUMN damoov.ledger.balanced IS 'difference is 0';
 
 -- ---------------------------------------------------------------------
 -- What arrives and has no column

@@ -504,6 +504,14 @@ FROM damoov.ledger GROUP BY source ORDER BY source COLLATE "C";
 SELECT (SELECT count(*) FROM damoov.events) AS events, (SELECT sum(times) FROM damoov.redeliveries) AS redeliveries;
 SELECT sum(received) = sum(stored + duplicate + unknown + control + quarantined) AS balanced FROM damoov.receipts;
 
+-- ... and says what is missing, or counted twice
+BEGIN;
+UPDATE damoov.receipts SET stored = stored - 2 WHERE source = 'first' AND stored > 0;
+UPDATE damoov.receipts SET unknown = unknown + 3 WHERE source = 'second' AND unknown > 0;
+SELECT source, difference, balanced FROM damoov.ledger ORDER BY source COLLATE "C";
+ROLLBACK;
+SELECT DISTINCT difference, balanced FROM damoov.ledger;
+
 -- Nothing in, nothing out
 SELECT * FROM damoov_ingest('[]');
 SELECT * FROM damoov_ingest(NULL);

@@ -1111,11 +1111,13 @@ CREATE FUNCTION damoov.read_notification(
     OUT mobile_data_enabled boolean,
     OUT real_time_location_enabled boolean,
     OUT waiting_trips integer,
-    OUT instance_id uuid
+    OUT instance_id uuid,
+    OUT event text,
+    OUT object_type text
 ) RETURNS record
     LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_notification';
 REVOKE ALL ON FUNCTION damoov.read_notification(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; what is absent or unusable is NULL';
+COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; what is absent or unusable is NULL, so is the name of an event that this version does not know';
 
 -- The one place that says whether a track is alive.  At the same instant a
 -- merge wins over an enrichment (keeping the part would double it), while an
@@ -1713,13 +1715,48 @@ $$;
 REVOKE ALL ON FUNCTION damoov.reparse_documents(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.reparse_documents(timestamptz) IS 'the part of damoov_reparse() that reads datasets';
 
--- What these events made is taken away, all of it, and made again by the rules
-CREATE FUNCTION damoov.reparse_events(event_ids bigint[])
+-- An event that has come again since, under its name of today, is stored
+-- already; so is one of two that got the same name.
+CREATE FUNCTION damoov.learn_events(since timestamptz) RETURNS bigint[]
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH known AS (
+        SELECT DISTINCT ON (d.event, e.object_id, e.user_id, e.sent_text) e.event_id, d.event, d.object_type
+        FROM damoov.events AS e
+        CROSS JOIN damoov.read_notification(e.payload) AS d
+        WHERE e.outcome = 'unknown' AND e.received_at >= since AND d.event IS NOT NULL
+            AND NOT EXISTS (
+                SELECT
+                FROM damoov.events AS s
+                WHERE (s.event, s.object_id, s.user_id, s.sent_text) = (d.event, e.object_id, e.user_id, e.sent_text)
+                    AND s.event_id <> e.event_id)
+        ORDER BY d.event, e.object_id, e.user_id, e.sent_text, e.event_id
+    ), learnt AS (
+        UPDATE damoov.events AS e
+        SET outcome = 'stored', event = k.event, object_type = k.object_type
+        FROM known AS k
+        WHERE e.event_id = k.event_id
+        RETURNING e.event_id
+    )
+    SELECT coalesce(array_agg(l.event_id ORDER BY l.event_id), '{}') FROM learnt AS l;
+END;
+REVOKE ALL ON FUNCTION damoov.learn_events(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.learn_events(timestamptz) IS 'the part of damoov_reparse() that finds unknown events this version knows, which are stored ones from then on; returns their ids';
+
+-- What these events made is taken away, all of it, and made again by the rules.
+-- Those just learnt have made nothing yet, and their datasets are to be fetched.
+CREATE FUNCTION damoov.reparse_events(event_ids bigint[], learnt bigint[])
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    fresh bigint[] := ARRAY(SELECT i.id FROM unnest(event_ids) AS i (id) WHERE i.id = ANY (learnt));
+    old_downloads damoov.downloads[] := ARRAY(
+        SELECT w
+        FROM damoov.downloads AS w
+        WHERE w.object_id IN (SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (fresh)));
     old_users damoov.users[];
     old_heartbeats damoov.heartbeats[];
     old_crashes damoov.crashes[];
@@ -1780,9 +1817,25 @@ BEGIN
     )
     SELECT array_agg(g::damoov.removed_tracks) INTO old_removed FROM gone AS g;
 
-    PERFORM damoov.apply_events(event_ids, false);
+    PERFORM damoov.apply_events(ARRAY(SELECT i.id FROM unnest(event_ids) AS i (id) WHERE i.id <> ALL (fresh)), false);
+    PERFORM damoov.apply_events(fresh, true);
     tokens := ARRAY(SELECT r.track_token FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids));
     PERFORM damoov.take_away(tokens);
+
+    -- Object.Id of a heartbeat is the person's token
+    RETURN QUERY
+    SELECT 'event', CASE WHEN e.event <> 'HeartbeatReceived' THEN e.object_id END, '{outcome}'::text[], e.user_id
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (fresh)
+    ORDER BY e.event_id;
+
+    RETURN QUERY
+    SELECT 'download', w.object_id, c.changed, w.user_id
+    FROM damoov.downloads AS w
+    LEFT JOIN unnest(old_downloads) AS o ON (o.kind, o.object_id) = (w.kind, w.object_id)
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(w)) AS c (changed)
+    WHERE c.changed IS NOT NULL AND w.object_id IN (SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (fresh))
+    ORDER BY w.object_id, w.kind;
 
     RETURN QUERY
     SELECT 'user', NULL::uuid, c.changed, o.user_id
@@ -1828,8 +1881,8 @@ BEGIN
     ORDER BY k.track_token;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.reparse_events(bigint[]) IS 'the part of damoov_reparse() that reads events';
+REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[], bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_events(bigint[], bigint[]) IS 'the part of damoov_reparse() that reads events';
 
 CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
@@ -1837,6 +1890,7 @@ CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    learnt bigint[];
     batch bigint[];
 BEGIN
     IF since IS NULL THEN
@@ -1844,6 +1898,7 @@ BEGIN
     END IF;
     PERFORM damoov.lock_people(true);
     BEGIN
+        learnt := damoov.learn_events(since);
         -- All of a person's events in one batch, about 1000 a batch.  Events of
         -- the same instant count as one with those that came since.
         FOR batch IN
@@ -1859,7 +1914,7 @@ BEGIN
             GROUP BY n.number
             ORDER BY n.number
         LOOP
-            RETURN QUERY SELECT r.* FROM damoov.reparse_events(batch) AS r;
+            RETURN QUERY SELECT r.* FROM damoov.reparse_events(batch, learnt) AS r;
         END LOOP;
         RETURN QUERY SELECT r.* FROM damoov.reparse_documents(since) AS r;
         IF dry_run IS NOT FALSE THEN
@@ -1871,7 +1926,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
+COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
 
 CREATE FUNCTION damoov_forget(device_token text)
     RETURNS TABLE (table_name text, row_count bigint)

@@ -296,6 +296,36 @@ DELETE FROM damoov.removed_tracks WHERE track_token = 'b2222222-0000-4000-8000-0
 SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity', false) JOIN person USING (user_id) ORDER BY kind, person, object_id;
 SELECT track_token, rating FROM damoov.trips;
 SELECT damoov_reparse(NULL);
+-- what an older version did not know
+BEGIN;
+SELECT count(*) FROM damoov_ingest(jsonb_build_array(
+    pg_temp.note('TrackEnrichmentFinished', :ann, 'a7777777-0000-4000-8000-000000000001', '2024-05-14T10:00:00Z', '{"TracksRemoved": [{"Id": "a7777777-0000-4000-8000-000000000002"}]}'),
+    pg_temp.note('IncomingTrackRemoved', :ann, 'a7777777-0000-4000-8000-000000000003', '2024-05-14T10:00:00Z', '{"Reason": "short"}'),
+    pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T10:00:00Z', '{"ChargeLevel": 7}'),
+    pg_temp.note('DataBufferReceived', :ann, 'a7777777-0000-4000-8000-000000000004', '2024-05-14T10:00:00Z'),
+    pg_temp.note('DataBufferReceived', :ann, 'a7777777-0000-4000-8000-000000000005', '2024-05-14T10:00:00Z'),
+    pg_temp.note('StillNew', :ann, 'a7777777-0000-4000-8000-000000000006', '2024-05-14T10:00:00Z')));
+CREATE TEMP TABLE known AS SELECT * FROM state;
+CREATE TEMP TABLE told AS SELECT event_id, event, outcome FROM damoov.events;
+UPDATE damoov.events SET outcome = 'unknown', event = payload ->> 'Event' WHERE sent_at = '2024-05-14T10:00:00Z' AND object_id <> 'a7777777-0000-4000-8000-000000000005';
+DELETE FROM damoov.removed_tracks WHERE track_token::text LIKE 'a7777777%';
+DELETE FROM damoov.heartbeats WHERE reported_at = '2024-05-14T10:00:00Z';
+DELETE FROM damoov.crashes WHERE crash_token = 'a7777777-0000-4000-8000-000000000004';
+DELETE FROM damoov.downloads WHERE object_id IN ('a7777777-0000-4000-8000-000000000001', 'a7777777-0000-4000-8000-000000000004');
+-- one has come again under its name of today: that of before stays what it was
+INSERT INTO damoov.events (source, event, outcome, user_id, object_id, sent_at, sent_text, payload)
+SELECT source, 'DataBufferReceived', 'unknown', user_id, object_id, sent_at, sent_text, payload FROM damoov.events WHERE object_id = 'a7777777-0000-4000-8000-000000000005';
+CREATE TEMP TABLE unknown AS SELECT * FROM state;
+SELECT kind, object_id, changed, person FROM damoov_reparse('-infinity') JOIN person USING (user_id) WHERE kind NOT IN ('processed') ORDER BY kind, person, object_id;
+SELECT u IS NOT DISTINCT FROM s AS same FROM unknown AS u, state AS s;
+SELECT count(*) FROM damoov_reparse('infinity', false);
+SELECT count(*) FROM damoov_reparse('-infinity', false);
+SELECT event, outcome, count(*) FROM damoov.events WHERE sent_at = '2024-05-14T10:00:00Z' GROUP BY event, outcome ORDER BY event COLLATE "C", outcome;
+SELECT count(*) AS differ FROM told AS t JOIN damoov.events AS e USING (event_id) WHERE (t.event, t.outcome) IS DISTINCT FROM (e.event, e.outcome);
+-- but for the new crash_id
+SELECT key FROM known AS g, state AS s, jsonb_each(to_jsonb(g)) AS a JOIN jsonb_each(to_jsonb(s)) AS b USING (key) WHERE a.value <> b.value AND key <> 'trips' ORDER BY 1;
+SELECT count(*) FROM damoov_reparse('-infinity');
+ROLLBACK;
 -- a buffer of a crash and a raw track belong to what a dataset has become, and go with it
 BEGIN;
 INSERT INTO damoov.crash_buffers (crash_id, user_id, sample_count) SELECT crash_id, user_id, 0 FROM damoov.crashes;

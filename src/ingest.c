@@ -778,8 +778,8 @@ damoov_read_notification(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	Notification n;
 	Fault		fault = {0};
-	Datum		values[17] = {0};
-	bool		nulls[17];
+	Datum		values[19] = {0};
+	bool		nulls[19];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -810,6 +810,8 @@ damoov_read_notification(PG_FUNCTION_ARGS)
 		nulls[15] = !n.has_waiting_trips;
 		values[16] = UUIDPGetDatum(&n.instance_id);
 		nulls[16] = !n.has_instance;
+		put_text(values, nulls, 17, n.kind == EVENT_UNKNOWN ? NULL : n.event);
+		put_text(values, nulls, 18, n.object_type);
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }

@@ -1,4 +1,4 @@
--- What becomes of datasets: values in typed columns, nothing lost, what is not
+-- What becomes of datasets, and of each notification the platform sends: values in typed columns, nothing lost, what is not
 -- a dataset refused, and crashes the same in whatever order their parts come.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
@@ -369,4 +369,80 @@ FROM way, jsonb_each(result) ORDER BY key;
 -- with none of them known the dataset has no person
 SELECT r.* FROM pg_temp.refusal('crash', :crash, (SELECT document::text FROM sample WHERE name = 'crash')) AS r;
 
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Notifications as the platform sends them: as they came, and every scalar in
+-- a column, but for those listed
+-- ---------------------------------------------------------------------
+
+SELECT pg_temp.empty_tables();
+CREATE TEMP TABLE notification (n integer, name text, note jsonb);
+INSERT INTO notification VALUES
+    (1, 'incoming track received', '{"Event": "IncomingTrackReceived", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "Object": {"Id": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "Type": "IncomingTrack", "Url": "https://mobilesdk.telematicssdk.com/mobilesdk/incoming/incoming/tracks/received/c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d/v1/"}, "Timestamp": "2024-05-14T15:59:31.4820193Z", "Details": {"TrackStartDate": "2024-05-14T17:42:10.0000000+02:00", "TrackFinishDate": "2024-05-14T17:57:58.0000000+02:00"}}'),
+    (2, 'track enrichment finished', '{"Event": "TrackEnrichmentFinished", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "Object": {"Id": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "Type": "RichTrack", "Url": "https://mobilesdk.telematicssdk.com/mobilesdk/stage/track/get_track/v1?trackToken=c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d"}, "Timestamp": "2024-05-14T16:01:18.7719046Z", "Details": {"ObjectReplaced": false, "TracksRemoved": []}}'),
+    (3, 'track enrichment finished merged', '{"Event": "TrackEnrichmentFinished", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "Object": {"Id": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "Type": "RichTrack", "Url": "https://mobilesdk.telematicssdk.com/mobilesdk/stage/track/get_track/v1?trackToken=c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d"}, "Timestamp": "2024-05-14T17:20:44.0920017Z", "Details": {"ObjectReplaced": true, "TracksRemoved": [{"Id": "0d9e8f7a-1b2c-4d3e-8f40-5a6b7c8d9e0f", "Type": "RichTrack"}, {"Id": "1e2d3c4b-5a69-4788-9796-a5b4c3d2e1f0", "Type": "RichTrack"}]}}'),
+    (4, 'incoming track removed', '{"Event": "IncomingTrackRemoved", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "Object": {"Id": "a1f2e3d4-c5b6-4a79-8897-a6b5c4d3e2f1", "Type": "IncomingTrackSummary", "Url": "https://mobilesdk.telematicssdk.com/mobilesdk/incoming/incoming/tracks/removed/a1f2e3d4-c5b6-4a79-8897-a6b5c4d3e2f1/v1/"}, "Timestamp": "2024-05-14T16:12:07.0035518Z", "Details": {"TrackStartDate": "2024-05-14T17:59:12.0000000+02:00", "TrackFinishDate": "2024-05-14T18:03:40.0000000+02:00", "Reason": "Insufficient Track length"}}'),
+    (5, 'accident event received', '{"Event": "AccidentEventReceived", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Object": {"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "Accident", "Url": "https://api.telematicssdk.com/api/drivingevents/get/v1/Accidents/received/f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47"}, "Timestamp": "2024-05-14T15:51:03.6610938Z", "Details": {"DateReceived": "2024-05-14T15:51:02.1180423Z"}}'),
+    (6, 'accident event extra received', '{"Event": "AccidentEventExtraReceived", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Object": {"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "AccidentExtra", "Url": "https://api.telematicssdk.com/api/drivingevents/get/v1/Accidents/extras/received/f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47"}, "Timestamp": "2024-05-14T15:51:21.0019883Z", "Details": {"DateReceived": "2024-05-14T15:51:20.5551200Z"}}'),
+    (7, 'accident event complete package received', '{"Event": "AccidentEventCompletePackageReceived", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Object": {"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "Accident", "Url": "https://api.telematicssdk.com/api/drivingevents/get/v1/Accidents/received/f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47"}, "Timestamp": "2024-05-14T15:51:22.4410071Z", "Details": {"PackageDateReceived": "2024-05-14T15:51:20.5551200Z", "AccidentPassedFilters": true}}'),
+    (8, 'accident event filtered', '{"Event": "AccidentEventFiltered", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Object": {"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "Accident", "Url": "https://api.telematicssdk.com/api/drivingevents/get/v1/Accidents/received/f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47"}, "Timestamp": "2024-05-14T15:51:22.9981734Z", "Details": {"DateFiltered": "2024-05-14T15:51:22.3000415Z"}}'),
+    (9, 'heartbeat received', '{"Event": "HeartbeatReceived", "Sender": "Damoov", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Timestamp": "2024-05-14T14:05:02.1180557Z", "Object": {"Id": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "Type": "RawHeartbeat", "Uri": null}, "Details": {"ChargeLevel": 63.5, "WifiEnabled": false, "GPSEnabled": true, "RealTimeLocationEnabled": false, "MobileDataEnabled": true, "NotUploadedTripsCount": 2, "InstanceId": "7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b", "TimeReceived": "2024-05-14T14:04:58.3340216Z"}}'),
+    (10, 'legacy data buffer received', '{"Event": "DataBufferReceived", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Object": {"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "AccidentExtra", "Url": "https://api.telematicssdk.com/api/drivingevents/get/v1/Accidents/extras/received/f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47"}, "Timestamp": "2021-03-02T09:14:21.0019883Z", "Details": {"DateReceived": "2021-03-02T09:14:20.5103368Z"}}'),
+    (11, 'legacy crash data set completed', '{"Event": "CrashDataSetCompleted", "Sender": "Data Motion", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417", "Object": {"Id": "f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47", "Type": "Accident", "Url": "https://api.telematicssdk.com/api/drivingevents/get/v1/Accidents/received/f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47"}, "Timestamp": "2021-03-02T09:14:22.4410071Z", "Details": {"PackageDateReceived": "2021-03-02T09:14:20.5103368Z", "AccidentPassedFilters": false}}');
+SELECT n.name, i.event, i.outcome FROM notification AS n, damoov_ingest(n.note) AS i ORDER BY n.n;
+SELECT n.name, count(e.event_id) AS as_it_came, min(e.notes) AS notes
+FROM notification AS n LEFT JOIN damoov.events AS e ON e.payload = n.note GROUP BY n.n, n.name ORDER BY n.n;
+CREATE FUNCTION pg_temp.rows_of(note jsonb) RETURNS SETOF jsonb LANGUAGE sql AS $$
+    WITH e AS (SELECT * FROM damoov.events WHERE payload = note)
+    SELECT to_jsonb(e) - '{payload,event_id,user_id}'::text[] FROM e
+    UNION ALL SELECT to_jsonb(u) - 'user_id' FROM damoov.users AS u JOIN e USING (user_id)
+    UNION ALL SELECT to_jsonb(h) - 'user_id' FROM damoov.heartbeats AS h JOIN e ON h.user_id = e.user_id AND h.reported_at = e.sent_at
+    UNION ALL SELECT to_jsonb(c) - '{crash_id,user_id}'::text[] FROM damoov.crashes AS c JOIN e ON c.crash_token = e.object_id
+    UNION ALL SELECT to_jsonb(r) - '{event_id,user_id}'::text[] FROM damoov.removed_tracks AS r JOIN e USING (event_id)
+    UNION ALL SELECT to_jsonb(d) - '{user_id,version,priority,attempts}'::text[] FROM damoov.downloads AS d JOIN e USING (object_id)
+$$;
+CREATE FUNCTION pg_temp.not_in_columns(note jsonb) RETURNS TABLE (path text, leaf jsonb) LANGUAGE sql AS $$
+    SELECT array_to_string(l.path, '.'), l.leaf
+    FROM pg_temp.leaves(note) AS l
+    WHERE NOT EXISTS (
+        SELECT pg_temp.spellings(l.leaf)
+        INTERSECT
+        SELECT pg_temp.spellings(s.leaf) FROM pg_temp.rows_of(note) AS r, pg_temp.leaves(r) AS s)
+$$;
+-- who sent it, whether it is a merge, which the removed tracks tell; older names; addresses and times of datasets that are not fetched;
+-- of a stage announced twice all but the earliest time and the newest verdict
+SELECT n.name, l.path, l.leaf FROM notification AS n, pg_temp.not_in_columns(n.note) AS l ORDER BY n.n, l.path COLLATE "C";
+SELECT n.name, count(*) AS leaves FROM notification AS n, pg_temp.leaves(n.note) GROUP BY n.n, n.name ORDER BY n.n;
+-- the check can fail
+UPDATE damoov.heartbeats SET charge_percent = charge_percent + 1, waiting_trips = NULL;
+SELECT l.path, l.leaf FROM notification AS n, pg_temp.not_in_columns(n.note) AS l WHERE n.name = 'heartbeat received' ORDER BY l.path COLLATE "C";
+SELECT event, path, count FROM damoov.drift WHERE table_name = 'events';
+CREATE TEMP TABLE envelope (n integer, name text, body jsonb);
+INSERT INTO envelope VALUES
+    (1, 'sns notification', $${"Type": "Notification", "MessageId": "9b1e2f30-4a5b-5c6d-8e7f-001122334455", "TopicArn": "arn:aws:sns:eu-central-1:000000000000:damoov-events", "Message": "{\"Event\": \"TrackEnrichmentFinished\", \"Sender\": \"Data Motion\", \"UserId\": \"5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5\", \"Object\": {\"Id\": \"c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d\", \"Type\": \"RichTrack\", \"Url\": \"https://mobilesdk.telematicssdk.com/mobilesdk/stage/track/get_track/v1?trackToken=c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d\"}, \"Timestamp\": \"2024-05-14T16:01:18.7719046Z\", \"Details\": {\"ObjectReplaced\": false, \"TracksRemoved\": []}}", "Timestamp": "2024-05-14T16:01:19.120Z", "SignatureVersion": "1", "Signature": "RXhhbXBsZSBvbmx5LCBub3QgYSB2YWxpZCBzaWduYXR1cmU=", "SigningCertURL": "https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-example.pem", "UnsubscribeURL": "https://sns.eu-central-1.amazonaws.com/?Action=Unsubscribe&SubscriptionArn=arn:aws:sns:eu-central-1:000000000000:damoov-events:11112222-3333-4444-5555-666677778888"}$$),
+    (2, 'sns subscription confirmation', $${"Type": "SubscriptionConfirmation", "MessageId": "1f2e3d4c-5b6a-5978-8877-665544332211", "Token": "0123456789abcdefexampletoken", "TopicArn": "arn:aws:sns:eu-central-1:000000000000:damoov-events", "Message": "Example text: open SubscribeURL to confirm the subscription to arn:aws:sns:eu-central-1:000000000000:damoov-events.", "SubscribeURL": "https://sns.eu-central-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:eu-central-1:000000000000:damoov-events&Token=0123456789abcdefexampletoken", "Timestamp": "2024-05-14T08:00:00.000Z", "SignatureVersion": "1", "Signature": "RXhhbXBsZSBvbmx5LCBub3QgYSB2YWxpZCBzaWduYXR1cmU=", "SigningCertURL": "https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-example.pem"}$$);
+SELECT v.name, i.event, i.outcome FROM envelope AS v, damoov_ingest(v.body) AS i ORDER BY v.n;
+
+-- Answers of other services are no datasets, whatever they are asked for
+CREATE TEMP TABLE stranger (n integer, name text, body jsonb);
+INSERT INTO stranger VALUES
+    (1, 'device status', $${"Result": [{"UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "Heartbeat Date": "2024-05-14T14:04:58.3340216", "WiFi Enabled": false, "GPS Enabled": true, "Mobile Data Enabled": true, "Latitude": 51.9600131, "Longitude": 7.6261352, "Extended Data": {"Application": "v1.0.0 (org.example.app)", "Device Has Been Rooted (Android)": "0", "Device Model": "Example Phone 9", "Device OS Version": "iOS 17.4.1", "GPS Permission Granted": "Always", "JailBreak (iOS)": "0", "Low Power Mode": "false", "Low Precise Location (iOS)": "false", "Motion & Fitness Permission Granted (iOS)": "YES", "Motion Activity Permission Granted (Android)": "false", "SDK Version": "example-sdk v6.0.0"}}], "Status": 200, "Title": "", "Errors": []}$$),
+    (2, 'heartbeat phone upload', $${"ChargeLevel": 63.0, "CreatedDate": "2024-05-14T16:04:57+0200", "GPSEnabled": true, "RealTimeLocationEnabled": false, "MobileDataEnabled": true, "NotLoadTripsCount": 2, "Params": [{"Key": "Device Model", "Value": "Example Phone 9"}, {"Key": "Sdk Version", "Value": "0.0.0(1)"}, {"Key": "Battery Charge State", "Value": "Unplugged"}, {"Key": "Low Power Mode", "Value": "false"}, {"Key": "User Enabled Tracking", "Value": "true"}, {"Key": "Last Known Latitude", "Value": "51.9600131"}, {"Key": "Last Known Longitude", "Value": "7.6261352"}, {"Key": "Reason", "Value": "Regular"}], "WifiEnabled": false}$$),
+    (3, 'trips list admin', $${"Result": {"Trips": [{"Id": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "DateUpdated": "2024-05-14T17:20:44+00:00", "Identifiers": {"CompanyId": "2f3e4d5c-6b7a-4899-8a0b-1c2d3e4f5061", "ApplicationId": "3a4b5c6d-7e8f-4091-a2b3-c4d5e6f70819", "InstanceId": "7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b", "UserId": "5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5", "ClientId": "customer-000417"}, "Data": {"StartDate": "2024-05-14T17:42:10+02:00", "EndDate": "2024-05-14T17:57:58+02:00", "UnitSystem": "Si", "Addresses": {"Start": {"Full": "Example Street 1, Exampletown, Exampleland", "Parts": {"CountryCode": "EX", "Country": "Exampleland", "County": "Example County", "City": "Exampletown", "District": "Centre", "Street": "Example Street", "House": "1", "Latitude": 51.96021, "Longitude": 7.62671}}, "End": {"Full": "Sample Road 22, Exampletown, Exampleland", "Parts": {"CountryCode": "EX", "Country": "Exampleland", "County": "Example County", "City": "Exampletown", "District": "Centre", "Street": "Sample Road", "House": "22", "Latitude": 51.96066, "Longitude": 7.63269}}}, "TransportType": {"Current": "OriginalDriver", "ConfirmNeeded": false, "IsChanged": false}, "Tags": ["Business"], "IncomingTrackToken": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d"}, "Statistics": {"Mileage": 8.412, "DurationMinutes": 15.8, "AccelerationsCount": 1, "BrakingsCount": 1, "CorneringsCount": 1, "TotalSpeedingMileage": 0.295, "MidSpeedingMileage": 0.152, "HighSpeedingMileage": 0.143, "PhoneUsageDurationMinutes": 0.45, "PhoneUsageMileage": 0.31, "PhoneUsageWithSpeedingDurationMinutes": 0, "PhoneUsageWithSpeedingMileage": 0, "DayHours": 0.0, "RushHours": 15.8, "NightHours": 0, "AverageSpeed": 31.944303797468354, "MaxSpeed": 76.21200561523438}, "Scores": {"Safety": 64, "Acceleration": 45, "Braking": 45, "Cornering": 85, "Speeding": 61, "PhoneUsage": 88, "Eco": 88, "EcoBrakes": 91, "EcoDepreciation": 90, "EcoFuel": 83, "EcoTyres": 94}}], "PagingInfo": {"HasPreviousPage": false, "HasNextPage": false, "TotalItems": 1, "TotalPages": 1, "CurrentPage": 1}}, "Status": 200, "Title": "", "Errors": []}$$),
+    (4, 'processed track list', $${"Result": {"Tracks": [{"TrackToken": "c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d", "StartDate": "2024-05-14T17:42:10+02:00", "EndDate": "2024-05-14T17:57:58+02:00", "Status": "Active", "Distance": 8.412, "Duration": 15.8, "AccelerationCount": 1, "DecelerationCount": 1, "AddressStart": "Example Street 1, Exampletown, Example County, Exampleland", "AddressEnd": "Sample Road 22, Exampletown, Example County, Exampleland", "AddressStartParts": {"CountryCode": "EX", "City": "Exampletown", "District": "Example County", "Street": "Example Street", "House": "1", "PostalCode": "00001"}, "AddressFinishParts": {"CountryCode": "EX", "City": "Exampletown", "District": "Example County", "Street": "Sample Road", "House": "22", "PostalCode": "00002"}, "CityStart": "Exampletown", "CityFinish": "Exampletown", "Rating": 3.0, "RatingCornering": 4, "RatingAcceleration": 2, "RatingBraking": 2, "RatingSpeeding": 3, "RatingPhoneUsage": 4, "RatingTimeOfDay": 5, "Rating100": 64, "RatingCornering100": 85, "RatingAcceleration100": 45, "RatingBraking100": 45, "RatingSpeeding100": 61, "RatingPhoneDistraction100": 88, "PhoneUsage": 0.45, "MidOverSpeedMileage": 0.152, "HighOverSpeedMileage": 0.143, "EcoScore": 88, "EcoScoreFuel": 83, "EcoScoreTyres": 94, "EcoScoreBrakes": 91, "EcoScoreDepreciation": 90, "TrackOriginCode": "OriginalDriver", "OriginChanged": false, "ShareType": "NotShared", "DrivingTips": "Safety score 64. Points were lost here:\r\n- strong acceleration, 2.92 m/s2, 17:42:23\r\n- strong braking, -3.41 m/s2, 17:42:45", "BeaconId": 0}], "Code": 200}}$$);
+SELECT s.name, k.kind, r.*
+FROM stranger AS s
+CROSS JOIN (VALUES ('processed', :track::uuid), ('raw', :track), ('crash', :crash)) AS k (kind, object)
+CROSS JOIN LATERAL pg_temp.refusal(k.kind, k.object, s.body::text) AS r
+ORDER BY s.n, k.kind;
+-- nor are they notifications
+CREATE FUNCTION pg_temp.not_ingested(body jsonb) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT string_agg(i.outcome, ', ') FROM public.damoov_ingest(body) AS i);
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+SELECT s.name, pg_temp.not_ingested(s.body) FROM stranger AS s ORDER BY s.n;
 SELECT pg_temp.empty_tables();

@@ -3,6 +3,7 @@ MODULE_big   = damoov
 OBJS         = \
 	src/api.o \
 	src/bulk.o \
+	src/check.o \
 	src/crash.o \
 	src/crash_buffer.o \
 	src/crash_buffer_store.o \

@@ -1953,6 +1953,15 @@ CREATE FUNCTION damoov.worker_pid() RETURNS integer
 REVOKE ALL ON FUNCTION damoov.worker_pid() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.worker_pid() IS 'process id of this database''s background worker, NULL when none runs';
 
+CREATE FUNCTION damoov_check(source text DEFAULT NULL)
+RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
+AS 'MODULE_PATHNAME' LANGUAGE C;
+REVOKE ALL ON FUNCTION damoov_check(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_check(text) IS
+    'looks for what is in the way of a source, or of all sources and this server: asks each service without taking a message, for at most 20 seconds; '
+    'level is ok, warning or error; server is NULL for what concerns the whole; remedy is the statement or setting that mends it; '
+    'stores and consumes nothing; errors: 42704 no such server';
+
 CREATE FUNCTION damoov_pause(source text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp

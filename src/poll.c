@@ -121,7 +121,7 @@ is_wanted(const Poll *poll, const char *name)
 	if (poll->only_source)
 		return strcmp(poll->only_source, name) == 0;
 	server = GetForeignServerByName(name, true);
-	return server && (server->servertype == NULL || strcmp(server->servertype, "api") != 0);
+	return server && source_is_polled(server->servertype);
 }
 
 static void
@@ -593,7 +593,7 @@ check_source_exists(const char *name)
 	if (!options_load(name, &options, &fault))
 		fault_raise(&fault);
 	options_wipe(options);
-	if (strcmp(options->type, "api") == 0)
+	if (!source_is_polled(options->type))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" is not a source of messages", name)));

@@ -183,31 +183,12 @@ misconfigured(Source *source, const Fault *fault)
 	set_state(source, SOURCE_MISCONFIGURED);
 }
 
-void
-source_configure(Source *source)
+/* Takes the options over if they have changed. */
+static bool
+take_options(Source *source, const ServerOptions *options, Fault *fault)
 {
-	ServerOptions *options;
-	Fault		fault = {0};
-	char		fingerprint[SIGN_SHA256_HEX_SIZE];
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(source->config_context);
 
-	if (!options_load(source->name, &options, &fault))
-	{
-		source->fingerprint[0] = '\0';
-		misconfigured(source, &fault);
-		return;
-	}
-	take_fingerprint(options, fingerprint);
-	if (strcmp(fingerprint, source->fingerprint) == 0)
-	{
-		options_wipe(options);
-		return;
-	}
-
-	/* requests in flight hold what they need; only the options are replaced */
-	strcpy(source->fingerprint, fingerprint);
-	MemoryContextReset(source->config_context);
-	old = MemoryContextSwitchTo(source->config_context);
 	source->config = NULL;
 	source->identity = NULL;
 	source->wait_seconds = options_int(options, "wait_seconds", 20);
@@ -216,20 +197,69 @@ source_configure(Source *source)
 	source->pause_ms = 0;
 	source->pause_until_ms = 0;
 	source->option_paused = options_bool(options, "paused");
-	forget_trouble(source);
 	source->clock_offset_s = 0;
-	if (find_provider(source, options, &fault) &&
-		identity_load(options, source->provider->audience, source->http, &source->identity, &fault) &&
-		source->provider->configure(source, options, &fault))
+	source->configured = find_provider(source, options, fault) &&
+		identity_load(options, source->provider->audience, source->http, &source->identity, fault) &&
+		source->provider->configure(source, options, fault);
+	MemoryContextSwitchTo(old);
+	return source->configured;
+}
+
+bool
+source_try_configure(Source *source, Fault *fault)
+{
+	ServerOptions *options;
+	bool		valid;
+
+	if (!options_load(source->name, &options, fault))
+		return false;
+	valid = take_options(source, options, fault);
+	options_wipe(options);
+	return valid;
+}
+
+void
+source_configure(Source *source)
+{
+	ServerOptions *options;
+	Fault		fault = {0};
+	char		fingerprint[SIGN_SHA256_HEX_SIZE];
+
+	if (!options_load(source->name, &options, &fault))
 	{
-		source->configured = true;
-		if (source->state != SOURCE_PAUSED)
+		source->fingerprint[0] = '\0';
+		misconfigured(source, &fault);
+		return;
+	}
+	take_fingerprint(options, fingerprint);
+	if (strcmp(fingerprint, source->fingerprint) != 0)
+	{
+		/* requests in flight hold what they need; only the options are replaced */
+		strcpy(source->fingerprint, fingerprint);
+		MemoryContextReset(source->config_context);
+		forget_trouble(source);
+		if (!take_options(source, options, &fault))
+			misconfigured(source, &fault);
+		else if (source->state != SOURCE_PAUSED)
 			set_state(source, SOURCE_NEW);
 	}
-	else
-		misconfigured(source, &fault);
-	MemoryContextSwitchTo(old);
 	options_wipe(options);
+}
+
+bool
+source_is_polled(const char *type)
+{
+	return type == NULL || strcmp(type, "api") != 0;
+}
+
+void
+source_check(Source *source, struct SourceCheck *check,
+			 void (*when_authorized) (void *check, bool transient, const Fault *fault))
+{
+	if (source->identity)
+		identity_ask(source->identity, source->context, when_authorized, check);
+	else
+		source->provider->check(check);
 }
 
 void

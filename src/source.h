@@ -18,6 +18,7 @@
 
 struct HttpClient;
 struct Identity;
+struct SourceCheck;
 
 typedef struct Source Source;
 
@@ -73,6 +74,12 @@ typedef struct Provider
 	 * source_renewed().  Called only for a delivery with renew_at_ms.
 	 */
 	void		(*renew) (Delivery *delivery);
+
+	/*
+	 * Looks at the queue without taking a message; says what it finds with
+	 * the functions of check.h and ends in check_end().
+	 */
+	void		(*check) (struct SourceCheck *check);
 } Provider;
 
 typedef enum SourceState
@@ -143,6 +150,20 @@ extern void source_free(Source *source);
  * becomes the source's error.
  */
 extern void source_configure(Source *source);
+
+/* The same without a trace in the log or the state; false with the fault filled. */
+extern bool source_try_configure(Source *source, Fault *fault);
+
+/* Is a server of this TYPE (may be NULL) polled for messages? */
+extern bool source_is_polled(const char *type);
+
+/*
+ * Has the provider look at its queue, with credentials if it needs them: then
+ * "authorized" is called first, and has to go on.
+ */
+extern void source_check(Source *source, struct SourceCheck *check,
+						 void (*authorized) (void *check, bool transient, const Fault *fault));
+
 extern void source_set_paused(Source *source, bool paused);
 
 /* Asks for credentials when that is due. */

@@ -16,6 +16,7 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 
+#include "check.h"
 #include "http.h"
 #include "identity.h"
 #include "reply.h"
@@ -533,10 +534,89 @@ sqs_released(HttpRequest *request, void *arg)
 	source_released(arg);
 }
 
+/* ----- check ----- */
+
+#define SHORT_VISIBILITY_S	60
+#define SHORT_RETENTION_S	86400
+
+/* An attribute as a number: all of them are strings; -1 if it is not there. */
+static int
+attribute(const cJSON *attributes, const char *name)
+{
+	const char *text = reply_text(attributes, name);
+
+	return text ? atoi(text) : -1;
+}
+
+static void
+judge_queue(SourceCheck *check, const cJSON *attributes)
+{
+	const SqsConfig *config = check->source->config;
+	int			visibility = config->visibility_seconds >= 0
+		? config->visibility_seconds : attribute(attributes, "VisibilityTimeout");
+	int			retention = attribute(attributes, "MessageRetentionPeriod");
+
+	check_add(check, FINDING_OK, "queue",
+			  psprintf("the queue can be read; about %d messages wait",
+					   Max(0, attribute(attributes, "ApproximateNumberOfMessages"))), NULL);
+	if (visibility >= 0 && visibility < SHORT_VISIBILITY_S)
+		check_add(check, FINDING_WARNING, "queue",
+				  psprintf("messages come back after %d seconds, also while they are being stored", visibility),
+				  psprintf("Set the queue's visibility timeout to %d seconds or more, or the option \"visibility_seconds\".",
+						   SHORT_VISIBILITY_S));
+	if (reply_text(attributes, "RedrivePolicy") == NULL)
+		check_add(check, FINDING_WARNING, "queue", "the queue has no dead-letter queue",
+				  "Give the queue a redrive policy with a dead-letter queue.");
+	if (retention >= 0 && retention < SHORT_RETENTION_S)
+		check_add(check, FINDING_WARNING, "queue",
+				  psprintf("messages are lost when this server is away for %d seconds", retention),
+				  "Set the queue's message retention period to some days.");
+}
+
+static void
+sqs_checked(HttpRequest *request, void *arg)
+{
+	SourceCheck *check = arg;
+	Fault		fault = {0};
+	const SqsError *error;
+
+	check_clock(check, request->date);
+	if (request->status == 200)
+		judge_queue(check, cJSON_GetObjectItemCaseSensitive(reply_json(check->context, request->reply, request->reply_len),
+															"Attributes"));
+	else if (request->status == 0)
+		check_trouble(check, TROUBLE_TRANSIENT, &request->fault);
+	else
+	{
+		error = read_error(check->context, request, &fault);
+		if (error->clock && source_correct_clock(check->source, request->date))
+		{
+			http_free(request);
+			check->source->provider->check(check);
+			return;
+		}
+		if (strncmp(error->code, "AccessDenied", 12) == 0)
+			check_add(check, FINDING_WARNING, "queue", "the access key may not read the queue's settings",
+					  "Allow \"sqs:GetQueueAttributes\" to see them here; receiving does not need it.");
+		else
+			check_trouble(check, error->trouble, &fault);
+	}
+	check_end(check);
+	http_free(request);
+}
+
+static void
+sqs_check(SourceCheck *check)
+{
+	send_action(check->source, check->context, "GetQueueAttributes", ",\"AttributeNames\":[\"All\"]",
+				SQS_ANSWER_MS, sqs_checked, check);
+}
+
 const Provider sqs_provider = {
 	.type = "sqs",
 	.configure = sqs_configure,
 	.receive = sqs_receive,
 	.settle = sqs_settle,
 	.release = sqs_release,
+	.check = sqs_check,
 };

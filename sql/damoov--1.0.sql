@@ -1138,6 +1138,26 @@ END;
 REVOKE ALL ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'a track lives when its newest enrichment is newer than its newest removal';
 
+-- From the events, and from rows that may outlive them
+CREATE FUNCTION damoov.enriched_at(track_token uuid, user_id bigint) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT greatest(
+        (SELECT max(e.sent_at)
+            FROM damoov.events AS e
+            WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = enriched_at.track_token
+                AND e.user_id = enriched_at.user_id),
+        (SELECT d.wanted_at
+            FROM damoov.downloads AS d
+            WHERE d.kind = 'processed' AND d.object_id = enriched_at.track_token AND d.user_id = enriched_at.user_id),
+        (SELECT t.enriched_at
+            FROM damoov.trips AS t
+            WHERE t.track_token = enriched_at.track_token AND t.user_id = enriched_at.user_id));
+END;
+REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
+
 -- Removing a track and storing its dataset exclude each other.  256 locks
 -- serve for any number of tracks; 1684106095 is just damoov's own lock class.
 CREATE FUNCTION damoov.lock_tracks(track_tokens uuid[]) RETURNS void
@@ -1371,7 +1391,7 @@ BEGIN
         n.kind, n.object_id, n.user_id, n.source, n.url, n.priority, n.sent_at
     FROM wanted AS n
     JOIN fetched AS f USING (source, kind)
-    WHERE (n.kind <> 'processed' OR damoov.track_lives(n.object_id, n.user_id, n.sent_at))
+    WHERE (n.kind <> 'processed' OR damoov.track_lives(n.object_id, n.user_id, damoov.enriched_at(n.object_id, n.user_id)))
         AND (n.kind <> 'raw' OR damoov.recording_lives(n.object_id, n.user_id))
     ORDER BY n.kind, n.object_id, n.sent_at DESC, n.event_id
     ON CONFLICT (kind, object_id) DO UPDATE
@@ -1427,7 +1447,7 @@ BEGIN
 
     DELETE FROM damoov.downloads AS w
     WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
-        AND NOT damoov.track_lives(w.object_id, w.user_id, w.wanted_at);
+        AND NOT damoov.track_lives(w.object_id, w.user_id, damoov.enriched_at(w.object_id, w.user_id));
 
     DELETE FROM damoov.raw_tracks AS t
     WHERE t.track_token = ANY (track_tokens)

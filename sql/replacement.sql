@@ -150,6 +150,15 @@ FROM (VALUES
 ) AS w (i, way, events), pg_temp.outcome_of(w.events, '[["b", 1]]') AS o
 ORDER BY w.i;
 
+-- A late notification about a track that lives makes it fetched again, so that its revision counts them all
+SELECT pg_temp.empty_tables();
+SELECT w.way, o.wanted, o.trips, o.tombstones
+FROM (VALUES
+    (1, 'newer trip, removal, old enrichment', ARRAY[pg_temp.enriched('a', 2, '{b}'), pg_temp.enriched('b', 1)]),
+    (2, 'newer trip, old enrichment, removal', ARRAY[pg_temp.enriched('b', 1), pg_temp.enriched('a', 2, '{b}')])
+) AS w (i, way, events), pg_temp.outcome_of(w.events, '[["b", 3]]') AS o
+ORDER BY w.i;
+
 -- A removal of a track never seen leaves a tombstone, which keeps the track out later
 SELECT pg_temp.empty_tables();
 SELECT w.way, o.wanted, o.trips, o.tombstones

@@ -113,18 +113,13 @@ read_processed(const DatasetKey *key, const char *text, Size len,
 					  (Track **) dataset, fault);
 }
 
-/*
- * What is known of a track: its newest enrichment, and whether it lives.  The
- * time comes from the events, and from rows that may outlive them.
- */
+/* What is known of a track: its newest enrichment, and whether it lives. */
 static bool
 track_state(const DatasetKey *key, TrackKey *track)
 {
 	static SqlPlan plan = {
 		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
-		"FROM (SELECT greatest(max(e.sent_at), "
-		"(SELECT d.wanted_at FROM damoov.downloads AS d WHERE d.kind = 'processed' AND d.object_id = $1), "
-		"(SELECT t.enriched_at FROM damoov.trips AS t WHERE t.track_token = $1)) AS enriched_at, "
+		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, "
 		"greatest(count(*), (SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
 		"FROM damoov.events AS e "
 		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",

@@ -253,7 +253,7 @@ FROM damoov.events AS e JOIN damoov.users AS u USING (user_id) JOIN note AS n ON
 SELECT r.track_token, r.removed_at, e.event AS caused_by, r.reason, r.replaced_by, r.vendor_reason,
     r.track_started_at, r.track_ended_at, r.start_utc_offset_min
 FROM damoov.removed_tracks AS r JOIN damoov.events AS e USING (event_id) ORDER BY r.track_token;
-SELECT kind, object_id, source, url, priority, state, version, wanted_at, attempts FROM damoov.downloads ORDER BY kind, object_id;
+SELECT kind, object_id, source, url, priority, state, wanted_at, attempts FROM damoov.downloads ORDER BY kind, object_id;
 SELECT c.crash_token, c.header_received_at, c.buffer_received_at, c.completed_at, c.filtered_at, c.passed_filters
 FROM damoov.crashes AS c ORDER BY c.crash_token;
 SELECT h.reported_at, h.received_at, h.charge_percent, h.wifi_enabled, h.gps_enabled, h.mobile_data_enabled,

@@ -159,6 +159,14 @@ FROM (VALUES
 ) AS w (i, way, events), pg_temp.outcome_of(w.events, '[["b", 3]]') AS o
 ORDER BY w.i;
 
+-- What is wanted anew after a removal is not taken for what was wanted before
+SELECT pg_temp.empty_tables();
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('b', 1)) AS i;
+CREATE TEMP TABLE leased AS SELECT version FROM damoov.downloads;
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 2, '{b}')) AS i;
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('b', 3)) AS i;
+SELECT d.version = l.version AS same_version FROM damoov.downloads AS d, leased AS l WHERE d.object_id = pg_temp.track('b');
+
 -- A removal of a track never seen leaves a tombstone, which keeps the track out later
 SELECT pg_temp.empty_tables();
 SELECT w.way, o.wanted, o.trips, o.tombstones

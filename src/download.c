@@ -5,7 +5,7 @@
  * Per download: lease the row (committed) -> fetch and read in memory, with no
  * transaction -> one transaction that checks whether the dataset is still
  * wanted, stores it and removes the row.  A notification that came meanwhile
- * has raised the row's version; then the row stays and is fetched again.
+ * has given the row another version; then the row stays and is fetched again.
  */
 #include "postgres.h"
 
@@ -62,7 +62,7 @@ typedef struct Download
 	char	   *url;			/* to be fetched */
 	bool		private_allowed;
 	char		device_token[UUID_TEXT_SIZE];
-	int			version;
+	int64		version;
 	int			attempts;
 
 	/* the answer */
@@ -182,7 +182,7 @@ take_row(Downloads *downloads, uint64 row, char **url)
 	download->key.user_id = DatumGetInt64(sql_value(row, 3, NULL));
 	uuid_format(DatumGetUUIDP(sql_value(row, 4, NULL)), download->device_token);
 	*url = sql_text(download->context, row, 5);
-	download->version = DatumGetInt32(sql_value(row, 6, NULL));
+	download->version = DatumGetInt64(sql_value(row, 6, NULL));
 	download->source = sql_text(download->context, row, 7);
 	download->attempts = DatumGetInt32(sql_value(row, 8, NULL));
 }
@@ -374,11 +374,11 @@ finish_row(const Download *download)
 		"WHERE d.object_id = $1 AND d.version = $2 AND d.kind = $3) "
 		"UPDATE damoov.downloads AS d SET leased_until = NULL "
 		"WHERE d.object_id = $1 AND d.version <> $2 AND d.kind = $3",
-		.nargs = 3, .argtypes = {UUIDOID, INT4OID, TEXTOID}
+		.nargs = 3, .argtypes = {UUIDOID, INT8OID, TEXTOID}
 	};
 	Datum		arguments[] = {
 		UUIDPGetDatum(&download->key.object_id),
-		Int32GetDatum(download->version),
+		Int64GetDatum(download->version),
 		CStringGetTextDatum(api_kind_name(download->key.kind))
 	};
 
@@ -442,13 +442,13 @@ store_failure(Download *download)
 		"ELSE d.due_at END, "
 		"last_status = $5, last_error = $6, last_error_at = clock_timestamp() "
 		"WHERE d.object_id = $1 AND d.kind = $7 RETURNING d.state",
-		.nargs = 7, .argtypes = {UUIDOID, INT4OID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID}
+		.nargs = 7, .argtypes = {UUIDOID, INT8OID, TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID}
 	};
 	int64		wait_ms;
 	const char *state = judge_failure(download, &wait_ms);
 	Datum		arguments[] = {
 		UUIDPGetDatum(&download->key.object_id),
-		Int32GetDatum(download->version),
+		Int64GetDatum(download->version),
 		CStringGetTextDatum(state),
 		Int64GetDatum(wait_ms),
 		Int32GetDatum(download->status),
@@ -730,7 +730,7 @@ current_row(Download *download)
 	download->source = pstrdup("sql");
 	if (sql_run(&plan, &argument, NULL) > 0)
 	{
-		download->version = DatumGetInt32(sql_value(0, 1, NULL));
+		download->version = DatumGetInt64(sql_value(0, 1, NULL));
 		download->source = sql_text(download->context, 0, 2);
 	}
 }

@@ -55,7 +55,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest envelopes datasets replacement privileges lifecycle
+REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1
@@ -84,7 +84,7 @@ include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h)
 
-# The unit tests load a module of their own.
+# Some tests load a module of their own.
 .PHONY: unit clean-unit
 installcheck: unit
 unit:

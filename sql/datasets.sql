@@ -1,5 +1,5 @@
--- What becomes of datasets, and of each notification the platform sends: values in typed columns, nothing lost, what is not
--- a dataset refused, and crashes the same in whatever order their parts come.
+-- What becomes of datasets, and of each notification the platform sends: values in typed columns, nothing lost, and what is
+-- not a dataset refused.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 SET client_min_messages = warning;
@@ -325,48 +325,8 @@ SELECT r.* FROM pg_temp.refusal('nothing', :track, '{}') AS r;
 SELECT r.* FROM pg_temp.refusal('processed', '00000000-0000-4000-8000-000000000001', (SELECT document::text FROM sample WHERE name = 'processed 1')) AS r;
 SELECT b.state = pg_temp.state() AS untouched FROM before AS b;
 
--- ---------------------------------------------------------------------
--- Crashes: four stages in every order, header and buffer anywhere between
--- ---------------------------------------------------------------------
-
-CREATE FUNCTION pg_temp.crash_after(stages integer[], header integer, buffer integer) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
-    result jsonb;
-BEGIN
-    FOR i IN 0 .. 4 LOOP
-        IF i > 0 THEN
-            PERFORM public.damoov_ingest(pg_temp.note((ARRAY['AccidentEventReceived', 'AccidentEventExtraReceived', 'AccidentEventCompletePackageReceived', 'AccidentEventFiltered'])[stages[i]],
-                'f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47', format('2024-05-14T16:0%s:00Z', stages[i]),
-                CASE stages[i] WHEN 1 THEN '{"DateReceived": "2024-05-14T15:51:00Z"}' WHEN 3 THEN '{"AccidentPassedFilters": true}' ELSE '{}' END::jsonb));
-        END IF;
-        IF i = header THEN
-            PERFORM pg_temp.store('crash');
-        END IF;
-        IF i = buffer THEN
-            PERFORM pg_temp.store('crash_buffer');
-        END IF;
-    END LOOP;
-    SELECT jsonb_build_object('crashes', (SELECT jsonb_agg(to_jsonb(c) - '{crash_id,user_id,header_stored_at}'::text[]) FROM damoov.crashes AS c),
-        'buffers', (SELECT jsonb_agg(to_jsonb(b) - '{crash_id,user_id,stored_at}'::text[]) FROM damoov.crash_buffers AS b),
-        'summary', (SELECT jsonb_agg(to_jsonb(s) - '{crash_id,user_id}'::text[]) FROM damoov.crash_summary AS s),
-        'person', (SELECT jsonb_agg(DISTINCT u.device_token) FROM damoov.users AS u JOIN damoov.crashes AS c USING (user_id) JOIN damoov.crash_buffers AS b USING (crash_id, user_id)))
-    INTO result;
-    RAISE EXCEPTION SQLSTATE 'ZZ000';
-EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
-    RETURN result;
-END
-$$;
 SELECT pg_temp.empty_tables();
-CREATE TEMP TABLE way AS
-SELECT ARRAY[a, b, c, d] AS stages, header, buffer, pg_temp.crash_after(ARRAY[a, b, c, d], header, buffer) AS result
-FROM generate_series(1, 4) AS a, generate_series(1, 4) AS b, generate_series(1, 4) AS c, generate_series(1, 4) AS d,
-    -- a dataset can only come when its object is known
-    generate_series(1, 4) AS header, generate_series(1, 4) AS buffer
-WHERE a NOT IN (b, c, d) AND b NOT IN (c, d) AND c <> d;
-SELECT count(DISTINCT stages) AS orders, count(*) AS ways, count(DISTINCT result) AS results FROM way;
-SELECT DISTINCT key, jsonb_array_length(value) AS rows, value -> 0 -> 'passed_filters' AS passed_filters, value -> 0 -> 'reliability' AS reliability, value -> 0 -> 'sample_count' AS samples
-FROM way, jsonb_each(result) ORDER BY key;
--- with none of them known the dataset has no person
+-- a dataset of which nothing is known has no person
 SELECT r.* FROM pg_temp.refusal('crash', :crash, (SELECT document::text FROM sample WHERE name = 'crash')) AS r;
 
 SELECT pg_temp.empty_tables();

@@ -308,16 +308,11 @@ SET datestyle = 'ISO, YMD';
 SET timezone = 'UTC';
 SELECT pg_temp.difference(o.taken, pg_temp.snapshot()) FROM one_by_one AS o;
 
--- All 24 orders in which the stages of a crash can come, one by one and as one array
+-- The stages of a crash; that their order does not matter is shown in orders.sql
 CREATE TEMP TABLE stage AS
 SELECT (n.note || jsonb_build_object('Timestamp', format('2024-05-14T15:51:0%s.0000001Z', n.n))) AS note, n.n - 3 AS n
 FROM note AS n WHERE n.n BETWEEN 4 AND 7;
 SELECT pg_temp.empty_tables();
-SELECT count(*) AS orders, count(DISTINCT s.taken) AS results, count(DISTINCT a.taken) AS results_as_array,
-    bool_and(s.taken = a.taken) AS equal
-FROM pg_temp.permutations(4) AS p (p),
-    LATERAL (SELECT pg_temp.outcome_of(VARIADIC array_agg(s.note ORDER BY array_position(p.p, s.n))) FROM stage AS s) AS s (taken),
-    LATERAL (SELECT pg_temp.outcome_of(jsonb_agg(s.note ORDER BY array_position(p.p, s.n))) FROM stage AS s) AS a (taken);
 -- each stage alone sets its own time, and nothing else
 SELECT s.note ->> 'Event' AS event, jsonb_strip_nulls(r.row - '{crash_token,person}'::text[]) AS crash
 FROM stage AS s, LATERAL (SELECT pg_temp.outcome_of(s.note) -> 'crashes' -> 0 AS row) AS r ORDER BY s.n;

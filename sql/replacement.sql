@@ -1,6 +1,6 @@
--- Merged and dropped tracks: which trips, downloads and tombstones are left,
--- in every order of arrival.  A track lives when its newest enrichment is
--- newer than its newest removal.
+-- Merged and dropped tracks: which trips, downloads and tombstones are left.
+-- A track lives when its newest enrichment is newer than its newest removal.
+-- That the order of arrival does not matter is shown in orders.sql.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 SET client_min_messages = warning;
@@ -74,26 +74,8 @@ BEGIN
         FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
 END
 $$;
--- Everything that may not depend on the order, in full
-CREATE FUNCTION pg_temp.snapshot() RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN jsonb_build_object(
-        'downloads', (SELECT jsonb_agg(to_jsonb(d) - '{user_id,due_at,version,queued_at,leased_until}'::text[]
-            || jsonb_build_object('person', (SELECT u.device_token FROM damoov.users AS u WHERE u.user_id = d.user_id)) ORDER BY d.object_id)
-            FROM damoov.downloads AS d),
-        'removed', (SELECT jsonb_agg(to_jsonb(r) - '{user_id,event_id}'::text[]
-            || jsonb_build_object('person', (SELECT u.device_token FROM damoov.users AS u WHERE u.user_id = r.user_id)) ORDER BY r.track_token, r.removed_at, r.reason, r.replaced_by)
-            FROM damoov.removed_tracks AS r),
-        'trips', (SELECT jsonb_agg(to_jsonb(t) - '{user_id,trip_id,stored_at}'::text[] ORDER BY t.track_token) FROM damoov.trips AS t),
-        'points', (SELECT jsonb_agg(jsonb_build_array(t.track_token, p.seq) ORDER BY t.track_token, p.seq)
-            FROM damoov.trip_points AS p LEFT JOIN damoov.trips AS t USING (trip_id)),
-        'trip_events', (SELECT jsonb_agg(jsonb_build_array(t.track_token, e.seq) ORDER BY t.track_token, e.seq)
-            FROM damoov.trip_events AS e LEFT JOIN damoov.trips AS t USING (trip_id)),
-        'events', (SELECT jsonb_agg(e.payload ORDER BY e.payload) FROM damoov.events AS e))::text;
-END
-$$;
 -- Stores payloads in this order and undoes it; "fetched" holds [track, minute] pairs of trips that are there before
-CREATE FUNCTION pg_temp.outcome_of(payloads jsonb[], there jsonb DEFAULT '[]', OUT wanted text, OUT trips text, OUT tombstones text, OUT snapshot text)
+CREATE FUNCTION pg_temp.outcome_of(payloads jsonb[], there jsonb DEFAULT '[]', OUT wanted text, OUT trips text, OUT tombstones text)
 LANGUAGE plpgsql STRICT AS $$
 DECLARE
     payload jsonb;
@@ -105,19 +87,11 @@ BEGIN
     FOREACH payload IN ARRAY payloads LOOP
         PERFORM public.damoov_ingest(payload);
     END LOOP;
-    SELECT l.*, pg_temp.snapshot() INTO wanted, trips, tombstones, snapshot FROM pg_temp.left_over() AS l;
+    SELECT l.* INTO wanted, trips, tombstones FROM pg_temp.left_over() AS l;
     RAISE EXCEPTION SQLSTATE 'ZZ000';
 EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
     NULL;
 END
-$$;
-CREATE FUNCTION pg_temp.permutations(n integer) RETURNS SETOF integer[] LANGUAGE sql AS $$
-    WITH RECURSIVE p (taken) AS (
-        SELECT ARRAY[]::integer[]
-        UNION ALL
-        SELECT p.taken || i FROM p, generate_series(1, n) AS i WHERE i <> ALL (p.taken)
-    )
-    SELECT p.taken FROM p WHERE cardinality(p.taken) = n
 $$;
 SELECT pg_temp.empty_tables();
 
@@ -192,51 +166,6 @@ SELECT 'trip = merge' AS way, o.wanted, o.trips, o.tombstones FROM pg_temp.outco
 UNION ALL
 SELECT 'trip = drop', o.wanted, o.trips, o.tombstones FROM pg_temp.outcome_of(ARRAY[pg_temp.dropped('b', 2)], '[["b", 2]]') AS o;
 
--- Every order of the events of one family gives one result, one by one and as
--- one array, short ones also with repetitions, with trips that are there or not
-CREATE TEMP TABLE family (name text, n integer, event jsonb);
-INSERT INTO family VALUES
-    ('merge', 1, pg_temp.enriched('a', 1)), ('merge', 2, pg_temp.enriched('b', 2)), ('merge', 3, pg_temp.enriched('a', 3, '{b}')),
-    ('merge, then announced again', 1, pg_temp.enriched('a', 1)), ('merge, then announced again', 2, pg_temp.enriched('b', 2)),
-    ('merge, then announced again', 3, pg_temp.enriched('a', 3, '{b}')), ('merge, then announced again', 4, pg_temp.enriched('b', 4)),
-    ('dropped, older', 1, pg_temp.enriched('a', 2)), ('dropped, older', 2, pg_temp.enriched('b', 2)),
-    ('dropped, older', 3, pg_temp.enriched('a', 3, '{b}')), ('dropped, older', 4, pg_temp.enriched('b', 4)),
-    ('dropped, older', 5, pg_temp.dropped('a', 1)),
-    ('dropped, newer', 1, pg_temp.enriched('a', 1)), ('dropped, newer', 2, pg_temp.enriched('b', 2)),
-    ('dropped, newer', 3, pg_temp.enriched('a', 3, '{b}')), ('dropped, newer', 4, pg_temp.enriched('b', 4)),
-    ('dropped, newer', 5, pg_temp.dropped('a', 5)),
-    ('dropped between', 1, pg_temp.enriched('a', 1)), ('dropped between', 2, pg_temp.dropped('a', 2)),
-    ('dropped between', 3, pg_temp.enriched('a', 3, '{b,c}')), ('dropped between', 4, pg_temp.dropped('b', 4)),
-    ('dropped between', 5, pg_temp.enriched('c', 5)),
-    ('all at one instant', 1, pg_temp.enriched('a', 1, '{b}')), ('all at one instant', 2, pg_temp.enriched('b', 1)),
-    ('all at one instant', 3, pg_temp.dropped('a', 1)), ('all at one instant', 4, pg_temp.dropped('b', 1)),
-    ('chain', 1, pg_temp.enriched('c', 1)), ('chain', 2, pg_temp.enriched('b', 2)), ('chain', 3, pg_temp.enriched('b', 3, '{c}')),
-    ('chain', 4, pg_temp.enriched('a', 4, '{b}')), ('chain', 5, pg_temp.enriched('c', 5)),
-    ('two merges of one', 1, pg_temp.enriched('c', 1)), ('two merges of one', 2, pg_temp.enriched('a', 2, '{c}')),
-    ('two merges of one', 3, pg_temp.enriched('b', 3, '{c}')), ('two merges of one', 4, pg_temp.enriched('a', 4)),
-    ('cycle', 1, pg_temp.enriched('a', 1, '{b}')), ('cycle', 2, pg_temp.enriched('b', 2, '{a}')),
-    ('cycle', 3, pg_temp.enriched('a', 3, '{b}')), ('cycle', 4, pg_temp.enriched('c', 3, '{c,a}')),
-    ('cycle at one instant', 1, pg_temp.enriched('a', 1, '{b}')), ('cycle at one instant', 2, pg_temp.enriched('b', 1, '{a}'));
-CREATE FUNCTION pg_temp.all_orders(family_name text, there jsonb,
-    OUT orders bigint, OUT results bigint, OUT as_array bigint, OUT doubled bigint, OUT equal boolean, OUT wanted text, OUT trips text, OUT tombstones text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_temp.empty_tables();     -- what was undone before is in the way
-    SELECT count(*), count(DISTINCT o.snapshot), count(DISTINCT a.snapshot), count(DISTINCT d.snapshot),
-        bool_and(o.snapshot = a.snapshot AND o.snapshot IS NOT DISTINCT FROM coalesce(d.snapshot, o.snapshot)), min(o.wanted), min(o.trips), min(o.tombstones)
-    INTO orders, results, as_array, doubled, equal, wanted, trips, tombstones
-    FROM pg_temp.permutations((SELECT count(*)::integer FROM family AS f WHERE f.name = family_name)) AS p (p),
-        LATERAL (SELECT array_agg(m.event ORDER BY array_position(p.p, m.n)) AS events FROM family AS m WHERE m.name = family_name) AS e,
-        LATERAL pg_temp.outcome_of(e.events, there) AS o,
-        LATERAL pg_temp.outcome_of(ARRAY[to_jsonb(e.events)], there) AS a,
-        LATERAL pg_temp.outcome_of(CASE WHEN cardinality(e.events) < 5 THEN ARRAY[to_jsonb(e.events[2:])] || e.events END, there) AS d;
-END
-$$;
-SELECT f.name, t.there, o.*
-FROM (SELECT DISTINCT name FROM family) AS f, (VALUES ('[]'::jsonb), ('[["a", 0], ["b", 2]]')) AS t (there), pg_temp.all_orders(f.name, t.there) AS o
-ORDER BY f.name COLLATE "C", t.there;
-SELECT pg_temp.empty_tables();
-
 -- Source and address of a download are those of the newest notification, in both orders
 CREATE FUNCTION pg_temp.from_sources(VARIADIC payloads jsonb[]) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -262,17 +191,24 @@ UNION ALL
 SELECT 'newer of another person, older', pg_temp.from_sources(pg_temp.enriched('a', 2, '{}', 2) || '{"from": "s"}', pg_temp.enriched('a', 1) || '{"from": "s"}');
 
 -- A track that names itself is not removed; one that is named twice is one tombstone
-SELECT o.wanted, o.trips, o.tombstones, jsonb_array_length(o.snapshot::jsonb #> '{events,0,Details,TracksRemoved}') AS named
+SELECT o.wanted, o.trips, o.tombstones
 FROM pg_temp.outcome_of(ARRAY[pg_temp.enriched('a', 2, '{a,b,b,b}')], '[["a", 1], ["b", 1]]') AS o;
 SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('a', 2, '{a,b,b,b}')) AS i;
 SELECT notes FROM damoov.events;
 SELECT pg_temp.empty_tables();
 
--- The lineage of a chain can be followed to its end
-SELECT count(*) FROM damoov_ingest(jsonb_build_array(pg_temp.enriched('a', 3, '{b}'), pg_temp.enriched('b', 2, '{c}'), pg_temp.enriched('c', 1))) AS i;
-SELECT pg_temp.letter(part) AS part, pg_temp.letter(part_of) AS part_of, hops, removed_at, trip_id, is_cycle
+-- The lineage of a chain can be followed to its end, and back
+SELECT count(*) FROM damoov_ingest(jsonb_build_array(pg_temp.enriched('a', 3, '{b,e}'), pg_temp.enriched('b', 2, '{c,d}'), pg_temp.enriched('c', 1))) AS i;
+SELECT pg_temp.fetched('a', 3);
+SELECT pg_temp.letter(part) AS part, pg_temp.letter(part_of) AS part_of, hops, removed_at, trip_id = (SELECT t.trip_id FROM damoov.trips AS t) AS is_trip, is_cycle
 FROM damoov.trip_lineage ORDER BY part, hops, part_of;
+SELECT string_agg(pg_temp.letter(part_of), ' ' ORDER BY hops) AS what_became_of_c FROM damoov.trip_lineage WHERE part = pg_temp.track('c');
+SELECT string_agg(pg_temp.letter(part) || hops, ' ' ORDER BY hops, part) AS what_went_into_a FROM damoov.trip_lineage WHERE part_of = pg_temp.track('a');
 SELECT * FROM pg_temp.left_over();
+-- a part that is announced again is a trip of its own, and its history stays
+SELECT i.outcome FROM damoov_ingest(pg_temp.enriched('c', 4)) AS i;
+SELECT * FROM pg_temp.left_over();
+SELECT string_agg(pg_temp.letter(part_of), ' ' ORDER BY hops) AS what_became_of_c FROM damoov.trip_lineage WHERE part = pg_temp.track('c');
 SELECT pg_temp.empty_tables();
 
 -- ... and has an end when tracks were merged in a circle

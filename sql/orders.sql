@@ -364,6 +364,28 @@ CREATE FUNCTION pg_temp.arrays(story text) RETURNS text[] LANGUAGE sql AS $$
     SELECT array_agg(substr(p.way, 2)) FROM p WHERE cardinality(p.taken) = cardinality(string_to_array(story, ' '))
 $$;
 
+-- Shuffles: every third word comes twice, every third in one array with the
+-- one before, and about every fourth step leases or answers
+CREATE FUNCTION pg_temp.shuffles(story text, seeds integer) RETURNS text[] LANGUAGE sql AS $$
+    SELECT array_agg(w.way)
+    FROM generate_series(1, seeds) AS s (seed), LATERAL (
+        SELECT ltrim(string_agg(CASE
+                WHEN d.word NOT IN ('lease', 'answer') AND d.before NOT IN ('lease', 'answer') AND hashtext(d.word || d.place) % 3 = 0 THEN '&' ELSE ' ' END
+                || d.word, '' ORDER BY d.place)) AS way
+        FROM (
+            SELECT c.word, md5(format('%s %s %s', s.seed, c.word, c.copy)) AS place,
+                lag(c.word, 1, 'lease') OVER (ORDER BY md5(format('%s %s %s', s.seed, c.word, c.copy))) AS before
+            FROM (
+                SELECT word, copy
+                FROM string_to_table(story, ' ') AS word, generate_series(1, 2) AS copy
+                WHERE copy = 1 OR hashtext(word || s.seed) % 3 = 0
+                UNION ALL
+                SELECT word, copy
+                FROM unnest('{lease,answer}'::text[]) AS word, generate_series(1, cardinality(string_to_array(story, ' ')) / 4) AS copy) AS c
+        ) AS d
+    ) AS w
+$$;
+
 -- ---------------------------------------------------------------------
 -- The stories
 -- ---------------------------------------------------------------------
@@ -379,6 +401,7 @@ FROM (VALUES
     (5, 'c1 a2<c b3<c a4 lease answer', true),
     -- asked for again, while older answers are on their way
     (6, 'a1 a2 lease answer lease answer', true),
+    (7, 'b2 a3<b b4 lease lease answer', true),
     -- found invalid before, between and after; and what was recorded
     (8, '-a1 a2 -a3 a4 lease answer', true),
     (9, '+a1 a2 -a3 +a4 b5<a lease answer', true),
@@ -409,5 +432,12 @@ FROM (VALUES
 ) AS s (n, story), pg_temp.these_orders(s.story, true, pg_temp.arrays(s.story)) AS o
 ORDER BY s.n;
 
+-- Longer stories, shuffled, in arrays, with repetitions, leases and answers anywhere
+\set merges 'a1 b2 c3 a4 b5<c d6 -d7 d8 a9<b e10<a b11 +a1 +b2 -b12 +b13 c14 c15<e f16 f17<cd d18 -f19 e20'
+\set crashes '4a1 5a2 6a3 7a4 4b1=#4 5b2=#5 6b4=#6 6b5=6 7b9=#7 5c3=DataBufferReceived 6c6=CrashDataSetCompleted a7 b8<a +a9 4c8'
+SELECT s.n, o.*
+FROM (VALUES (1, :'merges', true, 100), (2, :'merges', false, 50), (3, :'crashes', true, 50)) AS s (n, story, late, seeds),
+    pg_temp.these_orders(s.story, s.late, pg_temp.shuffles(s.story, s.seeds)) AS o
+ORDER BY s.n;
 SELECT pg_temp.empty_tables();
 DROP SERVER orders_api;

@@ -6,6 +6,7 @@
  * transaction -> one transaction that checks whether the dataset is still
  * wanted, stores it and removes the row.  A notification that came meanwhile
  * has given the row another version; then the row stays and is fetched again.
+ * Without a row somebody else has stored what is newer, or nobody wants it.
  */
 #include "postgres.h"
 
@@ -520,12 +521,30 @@ try_store(Download *download, bool *stored, int64 *row_id)
 	return done;
 }
 
+/* Its row, locked: whoever fetches the same has to wait. */
+static bool
+is_awaited(const Download *download)
+{
+	static SqlPlan plan = {
+		.text = "SELECT FROM damoov.downloads AS d WHERE d.object_id = $1 AND d.kind = $2 FOR UPDATE",
+		.nargs = 2, .argtypes = {UUIDOID, TEXTOID}
+	};
+	Datum		arguments[] = {
+		UUIDPGetDatum(&download->key.object_id),
+		CStringGetTextDatum(api_kind_name(download->key.kind))
+	};
+
+	return sql_run(&plan, arguments, NULL) > 0;
+}
+
 /* True when a row was stored; not so for what was removed meanwhile. */
 static bool
 store_answer(Download *download, int64 *row_id)
 {
 	bool		stored = false;
 
+	if (!is_awaited(download))
+		return false;
 	if (download->dataset == NULL || !try_store(download, &stored, row_id))
 	{
 		store_failure(download);

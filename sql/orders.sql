@@ -183,7 +183,7 @@ END
 $$;
 
 -- What was undone before is in the way
-CREATE FUNCTION pg_temp.begin(story text) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION pg_temp.set_out(story text) RETURNS void LANGUAGE sql AS $$
     SELECT pg_temp.empty_tables();
     INSERT INTO pg_temp.words SELECT w, pg_temp.event(w) FROM string_to_table(story, ' ') AS w ON CONFLICT DO NOTHING
 $$;
@@ -310,7 +310,7 @@ CREATE FUNCTION pg_temp.all_orders(story text, late boolean DEFAULT true, merge 
 DECLARE
     found record;
 BEGIN
-    PERFORM pg_temp.begin(story);
+    PERFORM pg_temp.set_out(story);
     found := pg_temp.follow(string_to_array(story, ' '), late, '{}', '{}', merge, '{}', '{}');
     orders := found.orders;
     outcome := pg_temp.judge(found.ends);
@@ -331,7 +331,7 @@ DECLARE
     tables jsonb;
     in_short text;
 BEGIN
-    PERFORM pg_temp.begin(story);
+    PERFORM pg_temp.set_out(story);
     FOREACH way IN ARRAY ways LOOP
         BEGIN
             held := '{}';

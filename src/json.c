@@ -20,6 +20,7 @@
 static bool check_limits(const char *text, Size len, int max_number, Fault *fault);
 static const char *check_number(const char *at, const char *end, int max_number,
 								Fault *fault);
+static bool is_large_exponent(const char *at, const char *end);
 static bool set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer,
 							Fault *fault);
 static JsonAction on_object_start(void *arg);
@@ -157,13 +158,26 @@ check_number(const char *at, const char *end, int max_number, Fault *fault)
 				  "number of more than %d characters", max_number);
 		return NULL;
 	}
-	if (exponent && labs(strtol(exponent, NULL, 10)) > JSON_MAX_EXPONENT)
+	if (exponent && is_large_exponent(exponent, at))
 	{
 		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "bad_number",
 				  "number with an exponent beyond %d", JSON_MAX_EXPONENT);
 		return NULL;
 	}
 	return at;
+}
+
+/* Nothing ends the text: it may stop at the end of the exponent, or before. */
+static bool
+is_large_exponent(const char *at, const char *end)
+{
+	int			value = 0;
+
+	if (at < end && (*at == '+' || *at == '-'))
+		at++;
+	for (; at < end && isdigit((unsigned char) *at) && value <= JSON_MAX_EXPONENT; at++)
+		value = value * 10 + (*at - '0');
+	return value > JSON_MAX_EXPONENT;
 }
 
 static bool

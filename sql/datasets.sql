@@ -264,6 +264,11 @@ SELECT damoov.store_dataset('processed', :track, jsonb_set(jsonb_set(jsonb_set(j
     '{Result,Track,Distance}', '"8.412"'), '{Result,Track,Points,1,Latitude}', '151.9')::text) IS NOT NULL AS stored
 FROM sample WHERE name = 'processed 2';
 SELECT t.rating, t.score, t.distance_km, t.notes, p.latitude, p.longitude, p.speed_kmh FROM damoov.trips AS t JOIN damoov.trip_points AS p USING (trip_id) WHERE p.seq = 1;
+-- Of a value that comes twice the last one counts, for the events, too
+SELECT damoov.store_dataset('processed', :track, replace(document::text, '"AlertType": "acc"', '"AlertType": "acc", "AlertType": ""')) IS NOT NULL AS stored
+FROM sample WHERE name = 'processed 2';
+SELECT e.kind, e.first_seq, p.alert_type FROM damoov.trip_events AS e JOIN damoov.trip_points AS p ON p.trip_id = e.trip_id AND p.seq = e.first_seq
+WHERE e.kind IN ('acceleration', 'braking') ORDER BY e.seq;
 
 -- ---------------------------------------------------------------------
 -- What is no such dataset is refused, and what is there stays

@@ -41,9 +41,11 @@ takes_part(const TrackPoint *point, TripEventKind kind)
 	switch (kind)
 	{
 		case TRIP_ACCELERATION:
-			return point->alert_type == ALERT_ACCELERATION;
+			return point_has(point, POINT_ALERT_TYPE) &&
+				point->alert_type == ALERT_ACCELERATION;
 		case TRIP_BRAKING:
-			return point->alert_type == ALERT_BRAKING;
+			return point_has(point, POINT_ALERT_TYPE) &&
+				point->alert_type == ALERT_BRAKING;
 		case TRIP_CORNERING:
 			return point_has(point, POINT_CORNERING) && point->cornering;
 		case TRIP_PHONE_USAGE:

@@ -93,4 +93,18 @@ clean: clean-unit
 clean-unit:
 	$(MAKE) -C test/unit PG_CONFIG='$(PG_CONFIG)' clean
 
+# Those of damaged documents load the extension from elsewhere; the second build
+# takes as long as the extension's own.
+.PHONY: damage clean-damage
+ifneq ($(findstring damage,$(PROVE_TESTS))$(findstring *,$(PROVE_TESTS)),)
+installcheck: $(if $(TAP_TESTS),damage)
+endif
+damage: $(shlib)
+	mkdir -p test/damage/plain test/damage/sanitized
+	$(MAKE) -C test/damage/plain -f ../Makefile PG_CONFIG='$(PG_CONFIG)'
+	$(MAKE) -C test/damage/sanitized -f ../Makefile PG_CONFIG='$(PG_CONFIG)' SANITIZE=1
+clean: clean-damage
+clean-damage:
+	rm -rf test/damage/plain test/damage/sanitized
+
 endif

@@ -5,7 +5,7 @@
  *		doors, for tests only.
  *
  * This module holds the extension's own object files and is loaded in its
- * place, see test/t/016_damage.pl.  A case is a seed and a number: with the
+ * place, see test/t/022_damage.pl.  A case is a seed and a number: with the
  * same document they always do the same damage, so that each case can be done
  * again by itself.
  *

@@ -44,6 +44,7 @@ OBJS         = \
 	src/source.o \
 	src/sql.o \
 	src/sqs.o \
+	src/storage_name.o \
 	src/timestamp.o \
 	src/track.o \
 	src/track_store.o \

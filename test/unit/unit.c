@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "sign.h"
+#include "storage_name.h"
 #include "timestamp.h"
 
 PG_MODULE_MAGIC;
@@ -31,6 +32,10 @@ PG_FUNCTION_INFO_V1(unit_sign_service_bus);
 PG_FUNCTION_INFO_V1(unit_hmac);
 PG_FUNCTION_INFO_V1(unit_sign_event_grid);
 PG_FUNCTION_INFO_V1(unit_sign_shared_key);
+PG_FUNCTION_INFO_V1(unit_storage_host);
+PG_FUNCTION_INFO_V1(unit_storage_signed);
+PG_FUNCTION_INFO_V1(unit_s3_address);
+PG_FUNCTION_INFO_V1(unit_encode_path);
 PG_FUNCTION_INFO_V1(unit_timestamp);
 PG_FUNCTION_INFO_V1(unit_epoch);
 PG_FUNCTION_INFO_V1(unit_timestamp_speed);
@@ -271,4 +276,47 @@ unit_timestamp_speed(PG_FUNCTION_ARGS)
 			good++;
 	}
 	PG_RETURN_INT32(good);
+}
+
+/* "s3 region path", "blob account" or "none". */
+Datum
+unit_storage_host(PG_FUNCTION_ARGS)
+{
+	char	   *host = text_arg(fcinfo, 0);
+	char	   *region = storage_region(host);
+
+	switch (storage_of_host(host))
+	{
+		case STORAGE_S3:
+			return CStringGetTextDatum(psprintf("s3 %s%s", region ? region : "-",
+												storage_bucket_in_path(host) ? " path" : ""));
+		case STORAGE_BLOB:
+			return CStringGetTextDatum(psprintf("blob %s", storage_account(host)));
+		default:
+			return CStringGetTextDatum("none");
+	}
+}
+
+Datum
+unit_storage_signed(PG_FUNCTION_ARGS)
+{
+	UrlParts	url = {.query = text_arg(fcinfo, 0)};
+
+	PG_RETURN_BOOL(storage_url_is_signed(&url));
+}
+
+Datum
+unit_s3_address(PG_FUNCTION_ARGS)
+{
+	UrlParts	url = {
+		.host = text_arg(fcinfo, 0), .path = text_arg(fcinfo, 1), .query = text_arg(fcinfo, 2)
+	};
+
+	return CStringGetTextDatum(storage_s3_address(&url, text_arg(fcinfo, 3)));
+}
+
+Datum
+unit_encode_path(PG_FUNCTION_ARGS)
+{
+	return CStringGetTextDatum(storage_encode_path(text_arg(fcinfo, 0), PG_GETARG_BOOL(1)));
 }

@@ -881,7 +881,7 @@ COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnri
 COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification';
 COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset';
 COMMENT ON COLUMN damoov.downloads.source IS 'source of the newest notification';
-COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification; NULL: built from the id';
+COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification; NULL: built from the id. Its query may be a credential: damoov.download_status shows the host alone';
 COMMENT ON COLUMN damoov.downloads.priority IS 'smaller goes first: crashes 10, trips 20, raw tracks 30';
 COMMENT ON COLUMN damoov.downloads.state IS 'waiting, gone (404 or 410 for good) or failed (will not be tried again by itself)';
 COMMENT ON COLUMN damoov.downloads.version IS 'another one with every notification, and never the same again: one that arrives during a fetch makes it fetch again';
@@ -894,6 +894,24 @@ COMMENT ON COLUMN damoov.downloads.last_status IS 'HTTP status of the last answe
 COMMENT ON COLUMN damoov.downloads.last_error IS 'why the last try failed';
 COMMENT ON COLUMN damoov.downloads.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.downloads.queued_at IS 'first wanted, database clock';
+
+CREATE VIEW damoov.download_status AS
+SELECT
+    d.kind,
+    d.object_id,
+    d.user_id,
+    d.source,
+    split_part(d.url, '/', 3) AS host,
+    d.priority,
+    d.state,
+    d.attempts,
+    d.due_at,
+    d.last_status,
+    d.last_error,
+    d.last_error_at,
+    d.queued_at
+FROM damoov.downloads AS d;
+COMMENT ON VIEW damoov.download_status IS 'damoov.downloads for readers: of the URL, which may hold a credential, only the host or bucket';
 
 -- The texts are compressed by TOAST
 CREATE TABLE damoov.documents (

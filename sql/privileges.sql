@@ -133,7 +133,7 @@ REVOKE EXECUTE ON FUNCTION damoov_ingest(jsonb, text) FROM regress_damoov_nobody
 -- A reader: all tables and views but those that hold device tokens
 GRANT USAGE ON SCHEMA damoov TO regress_damoov_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA damoov TO regress_damoov_reader;
-REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine, damoov.documents FROM regress_damoov_reader;
+REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine, damoov.documents, damoov.downloads FROM regress_damoov_reader;
 -- what a view calls is called by the reader
 GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_drift() TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$
@@ -158,7 +158,7 @@ SELECT s.statement, pg_temp.attempt(s.statement)
 FROM (VALUES
     ('DELETE FROM damoov.trips'), ('UPDATE damoov.trips SET notes = NULL'), ('INSERT INTO damoov.sources (source, home) VALUES (''x'', ''y'')'),
     ('TRUNCATE damoov.trip_points'), ('SELECT FROM damoov_ingest((SELECT note FROM note WHERE n = 7))'),
-    ('SELECT device_token FROM damoov.users'), ('SELECT payload FROM damoov.events'), ('SELECT body FROM damoov.quarantine'),
+    ('SELECT device_token FROM damoov.users'), ('SELECT payload FROM damoov.events'), ('SELECT url FROM damoov.downloads'), ('SELECT body FROM damoov.quarantine'),
     ('SELECT damoov_pause(''q'')'), ('SELECT damoov.wake_worker()'), ('SELECT damoov_fetch_track(''c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'')'),
     ('CREATE TABLE damoov.x (x integer)')
 ) AS s (statement);
@@ -166,6 +166,8 @@ RESET ROLE;
 -- the same search finds the token where it is
 SELECT m.identity, r.shows_token FROM member AS m, pg_temp.readable(m.identity) AS r
 WHERE m.type IN ('table', 'view') AND r.shows_token ORDER BY m.identity COLLATE "C";
+-- a sample of what has no column does not show the query of a URL
+SELECT damoov.unknown_members('{"Event": "x", "Link": "https://a.example/b?sig=secret", "Plain": "why?"}');
 
 -- The least rights that let a role ingest every event
 CREATE TEMP TABLE needed (n serial, privilege text, object text);

@@ -86,6 +86,9 @@ sample(const char *name, const JsonbValue *value)
 		default:
 			return "";
 	}
+	/* the query of a URL may be a signature */
+	if (strstr(text, "://") != NULL)
+		*strchrnul(text, '?') = '\0';
 	if (names_uuid(text))
 		return HIDDEN;
 	text[pg_mbcliplen(text, strlen(text), MAX_SAMPLE)] = '\0';

@@ -44,6 +44,7 @@ OBJS         = \
 	src/source.o \
 	src/sql.o \
 	src/sqs.o \
+	src/storage.o \
 	src/storage_name.o \
 	src/timestamp.o \
 	src/track.o \
@@ -56,7 +57,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle
+REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

@@ -122,6 +122,36 @@ check_base_url(const char *option, const char *url, Fault *fault)
 					 "option \"%s\" of the api server is not an https URL", option);
 }
 
+/* Scheme, host and port of the operator's own setting. */
+static bool
+same_place(const UrlParts *url, const char *base_url)
+{
+	UrlParts   *base;
+	Fault		ignored = {0};
+
+	return url_parse(base_url, &base, &ignored) &&
+		strcmp(url->scheme, base->scheme) == 0 &&
+		strcmp(url->host, base->host) == 0 &&
+		url->port == base->port;
+}
+
+/* Elsewhere than the platform, for it gets other credentials. */
+static bool
+check_endpoint(const Api *api, const char *option, const char *url, Fault *fault)
+{
+	UrlParts   *parts;
+
+	if (url == NULL)
+		return true;
+	if (!check_base_url(option, url, fault))
+		return false;
+	if (url_parse(url, &parts, fault) && strcmp(parts->path, "/") == 0 && parts->query == NULL &&
+		!same_place(parts, api->base_url) && !same_place(parts, api->crash_url))
+		return true;
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+					 "option \"%s\" of the api server must be scheme, host and port of a store, and not of the platform", option);
+}
+
 static char *
 without_slash(const char *url)
 {
@@ -144,6 +174,8 @@ api_load(const char *source, Api **api, Fault *fault)
 	const char *crash_url;
 	const char *hosts;
 	const char *fetch;
+	const char *s3_endpoint;
+	const char *blob_endpoint;
 
 	if (server != NULL && !options_load(server, &options, fault))
 		return false;
@@ -151,12 +183,18 @@ api_load(const char *source, Api **api, Fault *fault)
 	crash_url = options_get(options, "crash_url");
 	hosts = options_get(options, "allowed_hosts");
 	fetch = options_get(options, "fetch");
+	s3_endpoint = options_get(options, "s3_endpoint");
+	blob_endpoint = options_get(options, "blob_endpoint");
+	out->s3_endpoint = s3_endpoint ? without_slash(s3_endpoint) : NULL;
+	out->blob_endpoint = blob_endpoint ? without_slash(blob_endpoint) : NULL;
 	out->base_url = without_slash(base_url ? base_url : DEFAULT_BASE_URL);
 	out->crash_url = without_slash(crash_url ? crash_url : DEFAULT_CRASH_URL);
 	out->hosts = split_words(hosts ? hosts : DEFAULT_HOSTS);
 	*api = out;
 	return check_base_url("base_url", out->base_url, fault) &&
 		check_base_url("crash_url", out->crash_url, fault) &&
+		check_endpoint(out, "s3_endpoint", out->s3_endpoint, fault) &&
+		check_endpoint(out, "blob_endpoint", out->blob_endpoint, fault) &&
 		read_fetch(out, fetch ? fetch : DEFAULT_FETCH, fault);
 }
 
@@ -193,51 +231,135 @@ api_fetches(const Api *api, DatasetKind kind)
 	return api->fetch[kind];
 }
 
-/* Scheme, host and port of the operator's own setting. */
+/* A store of the operator's, with the bucket or account in path or host. */
 static bool
-same_place(const UrlParts *url, const char *base_url)
+at_endpoint(const UrlParts *url, const char *endpoint, bool *other_port)
 {
-	UrlParts   *base;
+	UrlParts   *store;
 	Fault		ignored = {0};
 
-	return url_parse(base_url, &base, &ignored) &&
-		strcmp(url->scheme, base->scheme) == 0 &&
-		strcmp(url->host, base->host) == 0 &&
-		url->port == base->port;
+	if (endpoint == NULL || !url_parse(endpoint, &store, &ignored) ||
+		(strcmp(url->host, store->host) != 0 &&
+		 !url_host_matches(url->host, psprintf("*.%s", store->host))))
+		return false;
+	if (strcmp(url->scheme, store->scheme) == 0 && url->port == store->port)
+		return true;
+	*other_port = true;
+	return false;
+}
+
+/*
+ * Does an entry of allowed_hosts allow it?  "host/bucket" allows one bucket (or
+ * container) of a host.  A host that serves everybody's buckets is not
+ * allowed without.
+ */
+static bool
+entry_allows(const char *entry, const UrlParts *url, bool shared, bool *exact)
+{
+	const char *slash = strchr(entry, '/');
+	char	   *host = slash ? pnstrdup(entry, slash - entry) : pstrdup(entry);
+
+	*exact = host[0] != '*';
+	if (!url_host_matches(url->host, host))
+		return false;
+	if (slash == NULL)
+		return !shared;
+	return strcspn(url->path + 1, "/") == strlen(slash + 1) &&
+		strncmp(url->path + 1, slash + 1, strlen(slash + 1)) == 0;
+}
+
+/* "." and "..", which somebody on the way may resolve, in any spelling. */
+static bool
+has_dot_segment(const char *path)
+{
+	while (*path == '/')
+	{
+		int			dots = 0;
+		int			others = 0;
+
+		for (path++; *path && *path != '/'; path++)
+		{
+			bool		encoded = pg_strncasecmp(path, "%2e", 3) == 0;
+
+			if (encoded)
+				path += 2;
+			if (encoded || *path == '.')
+				dots++;
+			else
+				others++;
+		}
+		if (others == 0 && (dots == 1 || dots == 2))
+			return true;
+	}
+	return false;
+}
+
+/* An s3:// URL names a bucket, wherever that is. */
+static bool
+find_address(const Api *api, const char *url, ApiTarget *target, UrlParts **parts, Fault *fault)
+{
+	target->url = pstrdup(url);
+	if (!url_parse(url, parts, fault))
+		return false;
+	if (strcmp((*parts)->scheme, "s3") != 0)
+		return true;
+	target->url = storage_s3_address(*parts, api->s3_endpoint);
+	return url_parse(target->url, parts, fault);
+}
+
+static bool
+url_refused(Fault *fault, const char *problem)
+{
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url", "URL %s", problem);
 }
 
 bool
-api_check_url(const Api *api, const char *url, bool *private_allowed, Fault *fault)
+api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
 {
 	UrlParts   *parts;
+	bool		own_store;
+	bool		other_port = false;
 	ListCell   *cell;
 
-	*private_allowed = false;
-	if (!url_parse(url, &parts, fault))
+	memset(target, 0, sizeof(*target));
+	if (!find_address(api, url, target, &parts, fault))
 		return false;
 	if (!url_scheme_allowed(parts))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
-						 "URL is not an https URL");
-	if (same_place(parts, api->base_url) || same_place(parts, api->crash_url))
+		return url_refused(fault, "is not an https URL");
+	if (at_endpoint(parts, api->s3_endpoint, &other_port))
+		target->storage = STORAGE_S3;
+	else if (at_endpoint(parts, api->blob_endpoint, &other_port))
+		target->storage = STORAGE_BLOB;
+	own_store = target->storage != STORAGE_NONE;
+	if (!own_store)
+		target->storage = storage_of_host(parts->host);
+	if (target->storage == STORAGE_NONE &&
+		(same_place(parts, api->base_url) || same_place(parts, api->crash_url)))
 	{
-		*private_allowed = true;
+		target->private_allowed = true;
 		return true;
 	}
-	if (strcmp(parts->scheme, "https") != 0 || parts->port != 443)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
-						 "URL has a port that is not allowed");
+	if (target->storage == STORAGE_NONE && storage_url_is_signed(parts))
+		target->storage = STORAGE_SIGNED;
+	/* a store is one at every port, and must not see the device token */
+	if (!own_store && (other_port || strcmp(parts->scheme, "https") != 0 || parts->port != 443))
+		return url_refused(fault, "has a port that is not allowed");
+	if (target->storage != STORAGE_NONE && has_dot_segment(parts->path))
+		return url_refused(fault, "has a path that is not allowed");
 	foreach(cell, api->hosts)
 	{
-		const char *pattern = lfirst(cell);
+		bool		exact;
 
-		if (url_host_matches(parts->host, pattern))
+		if (entry_allows(lfirst(cell), parts,
+						 !own_store && storage_bucket_in_path(parts->host), &exact))
 		{
-			*private_allowed = pattern[0] != '*';
+			target->private_allowed = exact || own_store;
 			return true;
 		}
 	}
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
-					 "URL has a host that is not allowed");
+	return url_refused(fault, target->storage == STORAGE_NONE
+					   ? "has a host that is not allowed"
+					   : "has a host or bucket that is not allowed");
 }
 
 /* With an api server that cannot be used the defaults hold; the downloads say why. */

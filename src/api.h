@@ -7,6 +7,7 @@
 
 #include "fault.h"
 #include "nodes/pg_list.h"
+#include "storage.h"
 #include "utils/uuid.h"
 
 typedef enum DatasetKind
@@ -22,7 +23,9 @@ typedef struct Api
 {
 	char	   *base_url;		/* scheme and host, no slash at the end */
 	char	   *crash_url;		/* the same for crashes */
-	List	   *hosts;			/* char *: "name" or "*.suffix" */
+	char	   *s3_endpoint;	/* a store beside the public ones, NULL: none */
+	char	   *blob_endpoint;
+	List	   *hosts;			/* char *: "name" or "*.suffix", maybe "/bucket" */
 	bool		fetch[DATASET_KINDS];
 } Api;
 
@@ -43,12 +46,16 @@ extern char *api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *
 /* Is this kind to be fetched, by the option "fetch"? */
 extern bool api_fetches(const Api *api, DatasetKind kind);
 
-/*
- * May a dataset be fetched from this URL?  *private_allowed tells whether the
- * host was named exactly by the operator, so that it may resolve to an address
- * that is not public.
- */
+typedef struct ApiTarget
+{
+	char	   *url;			/* to be asked; of an s3:// URL its address */
+	StorageKind storage;		/* a store must not see the device token */
+	bool		private_allowed;	/* named exactly by the operator: may resolve
+									 * to an address that is not public */
+} ApiTarget;
+
+/* May a dataset be fetched from this URL, and how? */
 extern bool api_check_url(const Api *api, const char *url,
-						  bool *private_allowed, Fault *fault);
+						  ApiTarget *target, Fault *fault);
 
 #endif							/* DAMOOV_API_H */

@@ -31,10 +31,11 @@
 #include "person.h"
 #include "source.h"
 #include "sql.h"
+#include "storage.h"
 #include "uuid.h"
 
 #define FETCH_TIMEOUT_MS	120000
-#define LEASE_SECONDS		180 /* longer than a fetch may take */
+#define LEASE_SECONDS		300 /* longer than a fetch may take, and its second try */
 #define RETRY_BASE_MS		1000
 #define RETRY_CAP_MS		300000
 #define RETRY_AFTER_CAP_S	900
@@ -42,6 +43,9 @@
 #define GONE_ATTEMPTS		5	/* the notification may overtake the data */
 #define REFUSED_ATTEMPTS	2
 #define UNREADABLE_ATTEMPTS 5
+#define ACCESS_RETRY_MS		300000	/* somebody has to mend keys or rights */
+#define ACCESS_CAP_MS		3600000
+#define ACCESS_ATTEMPTS		48
 
 SQL_FUNCTION(damoov_fetch_track);
 SQL_FUNCTION(damoov_store_dataset);
@@ -62,6 +66,8 @@ typedef struct Download
 	char	   *source;
 	char	   *url;			/* to be fetched */
 	bool		private_allowed;
+	Storage    *storage;		/* NULL: from the platform */
+	bool		again;			/* repeated with what a refusal taught */
 	char		device_token[UUID_TEXT_SIZE];
 	int64		version;
 	int			attempts;
@@ -83,6 +89,7 @@ struct Downloads
 	int			count;
 	int64		due_ms;			/* of the next row, by source_clock_ms() */
 	bool		took_over;		/* leases of sessions that are gone */
+	int64		clock_offset_s; /* the stores' clock minus ours */
 };
 
 static void download_done(HttpRequest *request, void *arg);
@@ -155,21 +162,32 @@ downloads_due_ms(const Downloads *downloads)
 
 /* ----- picking ----- */
 
+static bool
+find_target(Download *download, const char *url, Fault *fault)
+{
+	Api		   *api;
+	ApiTarget	target;
+
+	if (!api_load(download->source, &api, fault))
+		return false;
+	if (url == NULL)
+		url = api_dataset_url(api, download->key.kind, &download->key.object_id);
+	if (!api_check_url(api, url, &target, fault))
+		return false;
+	download->url = target.url;
+	download->private_allowed = target.private_allowed;
+	return target.storage == STORAGE_NONE ||
+		storage_open(target.storage, target.url, download->source, &download->storage, fault);
+}
+
 /* Decides the address; what must not be fetched is answered right away. */
 static void
 choose_url(Download *download, const char *url)
 {
 	MemoryContext old = MemoryContextSwitchTo(download->context);
-	Api		   *api;
 
-	if (!api_load(download->source, &api, &download->fault))
+	if (!find_target(download, url, &download->fault))
 		download->answered = true;
-	else
-	{
-		download->url = url ? pstrdup(url) : api_dataset_url(api, download->key.kind, &download->key.object_id);
-		if (!api_check_url(api, download->url, &download->private_allowed, &download->fault))
-			download->answered = true;
-	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -269,19 +287,26 @@ downloads_pick(Downloads *downloads)
 
 /* ----- fetching ----- */
 
-static HttpRequest *
-dataset_request(HttpClient *http, const char *url, bool private_allowed,
-				const char *device_token)
+static void
+send_request(Download *download)
 {
-	HttpRequest *request = http_request(http, "GET", url);
+	Downloads  *owner = download->owner;
+	const char *url = download->storage ? storage_url(download->storage) : download->url;
+	HttpRequest *request = http_request(owner->http, "GET", url);
 
 	request->max_bytes = (Size) damoov_max_document_size * 1024;
 	request->timeout_ms = FETCH_TIMEOUT_MS;
-	request->public_only = !private_allowed;
+	request->public_only = !download->private_allowed;
 	request->compressed = true;
-	http_header(request, "DeviceToken", device_token);
-	http_header(request, "Accept", "application/json");
-	return request;
+	if (download->storage)
+		storage_authorize(download->storage, request, owner->clock_offset_s);
+	else
+	{
+		http_header(request, "DeviceToken", download->device_token);
+		http_header(request, "Accept", "application/json");
+	}
+	download->request = request;
+	http_start(request, download_done, download);
 }
 
 void
@@ -298,10 +323,7 @@ downloads_start(Downloads *downloads)
 		download->started = true;
 		if (download->answered)
 			continue;			/* refused before it was asked */
-		download->request = dataset_request(downloads->http, download->url,
-											download->private_allowed,
-											download->device_token);
-		http_start(download->request, download_done, download);
+		send_request(download);
 	}
 }
 
@@ -332,6 +354,8 @@ read_answer(Download *download, const HttpRequest *request)
 		download->fault.message = pstrdup(request->fault.message);
 		return false;
 	}
+	if (download->storage && !storage_check(download->storage, request, &download->fault))
+		return false;
 	if (request->status != 200)
 		return fault_set(&download->fault, ERRCODE_CONNECTION_FAILURE, "http_status",
 						 "the service answered with HTTP status %d", request->status);
@@ -346,6 +370,15 @@ download_done(HttpRequest *request, void *arg)
 	Download   *download = arg;
 	MemoryContext old = MemoryContextSwitchTo(download->context);
 
+	if (download->storage && !download->again &&
+		storage_learn(download->storage, request, &download->owner->clock_offset_s))
+	{
+		download->again = true;
+		http_free(request);
+		send_request(download);
+		MemoryContextSwitchTo(old);
+		return;
+	}
 	download->answered = true;
 	download->status = request->status;
 	download->retry_after_s = request->retry_after_s;
@@ -395,8 +428,15 @@ judge_failure(const Download *download, int64 *wait_ms)
 		*wait_ms = Max(*wait_ms, Min(download->retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
 
 	if (strcmp(download->fault.reason, "bad_url") == 0 ||
-		strcmp(download->fault.reason, "too_big") == 0)
+		strcmp(download->fault.reason, "too_big") == 0 ||
+		strcmp(download->fault.reason, "storage_refused") == 0)
 		return "failed";
+	if (strcmp(download->fault.reason, "storage_access") == 0)
+	{
+		*wait_ms = Max(*wait_ms, source_backoff_ms(2 * ACCESS_RETRY_MS, download->attempts - 1,
+												   ACCESS_CAP_MS));
+		return download->attempts < ACCESS_ATTEMPTS ? "waiting" : "failed";
+	}
 	if (download->status == 0 || http_status_is_transient(download->status))
 		return "waiting";
 	if (download->status == 410 || strcmp(download->fault.reason, "dataset_gone") == 0)
@@ -770,19 +810,15 @@ raise_fetch_fault(const Download *download)
 static void
 fetch_now(Download *download)
 {
-	HttpClient *http = http_client(download->context);
+	Downloads  *owner = download->owner;
 
+	owner->http = http_client(download->context);
 	choose_url(download, NULL);
 	if (!download->answered)
-	{
-		download->request = dataset_request(http, download->url,
-											download->private_allowed,
-											download->device_token);
-		http_start(download->request, download_done, download);
-	}
+		send_request(download);
 	while (!download->answered)
 	{
-		(void) http_wait(http, -1);
+		(void) http_wait(owner->http, -1);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (download->dataset == NULL)

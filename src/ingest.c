@@ -604,12 +604,12 @@ static bool
 check_url(const Notification *notification, const char *source, Fault *fault)
 {
 	Api		   *api;
-	bool		private_allowed;
+	ApiTarget	target;
 
 	if (notification->url == NULL || notification->kind == EVENT_UNKNOWN)
 		return true;
 	return api_load(source, &api, fault) &&
-		api_check_url(api, notification->url, &private_allowed, fault);
+		api_check_url(api, notification->url, &target, fault);
 }
 
 /* From SQL the first bad entry raises, before anything is stored. */

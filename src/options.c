@@ -74,6 +74,8 @@ static const OptionSpec specs[] = {
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	/* credentials that have to be asked for */
 	{"identity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
@@ -91,6 +93,9 @@ static const OptionSpec specs[] = {
 	{"access_key_id", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"session_token", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"account_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"account_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
 };
 

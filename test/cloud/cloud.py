@@ -18,6 +18,7 @@ from faults import FaultBook
 from identity import Identity
 from sigv4 import Credentials
 from sqs import Sqs
+from storage import S3, Blob
 from wire import Hangup, Gone, Server, sized
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -68,9 +69,11 @@ class Cloud:
         self.recorder = Recorder()
         self.sqs = Sqs(region, credentials, self.faults, self.clock)
         self.api = Api(self.faults, self.clock)
+        self.s3 = S3(region, credentials, self.faults, self.clock)
+        self.blob = Blob(self.faults, self.clock)
         self.identity = Identity(region, credentials, self.sqs, self.clock)
         self.control = Control(self)
-        self.services = [self.identity, self.sqs, self.api]
+        self.services = [self.identity, self.sqs, self.api, self.s3, self.blob]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

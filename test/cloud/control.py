@@ -4,18 +4,19 @@ import json
 import random
 import threading
 import time
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import api
 import fleet
 import sns
 import sqs
+import storage
 from faults import Fault
 from sigv4 import Credentials
 from wire import sized
 
 PREFIX = "/_control/"
-MODES = {"sqs": sqs.MODES, "api": api.MODES}
+MODES = {"sqs": sqs.MODES, "api": api.MODES, "s3": storage.MODES, "blob": storage.MODES}
 
 
 class Refused(Exception):
@@ -77,6 +78,27 @@ class Control:
         self.cloud.api.put(order["kind"], order["id"], order["device_token"], text.encode())
         return {}
 
+    # -- stores
+
+    def post_object(self, order):
+        """An object of a bucket ("s3") or container ("blob"); answers its URL."""
+        store = {"s3": self.cloud.s3, "blob": self.cloud.blob}[order.get("store", "s3")]
+        container, key = order["container"], order["key"]
+        text = order["text"] if "text" in order else fleet.compact(order["document"])
+        store.put(container, key, storage.Object(text.encode(), order.get("gzip", False), order["store"] == "blob"),
+                  order.get("version"))
+        if order.get("region"):
+            self.cloud.s3.regions[container] = order["region"], order.get("refusal", "AuthorizationHeaderMalformed")
+        place = f"{self.cloud.blob.account}/{container}" if store is self.cloud.blob else container
+        return {"url": f"{self.cloud.base_url}/{place}/{quote(key)}"}
+
+    def post_presign(self, order):
+        return {"url": self.cloud.s3.presign(self.cloud.base_url, order["container"], order["key"], order.get("expires", 300))}
+
+    def post_sas(self, order):
+        return {"sas": self.cloud.blob.sas(order["container"], order.get("key"), order.get("seconds", 300), order.get("permissions", "r")),
+                "account_name": self.cloud.blob.account, "account_key": self.cloud.blob.key}
+
     def post_fleet(self, order):
         knobs = {name: order[name] for name in fleet.KNOBS if order.get(name) is not None}
         if knobs.get("base_url") == "self":
@@ -130,8 +152,8 @@ class Control:
         for queue in self.cloud.sqs.queues.values():
             queue.visibility_timeout = order.get("visibility_timeout", queue.visibility_timeout)
         self.cloud.clock_offset = order.get("clock_offset", self.cloud.clock_offset)
-        verifier = self.cloud.sqs.verifier
-        verifier.rotate(verifier.credentials._replace(**{name: order[name] for name in Credentials._fields if name in order}))
+        for verifier in (self.cloud.sqs.verifier, self.cloud.s3.verifier):
+            verifier.rotate(verifier.credentials._replace(**{name: order[name] for name in Credentials._fields if name in order}))
         return self.get_settings({})
 
     def _set_empty_reply(self, spelling):
@@ -158,6 +180,8 @@ class Control:
             queue.purge()
         self.cloud.faults.clear()
         self.cloud.api.datasets.clear()
+        self.cloud.s3.clear()
+        self.cloud.blob.clear()
         self.cloud.recorder.clear()
         return {}
 

@@ -1,11 +1,13 @@
 """Checks the stand-in itself: python3 -m unittest discover -s test/cloud"""
 
+import base64
 import gzip
 import hashlib
 import hmac
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from random import Random
 
 import fleet
 import sigv4
+import storage
 from cloud import SECRET, Cloud
 from sigv4 import Credentials
 
@@ -390,6 +393,105 @@ class ApiTest(CloudCase):
             begin = time.monotonic()
             self.assertEqual(gzip.decompress(self.get()[1]).decode(), self.text)
             self.assertGreater(time.monotonic() - begin, 0.19)
+
+
+class StorageTest(CloudCase):
+    KEY = "2026/a b+c.json"
+    PATH = "/trips/2026/a%20b%2Bc.json"
+
+    def setUp(self):
+        super().setUp()
+        self.host = f"127.0.0.1:{self.cloud.port}"
+        self.order("object", store="s3", container="trips", key=self.KEY, text="{}")
+        self.blob = self.order("object", store="blob", container="exports", key=self.KEY, text="{}")["url"].split(self.host)[1]
+
+    def signed(self, path=PATH, region="eu-west-1", seconds=None, secret=SECRET, **changes):
+        """The headers of a signed S3 request; written apart from the verifier."""
+        date = datetime.fromtimestamp(seconds or time.time(), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        headers = {"host": self.host, "x-amz-content-sha256": hashed(b""), "x-amz-date": date}
+        path, _, query = path.partition("?")
+        lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+        names = ";".join(sorted(headers))
+        scope = f"{date[:8]}/{region}/s3/aws4_request"
+        text = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n" + hashed(f"GET\n{path}\n{query}\n{lines}\n{names}\n{hashed(b'')}".encode())
+        key = ("AWS4" + secret).encode()
+        for part in scope.split("/"):
+            key = keyed(key, part)
+        headers["Authorization"] = (f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders={names}, "
+                                    f"Signature={keyed(key, text).hex()}")
+        return {name: value for name, value in {**headers, **changes}.items() if value is not None}
+
+    def answer(self, path, headers=None):
+        """(status, code of the error or the body)."""
+        response, body = self.exchange("GET", path, headers=headers)
+        code = re.search(rb"<Code>(.*)</Code>", body)
+        return response.status, code[1].decode() if code else body.decode()
+
+    def test_s3(self):
+        self.assertEqual(self.answer(self.PATH, self.signed()), (200, "{}"))
+        self.assertEqual(self.answer("/trips/none", self.signed("/trips/none")), (404, "NoSuchKey"))
+        self.assertEqual(self.answer(self.PATH), (403, "AccessDenied"))
+        self.assertEqual(self.answer(self.PATH, self.signed(secret="wrong")), (403, "SignatureDoesNotMatch"))
+        self.assertEqual(self.answer(self.PATH, self.signed(seconds=time.time() - 3600)), (403, "RequestTimeTooSkewed"))
+        self.assertEqual(self.answer(self.PATH, self.signed(region="us-east-1")), (400, "AuthorizationHeaderMalformed"))
+        self.assertEqual(self.answer(self.PATH, self.signed(**{"x-amz-content-sha256": None})), (400, "InvalidRequest"))
+        self.assertEqual(self.answer(self.PATH, self.signed(DeviceToken=TOKEN)), (400, "DeviceTokenSeen"))
+
+    def test_versions_and_regions(self):
+        for version in ("1", "2"):
+            self.order("object", store="s3", container="far", key="k", text=version, version=version, region="ap-south-1",
+                       refusal="PermanentRedirect")
+        self.assertEqual(self.answer("/far/k", self.signed("/far/k")), (301, "PermanentRedirect"))
+        self.assertEqual(self.answer("/far/k", self.signed("/far/k", region="ap-south-1")), (200, "2"))
+        self.assertEqual(self.answer("/far/k?versionId=1", self.signed("/far/k?versionId=1", region="ap-south-1")), (200, "1"))
+        self.assertEqual(self.answer("/far/k?versionId=3", self.signed("/far/k?versionId=3", region="ap-south-1")), (404, "NoSuchVersion"))
+
+    def test_presigned(self):
+        path = self.order("presign", container="trips", key=self.KEY)["url"].split(self.host)[1]
+        self.assertEqual(self.answer(path), (200, "{}"))
+        self.assertEqual(self.answer(path, self.signed()), (400, "InvalidRequest"))
+        self.assertEqual(self.answer(path.replace("Expires=300", "Expires=301")), (403, "SignatureDoesNotMatch"))
+        path = self.order("presign", container="trips", key=self.KEY, expires=-1)["url"].split(self.host)[1]
+        self.assertEqual(self.answer(path), (403, "AccessDenied"))
+
+    def shared_key(self, path, date=None, **changes):
+        """The headers of a blob request by SharedKey; written apart from the verifier."""
+        date = date or time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+        path, _, query = path.partition("?")
+        text = "GET" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:2021-12-02\n/fleetstore{path}"
+        text += "".join("\n" + item.replace("=", ":") for item in sorted(query.split("&")) if item)
+        signature = base64.b64encode(keyed(base64.b64decode(storage.ACCOUNT_KEY), text)).decode()
+        headers = {"x-ms-date": date, "x-ms-version": "2021-12-02", "Authorization": f"SharedKey fleetstore:{signature}"}
+        return {name: value for name, value in {**headers, **changes}.items() if value is not None}
+
+    def test_shared_key(self):
+        self.assertEqual(self.answer(self.blob, self.shared_key(self.blob)), (200, "{}"))
+        self.assertEqual(self.answer(self.blob + "?snapshot=x", self.shared_key(self.blob + "?snapshot=x"))[0], 200)
+        self.assertEqual(self.answer(self.blob + "?snapshot=x", self.shared_key(self.blob)), (403, "AuthenticationFailed"))
+        none = "/fleetstore/exports/none"
+        self.assertEqual(self.answer(none, self.shared_key(none)), (404, "BlobNotFound"))
+        self.assertEqual(self.answer(self.blob), (401, "NoAuthenticationInformation"))
+        self.assertEqual(self.answer(self.blob, self.shared_key(self.blob, Range="bytes=0-1")), (403, "AuthenticationFailed"))
+        self.assertEqual(self.answer(self.blob, self.shared_key(self.blob, "Mon, 02 Mar 2026 07:00:00 GMT")), (403, "AuthenticationFailed"))
+        self.assertEqual(self.answer(self.blob, self.shared_key(self.blob, DeviceToken=TOKEN)), (400, "DeviceTokenSeen"))
+
+    def test_sas(self):
+        for order in ({}, {"key": self.KEY}):
+            sas = self.order("sas", container="exports", **order)["sas"]
+            self.assertEqual(self.answer(f"{self.blob}?{sas}"), (200, "{}"))
+            self.assertEqual(self.answer(f"{self.blob}?{sas}".replace("se=2", "se=3")), (403, "AuthenticationFailed"))
+        sas = self.order("sas", container="exports", key="other")["sas"]
+        self.assertEqual(self.answer(f"{self.blob}?{sas}"), (403, "AuthenticationFailed"))
+        sas = self.order("sas", container="exports", seconds=-1)["sas"]
+        self.assertEqual(self.answer(f"{self.blob}?{sas}"), (403, "AuthenticationFailed"))
+        sas = self.order("sas", container="exports", permissions="w")["sas"]
+        self.assertEqual(self.answer(f"{self.blob}?{sas}"), (403, "AuthorizationPermissionMismatch"))
+
+    def test_faults(self):
+        self.order("fault", where="s3", mode="error", status=503, code="SlowDown", retry_after=2)
+        self.assertEqual(self.answer(self.PATH, self.signed()), (503, "SlowDown"))
+        self.order("fault", where="s3", mode="bad_md5")
+        self.assertNotEqual(self.exchange("GET", self.PATH, headers=self.signed())[0].headers["Content-MD5"], None)
 
 
 class FleetTest(CloudCase):

@@ -155,6 +155,20 @@ sub dataset
 		(ref $document ? 'document' : 'text') => $document);
 }
 
+# An object of a bucket, or with store => 'blob' of a container; its URL.
+# Options: gzip, version, region (of the bucket), refusal (of a wrong region).
+sub object
+{
+	my ($self, $container, $key, $document, %options) = @_;
+	return $self->order(
+		'object',
+		store => 's3',
+		container => $container,
+		key => $key,
+		(ref $document ? 'document' : 'text') => $document,
+		%options)->{url};
+}
+
 # Answers what will be true at the end of the story.
 sub fleet
 {

@@ -1,0 +1,312 @@
+# Datasets in the customer's own store: fetched with the keys of the source, never
+# with a device token.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use Damoov::Cloud;
+use Damoov::Node;
+use Damoov::Story;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $cloud = Damoov::Cloud->new;
+my $s3 = Damoov::Cloud->new;
+my $blobs = Damoov::Cloud->new;
+my $account = $blobs->order('sas', container => 'none');
+my $node = Damoov::Node->start_new('storage', conf => 'damoov.max_document_size = 1MB');
+
+my @endpoints = ("base_url '" . $cloud->base_url . "'",
+	"crash_url '" . $cloud->base_url . "'",
+	"s3_endpoint '" . $s3->base_url . "'",
+	"blob_endpoint '" . $blobs->base_url . "/'",
+	"allowed_hosts '127.0.0.1/trips, 127.0.0.1/far, 127.0.0.1/moved, 127.0.0.1/$account->{account_name}, *.telematicssdk.com'");
+$node->sql("CREATE SERVER api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS ("
+	  . join(', ', @endpoints) . ')');
+$node->add_source(
+	$cloud,
+	api => 0,
+	options => { wait_seconds => 0 },
+	secrets => {
+		account_name => $account->{account_name},
+		account_key => $account->{account_key}
+	});
+
+my $driver = token('driver');
+my $seconds = 0;
+my $log_start = $node->log_size;
+
+sub value
+{
+	return $node->sql(@_);
+}
+
+# What is known of a download: state, attempts, last error.
+sub download_of
+{
+	my ($track, $columns) = @_;
+	$columns //= "state || ' ' || coalesce(last_status::text, '-') || ' ' || coalesce(last_error, '-')";
+	return value("SELECT $columns FROM damoov.downloads WHERE object_id = '$track'");
+}
+
+sub trip_of
+{
+	my ($track) = @_;
+	return value("SELECT address_start FROM damoov.trips WHERE track_token = '$track'");
+}
+
+# The platform tells of a track that lies at this address.
+sub announce
+{
+	my ($track, $url) = @_;
+	$cloud->publish(enriched($driver, $track, ++$seconds, url => $url));
+	$node->poll;
+	return;
+}
+
+# Tries what waits until it has ended, without waiting for its time.
+sub exhaust
+{
+	for (1 .. 50)
+	{
+		my $waiting = value("UPDATE damoov.downloads SET due_at = clock_timestamp() WHERE state = 'waiting' RETURNING 1");
+		last if $waiting eq '';
+		$node->poll;
+	}
+	return;
+}
+
+sub document
+{
+	my ($name, %members) = @_;
+	return track_document(2, AddressStart => $name, %members);
+}
+
+###########################################################################
+# S3, where a notification says so
+###########################################################################
+
+my $track = token('s3', 1);
+announce($track, $s3->object('trips', "2026/$track.json", document('signed')));
+is(trip_of($track), 'signed', 'an object of a bucket is fetched with the source\'s key');
+is($s3->count_requests(status => 200), 1, '... at the first try');
+is($cloud->count_requests(target => 'processed'), 0, '... and not from the platform');
+
+my $odd = "Fahrten/\x{e4}+ &=(1)'!*~:\@,;\$#%41 %2F.json";
+$track = token('s3', 2);
+announce($track, $s3->object('trips', $odd, document('odd key')) . '?x-id=GetObject');
+is(trip_of($track), 'odd key', 'a key with every kind of character, and a query');
+
+$track = token('s3', 3);
+$s3->object('trips', "$track.json", document('by itself'));
+announce($track, $s3->order('presign', container => 'trips', key => "$track.json")->{url});
+is(trip_of($track), 'by itself', 'a presigned URL opens its object');
+is($s3->requests(path => qr/$track/) + 0, 1, '... once');
+ok(!grep({ $_->{headers}{authorization} } $s3->requests(path => qr/$track/)),
+	'... as it is, without another signature');
+
+$track = token('s3', 4);
+announce($track, $s3->object('trips', "$track.json", document('packed'), gzip => \1));
+is(trip_of($track), 'packed', 'what is stored compressed');
+
+$track = token('s3', 5);
+$s3->object('trips', "$track.json", document('by name'));
+announce($track, "s3://trips/$track.json");
+is(trip_of($track), 'by name', 'an s3:// URL means the bucket, wherever that is');
+
+$track = token('s3', 6);
+announce($track, $s3->object('far', "$track.json", document('far away'), region => 'ap-south-1'));
+is(trip_of($track), 'far away', 'a bucket that says which region to sign for');
+is($s3->count_requests(path => qr/$track/), 2, '... is asked twice');
+
+$track = token('s3', 7);
+announce($track,
+	$s3->object('moved', "$track.json", document('moved'), region => 'us-west-2', refusal => 'PermanentRedirect'));
+is(trip_of($track), 'moved', 'and so is one that answers with a redirect');
+is($s3->count_requests(path => qr/$track/), 2, '... which is not followed');
+
+$track = token('s3', 8);
+$s3->object('trips', "$track.json", document('wrong region'));
+$s3->fault('s3', 'error', status => 400, code => 'AuthorizationHeaderMalformed', message => 'sa-east-1', times => undef);
+announce($track, $s3->base_url . "/trips/$track.json");
+is($s3->count_requests(path => qr/$track/), 2, 'a region is believed once');
+like(download_of($track), qr/^waiting 400 the request was signed for another region/, '... and then the request has failed');
+$s3->clear_faults;
+
+$_->settings(session_token => 'a session') for $cloud, $s3;
+value("ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (ADD session_token 'a session')");
+$track = token('s3', 9);
+announce($track, $s3->object('trips', "$track.json", document('temporary')));
+is(trip_of($track), 'temporary', 'temporary credentials come with their token');
+value('ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (DROP session_token)');
+$_->settings(session_token => undef) for $cloud, $s3;
+
+###########################################################################
+# What a store may answer
+###########################################################################
+
+my $due = "due_at > last_error_at + interval '4 minutes'";
+for my $case (
+	[ 403, 'AccessDenied', qr/no right to read the object/ ],
+	[ 403, 'InvalidAccessKeyId', qr/access key is not valid/ ],
+	[ 403, 'SignatureDoesNotMatch', qr/secret access key is wrong/ ],
+	[ 403, 'InvalidObjectState', qr/archived/ ],
+	[ 400, 'ExpiredToken', qr/session token has expired/ ],
+	[ 404, 'NoSuchBucket', qr/bucket does not exist/ ],
+	[ 403, 'Unheard', qr/store refused the request/ ])
+{
+	my ($status, $code, $words) = @$case;
+	my $id = token('err', ++$seconds);
+	my $url = $s3->object('trips', "$id.json", document('late'));
+
+	$s3->fault('s3', 'error', target => "$id.json", status => $status, code => $code,
+		message => "secret of $driver");
+	announce($id, $url);
+	like(download_of($id), qr/^waiting $status .*$words/, "$code waits");
+	is(download_of($id, $due), 't', '... for minutes, somebody has to mend it');
+	value("SELECT damoov_retry_downloads(object_id => '$id')");
+	$node->poll;
+	is(trip_of($id), 'late', '... and goes on when it is mended');
+}
+
+$track = token('slow');
+$s3->object('trips', "$track.json", document('after a while'));
+$s3->fault('s3', 'error', target => "$track.json", status => 503, code => 'SlowDown', times => 2);
+announce($track, $s3->base_url . "/trips/$track.json");
+is(trip_of($track), 'after a while', 'SlowDown is waited for');
+
+$track = token('none');
+announce($track, $s3->base_url . "/trips/$track.json");
+value("DELETE FROM damoov.downloads WHERE object_id <> '$track'");
+exhaust();
+like(download_of($track), qr/^gone 404 the object does not exist \(NoSuchKey/, 'an object that is not there');
+
+$track = token('clock');
+$s3->object('trips', "$track.json", document('an hour ahead'));
+$s3->settings(clock_offset => 3600);
+announce($track, $s3->base_url . "/trips/$track.json");
+is(trip_of($track), 'an hour ahead', 'a store with another clock');
+is($s3->count_requests(path => qr/$track/), 2, '... tells it once');
+$s3->settings(clock_offset => 0);
+
+$track = token('trunc');
+$s3->object('trips', "$track.json", document('whole'));
+$s3->fault('s3', 'truncate', target => "$track.json");
+announce($track, $s3->base_url . "/trips/$track.json");
+is(trip_of($track), 'whole', 'half of an object is not taken for it');
+
+$track = token('big');
+$s3->object('trips', "$track.json", document('x' x (1024 * 1024)));
+announce($track, $s3->base_url . "/trips/$track.json");
+like(download_of($track), qr/^failed 0 reply exceeds the limit/, 'nor one that is too large');
+
+for my $url ("/other/$track.json", "/trips/../other/$track.json", "/trips/%2e%2E/other/$track.json", "/trip/$track.json",
+	"/trips2/$track.json", '')
+{
+	my $id = token('url', ++$seconds);
+	$s3->object('other', "$track.json", document('stolen'));
+	announce($id, $s3->base_url . $url);
+	like(download_of($id), qr/^failed 0 URL has a (host or bucket|path) that is not allowed/, "refused: $url");
+}
+is($s3->count_requests(path => qr/other/), 0, '... and never asked for');
+
+###########################################################################
+# Blobs
+###########################################################################
+
+my $place = $blobs->base_url . "/$account->{account_name}";
+
+sub blob
+{
+	my ($id, $name, %options) = @_;
+	return $blobs->object('exports', "2026/$id (1).json", document($name), store => 'blob', %options);
+}
+
+$track = token('blob', 1);
+announce($track, blob($track, 'shared key') . '?snapshot=');
+is(trip_of($track), 'shared key', 'a blob is fetched with the account\'s key');
+
+$track = token('blob', 2);
+my $url = blob($track, 'own sas', gzip => \1);
+my $sas = $blobs->order('sas', container => 'exports', key => "2026/$track (1).json")->{sas};
+announce($track, "$url?$sas");
+is(trip_of($track), 'own sas', 'a URL with its own SAS opens its blob');
+ok(!grep({ $_->{headers}{authorization} } $blobs->requests(path => qr/$track/)), '... without a key');
+
+$track = token('blob', 3);
+$url = blob($track, 'expired');
+$sas = $blobs->order('sas', container => 'exports', seconds => -10)->{sas};
+announce($track, "$url?$sas");
+like(download_of($track), qr/^failed 403 .*\(AuthenticationFailed, HTTP status 403\)/,
+	'one that has expired has failed at once: nobody can mend a URL');
+is($blobs->count_requests(path => qr/$track/), 1, '... after one try');
+
+$track = token('blob', 4);
+$url = blob($track, 'intact');
+$blobs->fault('blob', 'bad_md5', times => 1);
+announce($track, $url);
+is(trip_of($track), 'intact', 'bytes that do not have their checksum are fetched again');
+is($blobs->count_requests(path => qr/$track/), 2, '... once more');
+
+$track = token('blob', 5);
+announce($track, "$place/exports/$track.json");
+exhaust();
+like(download_of($track), qr/^gone 404 the object does not exist \(BlobNotFound/, 'a blob that is not there');
+
+$track = token('blob', 6);
+$url = blob($track, 'an hour behind');
+$blobs->settings(clock_offset => -3600);
+announce($track, $url);
+is(trip_of($track), 'an hour behind', 'a blob store with another clock');
+$blobs->settings(clock_offset => 0);
+
+# the same by a SAS of the mapping
+$sas = $blobs->order('sas', container => 'exports')->{sas};
+value("ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (DROP account_key, ADD sas '?$sas')");
+$track = token('blob', 7);
+announce($track, blob($track, 'mapped sas'));
+is(trip_of($track), 'mapped sas', 'a blob is fetched with the SAS of the user mapping');
+
+value("ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (SET account_name 'somebody')");
+$track = token('blob', 8);
+announce($track, blob($track, 'not theirs'));
+like(download_of($track), qr/^waiting 0 "account_name" of the user mapping of server "queue" is not the account of the URL/,
+	'a SAS goes to its own account only');
+is($blobs->count_requests(path => qr/$track/), 0, '... so that nothing was asked');
+value("ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (DROP account_name)");
+value("SELECT damoov_retry_downloads(object_id => '$track')");
+$node->poll;
+like(download_of($track), qr/^waiting 0 user mapping of server "queue" has no "account_name"/,
+	'and without a key there is nothing to ask with');
+
+###########################################################################
+# Who saw what
+###########################################################################
+
+for my $store ($s3, $blobs)
+{
+	is(scalar(grep { defined $_->{headers}{devicetoken} } $store->requests), 0, 'no store has seen a device token');
+}
+is( scalar(grep { $_->{target} && $_->{target} eq 'processed' && $_->{headers}{authorization} } $cloud->requests),
+	0, 'nor the platform a signature');
+
+my $log = slurp_file($node->logfile, $log_start);
+my $view = value('SELECT string_agg(v::text, $$ $$) FROM damoov.download_status AS v')
+  . value('SELECT string_agg(v::text, $$ $$) FROM damoov.status AS v')
+  . value("SELECT string_agg(coalesce(last_error, ''), ' ') FROM damoov.downloads")
+  . value("SELECT coalesce(string_agg(message, ' '), '') FROM damoov.quarantine");
+for my $secret ('sig=', 'X-Amz-', $driver, Damoov::Cloud::SECRET, $account->{account_key})
+{
+	unlike($log, qr/\Q$secret/, 'not in the log');
+	unlike($view, qr/\Q$secret/, 'nor in what readers see');
+}
+
+# Hosts that must not be mixed up
+value("ALTER SERVER api OPTIONS (SET s3_endpoint '" . $cloud->base_url . "')");
+announce(token('mixed'), undef);
+like(download_of(token('mixed')), qr/option "s3_endpoint" of the api server must be/, 'the platform cannot be a store');
+
+done_testing();

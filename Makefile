@@ -39,6 +39,7 @@ OBJS         = \
 	src/record_store.o \
 	src/record_value.o \
 	src/reply.o \
+	src/s3_event.o \
 	src/sign.o \
 	src/sign_azure.o \
 	src/source.o \
@@ -57,7 +58,7 @@ OBJS         = \
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage
+REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

@@ -64,16 +64,17 @@ CREATE TABLE damoov.events (
     CONSTRAINT events_hard_fields_check
         CHECK (outcome = 'control' OR (user_id IS NOT NULL AND object_id IS NOT NULL AND sent_at IS NOT NULL))
 );
+CREATE INDEX events_control_object_id_idx ON damoov.events (object_id) WHERE outcome = 'control';
 COMMENT ON TABLE damoov.events IS 'the notification log: each distinct notification once, as it came';
 COMMENT ON COLUMN damoov.events.event_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.events.source IS 'foreign server the first delivery came through, or the source argument of damoov_ingest()';
 COMMENT ON COLUMN damoov.events.event IS 'event name in its current spelling; older names and the numbers 4 to 7 are translated, payload keeps them';
-COMMENT ON COLUMN damoov.events.outcome IS 'stored, unknown (an event this version does not know) or control (a message of the transport)';
+COMMENT ON COLUMN damoov.events.outcome IS 'stored, unknown (an event this version does not know) or control (a message of the transport, or of a bucket about one of its objects)';
 COMMENT ON COLUMN damoov.events.user_id IS 'person, NULL for control messages';
-COMMENT ON COLUMN damoov.events.object_id IS 'Object.Id; for a heartbeat it repeats the device token (documented)';
+COMMENT ON COLUMN damoov.events.object_id IS 'Object.Id; for a heartbeat it repeats the device token (documented); for an object of a bucket a digest of bucket and key';
 COMMENT ON COLUMN damoov.events.object_type IS 'Object.Type as received';
 COMMENT ON COLUMN damoov.events.sent_at IS 'Timestamp, rounded to microseconds; orders events about one object';
-COMMENT ON COLUMN damoov.events.sent_text IS 'Timestamp as received, 100 ns digits included; part of the duplicate key';
+COMMENT ON COLUMN damoov.events.sent_text IS 'Timestamp as received, 100 ns digits included; for an object of a bucket eventTime and sequencer; part of the duplicate key';
 COMMENT ON COLUMN damoov.events.payload IS 'the notification itself, without its envelope';
 COMMENT ON COLUMN damoov.events.notes IS 'what was odd but acceptable, as "member: reason"';
 COMMENT ON COLUMN damoov.events.received_at IS 'first arrival, database clock';
@@ -109,7 +110,7 @@ COMMENT ON COLUMN damoov.quarantine.quarantine_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.quarantine.source IS 'foreign server the message came through';
 COMMENT ON COLUMN damoov.quarantine.kind IS 'message, or the kind of a dataset as in damoov.downloads';
 COMMENT ON COLUMN damoov.quarantine.object_id IS 'the object of a dataset, NULL for messages';
-COMMENT ON COLUMN damoov.quarantine.reason IS 'short code: bad_json, bad_utf8, nul_char, too_deep, too_big, bad_number, bad_type, bad_time, bad_uuid, clock_skew, dup_key, missing_field, envelope, cross_user, store_failed; for datasets also dataset_error, dataset_mismatch';
+COMMENT ON COLUMN damoov.quarantine.reason IS 'short code: bad_json, bad_utf8, nul_char, too_deep, too_big, bad_number, bad_type, bad_time, bad_uuid, clock_skew, dup_key, missing_field, envelope, cross_user, store_failed; for datasets also dataset_error, dataset_mismatch, dataset_unknown';
 COMMENT ON COLUMN damoov.quarantine.sqlstate IS 'SQLSTATE that damoov_ingest() would raise for it';
 COMMENT ON COLUMN damoov.quarantine.message IS 'what is wrong, without quoting the body';
 COMMENT ON COLUMN damoov.quarantine.body IS 'exact bytes as delivered; may hold a device token';
@@ -854,9 +855,9 @@ COMMENT ON VIEW damoov.devices IS 'the latest phone status of each person';
 
 CREATE TABLE damoov.downloads (
     kind text NOT NULL CONSTRAINT downloads_kind_check
-        CHECK (kind IN ('processed', 'raw', 'crash', 'crash_buffer')),
+        CHECK (kind IN ('processed', 'raw', 'crash', 'crash_buffer', 'object')),
     object_id uuid NOT NULL,
-    user_id bigint NOT NULL CONSTRAINT downloads_user_id_fkey REFERENCES damoov.users,
+    user_id bigint CONSTRAINT downloads_user_id_fkey REFERENCES damoov.users,
     source text NOT NULL,
     url text,
     priority smallint NOT NULL,
@@ -872,20 +873,21 @@ CREATE TABLE damoov.downloads (
     last_error text,
     last_error_at timestamptz,
     queued_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT downloads_pkey PRIMARY KEY (kind, object_id)
+    CONSTRAINT downloads_pkey PRIMARY KEY (kind, object_id),
+    CONSTRAINT downloads_user_id_check CHECK (user_id IS NOT NULL OR kind = 'object')
 ) WITH (fillfactor = 80);
 -- due_at and leased_until are in no index, so that leasing and rescheduling stay HOT updates
 CREATE INDEX downloads_waiting_idx ON damoov.downloads (priority, queued_at) WHERE state = 'waiting';
 COMMENT ON TABLE damoov.downloads IS 'datasets still to be fetched, and those that failed for good; a stored dataset''s row goes';
-COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnrichmentFinished), raw (the recording behind IncomingTrackReceived), crash (the header) or crash_buffer (its samples)';
-COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification';
-COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset';
+COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnrichmentFinished), raw (the recording behind IncomingTrackReceived), crash (the header), crash_buffer (its samples) or object (in a bucket, of which S3 told: its content tells which of the others it is)';
+COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification; for kind object a digest of bucket and key';
+COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset; NULL for kind object';
 COMMENT ON COLUMN damoov.downloads.source IS 'source of the newest notification';
-COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification; NULL: built from the id. Its query may be a credential: damoov.download_status shows the host alone';
-COMMENT ON COLUMN damoov.downloads.priority IS 'smaller goes first: crashes 10, trips 20, raw tracks 30';
+COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification, or s3://bucket/key; NULL: built from the id. Its query may be a credential and its path name a person: damoov.download_status shows the host alone';
+COMMENT ON COLUMN damoov.downloads.priority IS 'smaller goes first: crashes 10, objects of a bucket 15, trips 20, raw tracks 30';
 COMMENT ON COLUMN damoov.downloads.state IS 'waiting, gone (404 or 410 for good) or failed (will not be tried again by itself)';
 COMMENT ON COLUMN damoov.downloads.version IS 'another one with every notification, and never the same again: one that arrives during a fetch makes it fetch again';
-COMMENT ON COLUMN damoov.downloads.wanted_at IS 'Timestamp of the newest notification';
+COMMENT ON COLUMN damoov.downloads.wanted_at IS 'Timestamp of the newest notification; eventTime of S3';
 COMMENT ON COLUMN damoov.downloads.attempts IS 'tries since the newest notification';
 COMMENT ON COLUMN damoov.downloads.due_at IS 'not before this time';
 COMMENT ON COLUMN damoov.downloads.leased_until IS 'a fetch is under way; taken over by another one after this time';
@@ -1076,6 +1078,23 @@ BEGIN
         RETURN NEXT;
     END IF;
 
+    -- keys of a bucket may name a person that no column does
+    WITH gone AS (
+        DELETE FROM damoov.events AS e
+        WHERE e.outcome = 'control'
+            AND strpos(damoov.plain_hex(convert_to(e.payload::text, 'UTF8')), replace(erase_person.device_token::text, '-', '')) > 0
+        RETURNING e.object_id
+    ), dropped AS (
+        DELETE FROM damoov.downloads AS d
+        USING gone AS g
+        WHERE d.kind = 'object' AND d.object_id = g.object_id
+    )
+    SELECT count(*) INTO row_count FROM gone;
+    table_name := 'events';
+    IF row_count > 0 THEN
+        RETURN NEXT;
+    END IF;
+
     -- parts before what they belong to, and what others depend on last
     FOR relation IN
         SELECT t.table_name, t.part_of, t.key
@@ -1136,6 +1155,16 @@ CREATE FUNCTION damoov.read_notification(
     LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_notification';
 REVOKE ALL ON FUNCTION damoov.read_notification(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; what is absent or unusable is NULL, so is the name of an event that this version does not know';
+
+CREATE FUNCTION damoov.read_object_event(
+    payload jsonb,
+    OUT url text,
+    OUT announced_at timestamptz,
+    OUT sequencer text
+) RETURNS record
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_object_event';
+REVOKE ALL ON FUNCTION damoov.read_object_event(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.read_object_event(jsonb) IS 'a record of S3 about a new object: s3://bucket/key, when, and the number that orders the events of one key; url is NULL when there is nothing to fetch';
 
 -- The one place that says whether a track is alive.  At the same instant a
 -- merge wins over an enrichment (keeping the part would double it), while an
@@ -1426,6 +1455,43 @@ $$;
 REVOKE ALL ON FUNCTION damoov.apply_events(bigint[], boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.apply_events(bigint[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
 
+-- A sequencer counts in hexadecimal, from the left.  Of what is known of a key
+-- only the newest is fetched, in whichever order it came; the lock lets one
+-- see what others have just stored.
+CREATE FUNCTION damoov.queue_objects(event_ids bigint[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1684106095, 257);
+    INSERT INTO damoov.downloads AS w (kind, object_id, source, url, priority, wanted_at)
+    SELECT 'object', n.object_id, n.source, n.url, 15, n.announced_at
+    FROM (
+        SELECT DISTINCT ON (e.object_id) e.event_id, e.object_id, e.source, o.url, o.announced_at
+        FROM damoov.events AS e
+        CROSS JOIN damoov.read_object_event(e.payload) AS o
+        WHERE e.outcome = 'control'
+            AND e.event LIKE 'ObjectCreated:%'
+            AND e.object_id IN (SELECT a.object_id FROM damoov.events AS a WHERE a.event_id = ANY (event_ids))
+            AND o.url IS NOT NULL
+        ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,
+            o.announced_at DESC NULLS LAST, e.event_id DESC
+    ) AS n
+    WHERE n.event_id = ANY (event_ids)
+    ORDER BY n.object_id
+    ON CONFLICT (kind, object_id) DO UPDATE
+    SET version = w.version + 1,
+        source = EXCLUDED.source,
+        url = EXCLUDED.url,
+        wanted_at = EXCLUDED.wanted_at,
+        state = 'waiting',
+        attempts = 0,
+        due_at = EXCLUDED.due_at;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.queue_objects(bigint[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
+
 CREATE FUNCTION damoov.route_events() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -1433,6 +1499,9 @@ AS $$
 BEGIN
     IF EXISTS (SELECT FROM arrived) THEN
         PERFORM damoov.apply_events(array_agg(a.event_id), true) FROM arrived AS a;
+    END IF;
+    IF EXISTS (SELECT FROM arrived AS a WHERE a.outcome = 'control' AND a.event LIKE 'ObjectCreated:%') THEN
+        PERFORM damoov.queue_objects(array_agg(a.event_id)) FROM arrived AS a;
     END IF;
     PERFORM damoov.notify('damoov_crash', 'stage', array_agg(c.crash_id ORDER BY c.crash_id))
     FROM damoov.crashes AS c

@@ -33,7 +33,7 @@ typedef struct KindSpec
 	const char *behind;
 } KindSpec;
 
-static const KindSpec kinds[DATASET_KINDS] = {
+static const KindSpec kinds[DATASET_KINDS + 1] = {
 	[DATASET_PROCESSED] = {"processed", "processed", false,
 	"/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
 	[DATASET_RAW] = {"raw", "raw", false,
@@ -42,6 +42,8 @@ static const KindSpec kinds[DATASET_KINDS] = {
 	"/api/drivingevents/get/v1/Accidents/received/", ""},
 	[DATASET_CRASH_BUFFER] = {"crash_buffer", "crash", true,
 	"/api/drivingevents/get/v1/Accidents/extras/received/", ""},
+	/* found in a bucket: not asked for by "fetch", and without an address */
+	[DATASET_OBJECT] = {"object", "", false, "", ""},
 };
 
 /* The name of the api server, or NULL when the defaults hold. */
@@ -207,7 +209,7 @@ api_kind_name(DatasetKind kind)
 int
 api_kind(const char *name)
 {
-	for (int i = 0; i < DATASET_KINDS; i++)
+	for (int i = 0; i < (int) lengthof(kinds); i++)
 	{
 		if (strcmp(kinds[i].name, name) == 0)
 			return i;
@@ -371,7 +373,7 @@ damoov_fetches(PG_FUNCTION_ARGS)
 	Api		   *api;
 	Fault		fault = {0};
 
-	if (kind < 0)
+	if (kind < 0 || kind == DATASET_OBJECT)
 		PG_RETURN_BOOL(false);
 	if (!api_load(source, &api, &fault))
 		PG_RETURN_BOOL(strstr(DEFAULT_FETCH, kinds[kind].option) != NULL);

@@ -16,7 +16,9 @@ typedef enum DatasetKind
 	DATASET_RAW,				/* the recording behind IncomingTrackReceived */
 	DATASET_CRASH,				/* the header of a crash */
 	DATASET_CRASH_BUFFER,		/* its samples */
-	DATASET_KINDS
+	DATASET_KINDS,
+	DATASET_OBJECT = DATASET_KINDS	/* in a bucket: its content tells which of
+									 * them it is */
 } DatasetKind;
 
 typedef struct Api

@@ -11,9 +11,11 @@
 #include "crash.h"
 #include "dataset.h"
 #include "guc.h"
+#include "json.h"
 #include "raw.h"
 #include "sql.h"
 #include "track.h"
+#include "uuid.h"
 
 typedef struct KindRules
 {
@@ -56,6 +58,74 @@ dataset_read(const DatasetKey *key, const char *text, Size len,
 {
 	return kinds[key->kind].read(key, text, len, dataset, fault);
 }
+
+/* ----- what it is ----- */
+
+static bool
+stands_at(const JsonWalk *walk, int level, const char *name)
+{
+	return pg_strcasecmp(json_name(walk, level), name) == 0;
+}
+
+/* The envelopes tell the kinds of tracks apart. */
+static void
+look_at_object(JsonWalk *walk, bool is_array)
+{
+	DatasetIdentity *identity = walk->state;
+
+	if (is_array)
+		return;
+	if (walk->depth == 3 && stands_at(walk, 1, "Result") && stands_at(walk, 2, "Track"))
+		identity->kind = DATASET_PROCESSED;
+	else if ((walk->depth == 2 && stands_at(walk, 1, "Track")) ||
+			 (walk->depth == 3 && stands_at(walk, 1, "result") && stands_at(walk, 2, "TripData")))
+		identity->kind = DATASET_RAW;
+}
+
+static void
+take_id(const char *text, bool *given, pg_uuid_t *id)
+{
+	pg_uuid_t	found;
+
+	if (uuid_parse(text, &found) && !uuid_is_zero(&found))
+	{
+		*given = true;
+		*id = found;
+	}
+}
+
+static void
+look_at_value(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	DatasetIdentity *identity = walk->state;
+	pg_uuid_t	instance;
+
+	if (type != JSON_TOKEN_STRING || walk->depth > 3)
+		return;
+	if (walk->depth == 1 && stands_at(walk, 1, "AccidentTrigger"))
+		identity->kind = DATASET_CRASH;
+	else if (walk->depth == 1 && stands_at(walk, 1, "Id"))
+		take_id(text, &identity->has_object, &identity->object_id);
+	else if (stands_at(walk, walk->depth, "TrackToken"))
+		take_id(text, &identity->has_object, &identity->object_id);
+	else if (stands_at(walk, walk->depth, "DeviceToken") || stands_at(walk, walk->depth, "UserId"))
+		take_id(text, &identity->has_person, &identity->device_token);
+	else if (walk->depth == 3 && stands_at(walk, 2, "S3Location") && stands_at(walk, 3, "Key") &&
+			 !identity->has_person)
+		identity->has_person = raw_ids_of_key(text, &instance, &identity->device_token);
+}
+
+bool
+dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *fault)
+{
+	static const JsonVisitor visitor = {.enter = look_at_object, .scalar = look_at_value};
+
+	memset(identity, 0, sizeof(*identity));
+	identity->kind = -1;
+	return json_walk(text, len, max_document_bytes(), &visitor, identity, fault);
+}
+
+/* ----- storing ----- */
 
 bool
 dataset_store(const DatasetKey *key, const void *dataset, int64 *row_id)

@@ -22,6 +22,20 @@ typedef struct DatasetKey
 extern bool dataset_read(const DatasetKey *key, const char *text, Size len,
 						 void **dataset, Fault *fault);
 
+/* What a document says of itself. */
+typedef struct DatasetIdentity
+{
+	int			kind;			/* -1: cannot be told */
+	bool		has_object;
+	pg_uuid_t	object_id;
+	bool		has_person;
+	pg_uuid_t	device_token;
+} DatasetIdentity;
+
+/* Looks what a document is that was not asked for; false when it is no JSON. */
+extern bool dataset_identify(const char *text, Size len,
+							 DatasetIdentity *identity, Fault *fault);
+
 /*
  * Takes the locks that keep a removal and the storing of its track apart, for
  * all datasets that the transaction is going to store, at once.

@@ -73,6 +73,8 @@ typedef struct Download
 	int			attempts;
 
 	/* the answer */
+	DatasetKey	found;			/* what the object of a bucket has turned out to be */
+	bool		forgotten;		/* about an erased person */
 	void	   *dataset;		/* NULL: see fault */
 	Fault		fault;
 	int			status;
@@ -120,6 +122,19 @@ download_create(Downloads *downloads)
 	dlist_push_tail(&downloads->list, &download->node);
 	downloads->count++;
 	return download;
+}
+
+static bool
+has_failed(const Download *download, const char *reason)
+{
+	return download->fault.sqlstate != 0 && strcmp(download->fault.reason, reason) == 0;
+}
+
+/* Of what was asked for it is known before. */
+static const DatasetKey *
+dataset_key(const Download *download)
+{
+	return download->key.kind == DATASET_OBJECT ? &download->found : &download->key;
 }
 
 static void
@@ -195,11 +210,16 @@ static void
 take_row(Downloads *downloads, uint64 row, char **url)
 {
 	Download   *download = download_create(downloads);
+	bool		nobody;			/* knows yet whose it is */
+	Datum		value;
 
 	download->key.kind = api_kind(sql_text(download->context, row, 1));
 	download->key.object_id = *DatumGetUUIDP(sql_value(row, 2, NULL));
-	download->key.user_id = DatumGetInt64(sql_value(row, 3, NULL));
-	uuid_format(DatumGetUUIDP(sql_value(row, 4, NULL)), download->device_token);
+	value = sql_value(row, 3, &nobody);
+	download->key.user_id = nobody ? 0 : DatumGetInt64(value);
+	value = sql_value(row, 4, &nobody);
+	if (!nobody)
+		uuid_format(DatumGetUUIDP(value), download->device_token);
 	*url = sql_text(download->context, row, 5);
 	download->version = DatumGetInt64(sql_value(row, 6, NULL));
 	download->source = sql_text(download->context, row, 7);
@@ -240,14 +260,14 @@ void
 downloads_pick(Downloads *downloads)
 {
 	static SqlPlan plan = {
-		.text = "WITH due AS MATERIALIZED (SELECT d.kind, d.object_id FROM damoov.downloads AS d "
+		.text = "WITH due AS MATERIALIZED (SELECT d.kind, d.object_id, d.user_id FROM damoov.downloads AS d "
 		"WHERE d.state = 'waiting' AND d.due_at <= clock_timestamp() "
 		"AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) "
 		"ORDER BY d.priority, d.queued_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
 		"UPDATE damoov.downloads AS d SET attempts = d.attempts + 1, "
 		"leased_until = clock_timestamp() + $2 * interval '1 second', leased_by = pg_backend_pid() "
-		"FROM due, damoov.users AS u "
-		"WHERE d.kind = due.kind AND d.object_id = due.object_id AND u.user_id = d.user_id "
+		"FROM due LEFT JOIN damoov.users AS u ON u.user_id = due.user_id "
+		"WHERE d.kind = due.kind AND d.object_id = due.object_id "
 		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
 		.nargs = 2, .argtypes = {INT4OID, INT4OID}
 	};
@@ -359,6 +379,9 @@ read_answer(Download *download, const HttpRequest *request)
 	if (request->status != 200)
 		return fault_set(&download->fault, ERRCODE_CONNECTION_FAILURE, "http_status",
 						 "the service answered with HTTP status %d", request->status);
+	/* what lay in a bucket is looked at when it is to be stored */
+	if (download->key.kind == DATASET_OBJECT)
+		return true;
 	keep_hide(download->device_token);
 	return dataset_read(&download->key, request->reply, request->reply_len,
 						&download->dataset, &download->fault);
@@ -384,7 +407,8 @@ download_done(HttpRequest *request, void *arg)
 	download->retry_after_s = request->retry_after_s;
 	if (!read_answer(download, request))
 		download->dataset = NULL;
-	if (request->status == 200)
+	/* what is damaged must not be looked at again */
+	if (request->status == 200 && !has_failed(download, "damaged"))
 	{
 		download->document = pnstrdup(request->reply, request->reply_len);
 		download->document_len = request->reply_len;
@@ -427,11 +451,10 @@ judge_failure(const Download *download, int64 *wait_ms)
 	if (download->retry_after_s > 0)
 		*wait_ms = Max(*wait_ms, Min(download->retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
 
-	if (strcmp(download->fault.reason, "bad_url") == 0 ||
-		strcmp(download->fault.reason, "too_big") == 0 ||
-		strcmp(download->fault.reason, "storage_refused") == 0)
+	if (has_failed(download, "bad_url") || has_failed(download, "too_big") ||
+		has_failed(download, "storage_refused") || has_failed(download, "not_json"))
 		return "failed";
-	if (strcmp(download->fault.reason, "storage_access") == 0)
+	if (has_failed(download, "storage_access"))
 	{
 		*wait_ms = Max(*wait_ms, source_backoff_ms(2 * ACCESS_RETRY_MS, download->attempts - 1,
 												   ACCESS_CAP_MS));
@@ -439,7 +462,7 @@ judge_failure(const Download *download, int64 *wait_ms)
 	}
 	if (download->status == 0 || http_status_is_transient(download->status))
 		return "waiting";
-	if (download->status == 410 || strcmp(download->fault.reason, "dataset_gone") == 0)
+	if (download->status == 410 || has_failed(download, "dataset_gone"))
 		return "gone";
 	if (download->status == 404)
 		return download->attempts < GONE_ATTEMPTS ? "waiting" : "gone";
@@ -502,7 +525,8 @@ store_failure(Download *download)
 		strcmp(sql_text(CurrentMemoryContext, 0, 1), "waiting") == 0)
 		return;
 	download->ended = state;
-	if (download->document)
+	/* what is no JSON (reports in a bucket) stays where it is */
+	if (download->document && !has_failed(download, "not_json"))
 		quarantine_document(download);
 	ereport(LOG,
 			(errmsg("could not fetch %s dataset \"%s\": %s",
@@ -516,9 +540,9 @@ store_failure(Download *download)
 static bool
 store_dataset(const Download *download, bool fetched, int64 *row_id)
 {
-	if (!dataset_store(&download->key, download->dataset, row_id))
+	if (!dataset_store(dataset_key(download), download->dataset, row_id))
 		return false;
-	document_keep(&download->key, download->document, download->document_len, fetched);
+	document_keep(dataset_key(download), download->document, download->document_len, fetched);
 	return true;
 }
 
@@ -575,6 +599,190 @@ is_awaited(const Download *download)
 	};
 
 	return sql_run(&plan, arguments, NULL) > 0;
+}
+
+/* ----- objects of a bucket ----- */
+
+/* The person of an object by what notifications and datasets told; false: none. */
+static bool
+known_person(DatasetKey *key, pg_uuid_t *device_token, bool *is_buffer)
+{
+	static SqlPlan plan = {
+		.text = "SELECT u.user_id, u.device_token, EXISTS (SELECT FROM damoov.events AS e "
+		"WHERE e.object_id = $1 AND e.event = 'AccidentEventExtraReceived') "
+		"FROM damoov.users AS u WHERE u.user_id = coalesce("
+		"(SELECT e.user_id FROM damoov.events AS e WHERE e.object_id = $1 AND e.event IN "
+		"('TrackEnrichmentFinished', 'IncomingTrackReceived', 'IncomingTrackRemoved', "
+		"'AccidentEventReceived', 'AccidentEventExtraReceived', "
+		"'AccidentEventCompletePackageReceived', 'AccidentEventFiltered') "
+		"ORDER BY e.sent_at DESC LIMIT 1), "
+		"(SELECT t.user_id FROM damoov.trips AS t WHERE t.track_token = $1), "
+		"(SELECT r.user_id FROM damoov.raw_tracks AS r WHERE r.track_token = $1), "
+		"(SELECT c.user_id FROM damoov.crashes AS c WHERE c.crash_token = $1))",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(&key->object_id);
+
+	*is_buffer = false;
+	if (sql_run(&plan, &argument, NULL) == 0)
+		return false;
+	key->user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	*device_token = *DatumGetUUIDP(sql_value(0, 2, NULL));
+	*is_buffer = DatumGetBool(sql_value(0, 3, NULL));
+	return true;
+}
+
+static bool
+person_of_token(const pg_uuid_t *device_token, int64 *user_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
+
+	if (sql_run(&plan, &argument, NULL) == 0)
+		return false;
+	*user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	return true;
+}
+
+/*
+ * The ids in an address.  The last one that is not a person's is the object's;
+ * a person must be known already, for anybody can write a name.
+ */
+static void
+look_at_address(const char *url, bool *has_object, pg_uuid_t *object,
+				bool *has_person, pg_uuid_t *person, int64 *user_id)
+{
+	const char *end = strchrnul(url, '?');
+
+	*has_object = *has_person = false;
+	while (url < end)
+	{
+		pg_uuid_t	id;
+		int			length = uuid_prefix(url, &id);
+
+		if (length == 0)
+		{
+			url++;
+			continue;
+		}
+		if (!*has_person && person_of_token(&id, user_id))
+		{
+			*has_person = true;
+			*person = id;
+		}
+		else
+		{
+			*has_object = true;
+			*object = id;
+		}
+		url += length;
+	}
+}
+
+static bool
+object_fault(Download *download, int sqlstate, const char *reason, const char *problem)
+{
+	return fault_set(&download->fault, sqlstate, reason, "object of a bucket %s", problem);
+}
+
+/*
+ * Whose it is: what notifications said of the object holds against everybody
+ * else; then the document itself, then a known person in the address.
+ */
+static bool
+find_owner(Download *download, const DatasetIdentity *identity,
+		   const pg_uuid_t *address_person, int64 address_user, bool *is_buffer)
+{
+	DatasetKey *found = &download->found;
+	pg_uuid_t	token;
+
+	if (known_person(found, &token, is_buffer))
+	{
+		uuid_format(&token, download->device_token);
+		if (identity->has_person && !uuid_equal(&token, &identity->device_token))
+			return object_fault(download, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_user",
+								"names another person than its notifications");
+		return true;
+	}
+	if (identity->has_person)
+	{
+		/* who is not known becomes a person when the rest is right */
+		download->forgotten = person_is_forgotten(&identity->device_token);
+		found->user_id = 0;
+		uuid_format(&identity->device_token, download->device_token);
+		return true;
+	}
+	if (address_person == NULL)
+		return object_fault(download, ERRCODE_NO_DATA, "dataset_unknown",
+							"does not tell whose it is, and no notification has");
+	found->user_id = address_user;
+	uuid_format(address_person, download->device_token);
+	return true;
+}
+
+/* Finds out what an object is and reads it; false with the fault filled. */
+static bool
+identify_object(Download *download)
+{
+	const char *text = download->document;
+	DatasetIdentity identity;
+	bool		address_object;
+	bool		has_address_person;
+	pg_uuid_t	address_id;
+	pg_uuid_t	address_person;
+	int64		address_user = 0;
+	bool		is_buffer = false;
+
+	download->fault.sqlstate = 0;
+	download->forgotten = false;
+	while (*text == ' ' || *text == '\t' || *text == '\r' || *text == '\n')
+		text++;
+	if (*text != '{')
+		return object_fault(download, ERRCODE_INVALID_TEXT_REPRESENTATION, "not_json",
+							"is not a JSON object");
+	if (!dataset_identify(download->document, download->document_len, &identity, &download->fault))
+		return false;
+	look_at_address(download->url, &address_object, &address_id, &has_address_person,
+					&address_person, &address_user);
+	if (!identity.has_object && !address_object)
+		return object_fault(download, ERRCODE_NO_DATA, "dataset_unknown",
+							"has no id, neither in the document nor in its key");
+	download->found.object_id = identity.has_object ? identity.object_id : address_id;
+	if (!find_owner(download, &identity, has_address_person ? &address_person : NULL,
+					address_user, &is_buffer))
+		return false;
+	if (download->forgotten)
+		return true;
+	if (identity.kind < 0 && !is_buffer)
+		return object_fault(download, ERRCODE_NO_DATA, "dataset_unknown",
+							"is no dataset of a kind that is known");
+	download->found.kind = identity.kind < 0 ? DATASET_CRASH_BUFFER : identity.kind;
+	keep_hide(download->device_token);
+	if (!dataset_read(&download->found, download->document, download->document_len,
+					  &download->dataset, &download->fault))
+		return false;
+	if (download->found.user_id == 0)
+		download->found.user_id = person_of_new_token(&identity.device_token);
+	return true;
+}
+
+/* Again at each try to store: what is known of the object may have changed. */
+static void
+identify_answer(Download *download)
+{
+	MemoryContext old;
+
+	if (download->key.kind != DATASET_OBJECT || download->document == NULL)
+		return;
+	old = MemoryContextSwitchTo(download->context);
+	download->dataset = NULL;
+	/* what is not understood would be kept, and with it who was forgotten */
+	if (!identify_object(download))
+		download->forgotten = person_names_forgotten(download->document, download->document_len);
+	MemoryContextSwitchTo(old);
 }
 
 /* True when a row was stored; not so for what was removed meanwhile. */
@@ -645,24 +853,37 @@ downloads_store(Downloads *downloads)
 	const DatasetKey **keys = palloc(Max(1, count) * sizeof(DatasetKey *));
 	Datum	   *row_ids[DATASET_KINDS];
 	int			stored[DATASET_KINDS] = {0};
+	int			known = 0;
 	int			scope = sql_enter();
 
 	for (int kind = 0; kind < DATASET_KINDS; kind++)
 		row_ids[kind] = palloc(Max(1, count) * sizeof(Datum));
-	for (int i = 0; i < count; i++)
-		keys[i] = &answered[i]->key;
 	person_lock();
-	dataset_lock(keys, count);
 	for (int i = 0; i < count; i++)
 	{
-		DatasetKind kind = answered[i]->key.kind;
+		identify_answer(answered[i]);
+		if (answered[i]->dataset)
+			keys[known++] = dataset_key(answered[i]);
+	}
+	dataset_lock(keys, known);
+	for (int i = 0; i < count; i++)
+	{
+		Download   *download = answered[i];
 		int64		row_id;
 
-		answered[i]->ended = NULL;
+		download->ended = NULL;
 		/* what comes for a forgotten person leaves no trace */
-		if (person_exists(answered[i]->key.user_id) && store_answer(answered[i], &row_id))
+		if (download->forgotten)
+			finish_row(download);
+		else if (((download->dataset == NULL && download->key.kind == DATASET_OBJECT) ||
+				  person_exists(dataset_key(download)->user_id)) &&
+				 store_answer(download, &row_id))
+		{
+			DatasetKind kind = dataset_key(download)->kind;
+
 			row_ids[kind][stored[kind]++] = Int64GetDatum(row_id);
-		answered[i]->stored = true;
+		}
+		download->stored = true;
 	}
 	for (int kind = 0; kind < DATASET_KINDS; kind++)
 		dataset_notify(kind, row_ids[kind], stored[kind]);
@@ -752,16 +973,7 @@ find_person(Download *download)
 static void
 add_person(Download *download, const char *text)
 {
-	static SqlPlan plan = {
-		.text = "WITH added AS (INSERT INTO damoov.users (device_token) "
-		"SELECT $1 WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = $1) "
-		"ON CONFLICT DO NOTHING RETURNING user_id) "
-		"SELECT user_id FROM added UNION ALL "
-		"SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
 	pg_uuid_t	token;
-	Datum		argument = UUIDPGetDatum(&token);
 
 	if (!uuid_parse(text, &token) || uuid_is_zero(&token))
 		ereport(ERROR,
@@ -769,11 +981,7 @@ add_person(Download *download, const char *text)
 				 errmsg("device token is not a UUID")));
 	uuid_format(&token, download->device_token);
 	person_refuse_forgotten(download->device_token);
-	if (sql_run(&plan, &argument, NULL) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not store the person because of a concurrent change")));
-	download->key.user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	download->key.user_id = person_of_new_token(&token);
 }
 
 static void
@@ -889,6 +1097,20 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(trip_id);
 }
 
+static void
+find_object_url(Download *download)
+{
+	static SqlPlan plan = {
+		.text = "SELECT d.url FROM damoov.downloads AS d WHERE d.kind = 'object' AND d.object_id = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(&download->key.object_id);
+
+	download->url = "";
+	if (sql_run(&plan, &argument, NULL) > 0)
+		download->url = sql_text(download->context, 0, 1);
+}
+
 Datum
 damoov_store_dataset(PG_FUNCTION_ARGS)
 {
@@ -897,7 +1119,7 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 	Download	download = {.context = CurrentMemoryContext};
 	const DatasetKey *key = &download.key;
 	int			kind = api_kind(name);
-	bool		stored;
+	bool		stored = false;
 	int64		row_id = 0;
 	int			scope;
 
@@ -907,17 +1129,30 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 				 errmsg("kind of dataset \"%s\" is not known", name)));
 	download.key.kind = kind;
 	download.key.object_id = *PG_GETARG_UUID_P(1);
-	download.document = VARDATA_ANY(document);
+	download.document = pnstrdup(VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document));
 	download.document_len = VARSIZE_ANY_EXHDR(document);
 	scope = sql_enter();
 	person_lock();
-	find_person(&download);
-	keep_hide(download.device_token);
-	if (!dataset_read(key, download.document, download.document_len,
-					  &download.dataset, &download.fault))
-		fault_raise(&download.fault);
-	dataset_lock(&key, 1);
-	stored = store_dataset(&download, false, &row_id);
+	if (kind != DATASET_OBJECT)
+	{
+		find_person(&download);
+		keep_hide(download.device_token);
+		if (!dataset_read(key, download.document, download.document_len,
+						  &download.dataset, &download.fault))
+			fault_raise(&download.fault);
+	}
+	else
+	{
+		find_object_url(&download);
+		if (!identify_object(&download))
+			fault_raise(&download.fault);
+		key = &download.found;
+	}
+	if (!download.forgotten)
+	{
+		dataset_lock(&key, 1);
+		stored = store_dataset(&download, false, &row_id);
+	}
 	sql_leave(scope);
 	if (!stored)
 		PG_RETURN_NULL();

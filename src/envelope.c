@@ -13,6 +13,7 @@
 #include "dotnet.h"
 #include "envelope.h"
 #include "json.h"
+#include "s3_event.h"
 #include "sign.h"
 #include "uuid.h"
 
@@ -42,6 +43,9 @@ typedef enum Member
 	M_CLOUD_BASE64,
 	M_ID,
 	M_DATA,
+	M_S3_SERVICE,
+	M_S3_TIME,
+	M_S3_RECORDS,
 	MEMBER_COUNT
 } Member;
 
@@ -60,6 +64,9 @@ static const char *const member_names[MEMBER_COUNT] = {
 	[M_CLOUD_BASE64] = "data_base64",
 	[M_ID] = "id",
 	[M_DATA] = "data",
+	[M_S3_SERVICE] = "Service",
+	[M_S3_TIME] = "Time",
+	[M_S3_RECORDS] = "Records",
 };
 
 typedef struct Value
@@ -394,15 +401,33 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 	return true;
 }
 
-/* An array of notifications in one envelope. */
+/* What S3 sends has no envelope of its own; NIL: it is something else. */
 static List *
-split_content(const Outline *inner, const EnvelopePart *content)
+open_s3(const Outline *outline, const char *text, Size len)
+{
+	const Value *records = &outline->members[M_S3_RECORDS];
+	S3Outline	s3 = {
+		.service = string_of(outline, M_S3_SERVICE),
+		.event = string_of(outline, M_EVENT),
+		.time = string_of(outline, M_S3_TIME)
+	};
+
+	if (records->start && *records->start == '[' && !given(outline, M_EVENT))
+	{
+		s3.records = records->start;
+		s3.records_len = records->len;
+	}
+	return s3_event_parts(&s3, text, len);
+}
+
+static List *
+mark_decoded(List *parts, bool decoded)
 {
 	ListCell   *cell;
 
-	foreach(cell, inner->elements)
-		((EnvelopePart *) lfirst(cell))->decoded = content->decoded;
-	return inner->elements;
+	foreach(cell, parts)
+		((EnvelopePart *) lfirst(cell))->decoded = decoded;
+	return parts;
 }
 
 /* The notification in an envelope, which must hold no second one. */
@@ -413,6 +438,7 @@ open_envelope(Kind kind, const Outline *outline, const char *text, Size len)
 	EnvelopePart *content = make_part(NULL, 0);
 	Outline		inner;
 	Kind		inner_kind = KIND_BARE;
+	List	   *parts;
 	Fault		fault = {0};
 
 	if (read_content(kind, outline, content, &fault) &&
@@ -438,7 +464,9 @@ open_envelope(Kind kind, const Outline *outline, const char *text, Size len)
 		content->fault = fault;
 	}
 	else if (inner.is_array)
-		return split_content(&inner, content);
+		return mark_decoded(inner.elements, content->decoded);
+	else if ((parts = open_s3(&inner, content->text, content->len)) != NIL)
+		return mark_decoded(parts, content->decoded);
 	return list_make1(content);
 }
 
@@ -451,7 +479,11 @@ open_object(const Outline *outline, const char *text, Size len)
 	if (!classify(outline, &kind, &fault))
 		return one_fault(text, len, &fault);
 	if (kind == KIND_BARE)
-		return list_make1(make_part(text, len));
+	{
+		List	   *parts = open_s3(outline, text, len);
+
+		return parts != NIL ? parts : list_make1(make_part(text, len));
+	}
 	if (!check_members(kind, outline, &fault))
 		return one_fault(text, len, &fault);
 	if (is_control(kind, outline))

@@ -15,9 +15,11 @@ typedef struct EnvelopePart
 	const char *text;			/* JSON text, not terminated */
 	Size		len;
 	bool		decoded;		/* it does not stand in the body as it is */
-	const char *control;		/* kind of a transport's message, or NULL */
+	const char *control;		/* kind of a transport's or store's message, or
+								 * NULL */
 	pg_uuid_t	control_id;		/* its id, or a digest of its bytes */
 	const char *control_time;	/* its time as received, "" if none */
+	bool		names_object;	/* of a bucket, whose key may name a person */
 	Fault		fault;			/* the part could not be unwrapped */
 } EnvelopePart;
 
@@ -26,10 +28,12 @@ typedef struct EnvelopePart
  *
  * - a notification, an SNS envelope, an Event Grid event or a CloudEvent 1.0
  *	 around one or several, or an array of any of these;
+ * - what S3 tells of a bucket, by itself or in an envelope;
  * - a JSON string, base64, or a string in .NET binary XML that holds such.
  *
  * One encoding and one envelope are opened, never a second inside it.  What a
- * transport says about itself (subscriptions) is a part of kind "control".
+ * transport says about itself (subscriptions) is a part of kind "control"; so is
+ * each record of S3.
  *
  * Returns the parts (EnvelopePart *), each with its own fault if it has one;
  * NIL with the fault filled when the body as a whole is no JSON.  A UTF-8

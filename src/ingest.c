@@ -44,6 +44,8 @@ static void store_all(List *entries, const char *source);
 static void store_isolated(List *entries, const char *source);
 static void add_users(List *entries);
 static void refuse_foreign_removals(List *entries);
+static bool names_forgotten(const IngestEntry *entry);
+static void drop_forgotten_objects(List *entries);
 static void insert_events(List *entries, const char *source);
 static void count_duplicates(List *entries, const char *source);
 static void insert_quarantine(List *entries, const char *source);
@@ -203,6 +205,7 @@ static void
 store_all(List *entries, const char *source)
 {
 	add_users(entries);
+	drop_forgotten_objects(entries);
 	refuse_foreign_removals(entries);
 	insert_events(entries, source);
 	count_duplicates(entries, source);
@@ -425,6 +428,23 @@ put_event(Columns *columns, int index, IngestEntry *entry)
 	columns->rows++;
 }
 
+/* The key of an object may name a person who was forgotten. */
+static void
+drop_forgotten_objects(List *entries)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		if (entry->fault.sqlstate != 0 || !entry->part.names_object || !names_forgotten(entry))
+			continue;
+		entry->forgotten = true;
+		entry->outcome = INGEST_DUPLICATE;
+	}
+}
+
 static void
 insert_events(List *entries, const char *source)
 {
@@ -518,15 +538,7 @@ count_duplicates(List *entries, const char *source)
 static bool
 names_forgotten(const IngestEntry *entry)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.names_forgotten($1)",
-		.nargs = 1, .argtypes = {BYTEAOID}
-	};
-	Datum		argument = PointerGetDatum(cstring_to_text_with_len(entry->body,
-																	entry->body_len));
-
-	sql_run(&plan, &argument, NULL);
-	return DatumGetBool(sql_value(0, 1, NULL));
+	return person_names_forgotten(entry->body, entry->body_len);
 }
 
 static void

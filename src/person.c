@@ -41,22 +41,62 @@ person_exists(int64 user_id)
 	return sql_run(&plan, &argument, NULL) > 0;
 }
 
-void
-person_refuse_forgotten(const char *device_token)
+bool
+person_is_forgotten(const pg_uuid_t *device_token)
 {
 	static SqlPlan plan = {
 		.text = "SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest($1)",
 		.nargs = 1, .argtypes = {UUIDOID}
 	};
-	pg_uuid_t	token;
-	Datum		argument = UUIDPGetDatum(&token);
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
 
-	if (uuid_parse(device_token, &token) && sql_run(&plan, &argument, NULL) > 0)
+	return sql_run(&plan, &argument, NULL) > 0;
+}
+
+void
+person_refuse_forgotten(const char *device_token)
+{
+	pg_uuid_t	token;
+
+	if (uuid_parse(device_token, &token) && person_is_forgotten(&token))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errhidestmt(true),
 				 errmsg("person was forgotten"),
 				 errdetail("damoov.forgotten keeps a mark of each person that damoov_forget() erased.")));
+}
+
+bool
+person_names_forgotten(const char *text, Size len)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.names_forgotten($1)",
+		.nargs = 1, .argtypes = {BYTEAOID}
+	};
+	Datum		argument = PointerGetDatum(cstring_to_text_with_len(text, len));
+
+	sql_run(&plan, &argument, NULL);
+	return DatumGetBool(sql_value(0, 1, NULL));
+}
+
+int64
+person_of_new_token(const pg_uuid_t *device_token)
+{
+	static SqlPlan plan = {
+		.text = "WITH added AS (INSERT INTO damoov.users (device_token) "
+		"SELECT $1 WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = $1) "
+		"ON CONFLICT DO NOTHING RETURNING user_id) "
+		"SELECT user_id FROM added UNION ALL "
+		"SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
+
+	if (sql_run(&plan, &argument, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not store the person because of a concurrent change")));
+	return DatumGetInt64(sql_value(0, 1, NULL));
 }
 
 /* ----- damoov_forget ----- */

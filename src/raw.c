@@ -205,24 +205,6 @@ check_status(const RecordRow *row, Fault *fault)
 	return true;
 }
 
-/* Length of the UUID that starts here, with hyphens or without; 0 for none. */
-static int
-uuid_length(const char *at, pg_uuid_t *uuid)
-{
-	char		text[UUID_TEXT_SIZE];
-
-	for (int length = 36; length >= 32; length -= 4)
-	{
-		if (strnlen(at, length) < (Size) length)
-			continue;
-		memcpy(text, at, length);
-		text[length] = '\0';
-		if (text[0] != '{' && uuid_parse(text, uuid))
-			return length;
-	}
-	return 0;
-}
-
 /*
  * A path like trips/filtered/{InstanceId}/{UserId}/{TrackToken}.json, with the
  * person's credential in it.  Only the ids that are known to be something else
@@ -238,7 +220,7 @@ hide_ids(const char *path, const pg_uuid_t *track, const pg_uuid_t *instance)
 	while (*path != '\0' && *path != '?')
 	{
 		pg_uuid_t	uuid;
-		int			length = uuid_length(path, &uuid);
+		int			length = uuid_prefix(path, &uuid);
 
 		if (length == 0)
 			appendStringInfoChar(&text, *path++);
@@ -255,22 +237,20 @@ hide_ids(const char *path, const pg_uuid_t *track, const pg_uuid_t *instance)
 	return text.data;
 }
 
-/* The instance as the documented path has it. */
-static bool
-instance_of_key(const char *key, pg_uuid_t *instance)
+bool
+raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user)
 {
 	static const char start[] = "trips/filtered/";
-	pg_uuid_t	user;
 	int			length;
 
 	if (strncmp(key, start, strlen(start)) != 0)
 		return false;
 	key += strlen(start);
-	length = uuid_length(key, instance);
+	length = uuid_prefix(key, instance);
 	if (length == 0 || key[length] != '/')
 		return false;
 	key += length + 1;
-	length = uuid_length(key, &user);
+	length = uuid_prefix(key, user);
 	return length > 0 && key[length] == '/';
 }
 
@@ -278,6 +258,7 @@ static void
 read_location(RawTrack *raw, const pg_uuid_t *token)
 {
 	const RecordRow *row = raw->track;
+	pg_uuid_t	user;
 
 	if (row_has(row, RAW_INSTANCE_ID))
 	{
@@ -285,8 +266,8 @@ read_location(RawTrack *raw, const pg_uuid_t *token)
 		raw->has_instance = true;
 	}
 	else if (row_has(row, RAW_S3_KEY))
-		raw->has_instance = instance_of_key(row->value[RAW_S3_KEY].text,
-											&raw->instance);
+		raw->has_instance = raw_ids_of_key(row->value[RAW_S3_KEY].text,
+										   &raw->instance, &user);
 	if (row_has(row, RAW_S3_KEY))
 		raw->s3_key = hide_ids(row->value[RAW_S3_KEY].text, token,
 							   raw->has_instance ? &raw->instance : NULL);

@@ -26,6 +26,12 @@ extern bool raw_read(const char *text, Size len, Size max_len,
 					 RawTrack **raw, Fault *fault);
 
 /*
+ * The ids in a key of exactly the documented form,
+ * trips/filtered/{InstanceId}/{UserId}/{TrackToken}.json; false for any other.
+ */
+extern bool raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user);
+
+/*
  * Stores the raw track: a new one, or in place of what is there of the same
  * token, whose raw_track_id stays.  Returns the raw_track_id.  Errors are
  * thrown.  The caller has called sql_enter().

@@ -41,6 +41,23 @@ uuid_parse(const char *text, pg_uuid_t *uuid)
 	return *at == '\0';
 }
 
+int
+uuid_prefix(const char *text, pg_uuid_t *uuid)
+{
+	char		copy[UUID_TEXT_SIZE];
+
+	for (int length = 36; length >= 32; length -= 4)
+	{
+		if (strnlen(text, length) < (Size) length)
+			continue;
+		memcpy(copy, text, length);
+		copy[length] = '\0';
+		if (copy[0] != '{' && uuid_parse(copy, uuid))
+			return length;
+	}
+	return 0;
+}
+
 bool
 uuid_is_zero(const pg_uuid_t *uuid)
 {

@@ -15,6 +15,9 @@
  */
 extern bool uuid_parse(const char *text, pg_uuid_t *uuid);
 
+/* Length of the UUID that text begins with, with hyphens or without; 0: none. */
+extern int	uuid_prefix(const char *text, pg_uuid_t *uuid);
+
 /* True for the all-zero UUID, the platform's "none". */
 extern bool uuid_is_zero(const pg_uuid_t *uuid);
 

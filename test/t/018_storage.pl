@@ -1,5 +1,5 @@
 # Datasets in the customer's own store: fetched with the keys of the source, never
-# with a device token.
+# with a device token, and found by what S3 tells of a bucket.
 
 use strict;
 use warnings;
@@ -36,6 +36,7 @@ $node->add_source(
 	});
 
 my $driver = token('driver');
+my $other = token('other');
 my $seconds = 0;
 my $log_start = $node->log_size;
 
@@ -283,6 +284,245 @@ like(download_of($track), qr/^waiting 0 user mapping of server "queue" has no "a
 	'and without a key there is nothing to ask with');
 
 ###########################################################################
+# What S3 tells of a bucket
+###########################################################################
+
+my $sequencer = 0x55AED6DC;
+
+sub record
+{
+	my ($key, %given) = @_;
+	my %object = (
+		key => $key,
+		size => 1024,
+		eTag => 'd41d8cd98f00b204e9800998ecf8427e',
+		sequencer => sprintf('%016X', ++$sequencer),
+		%{ $given{object} // {} });
+	return {
+		eventVersion => '2.1',
+		eventSource => 'aws:s3',
+		awsRegion => 'eu-west-1',
+		eventTime => '2026-03-02T07:00:00.000Z',
+		eventName => 'ObjectCreated:Put',
+		userIdentity => { principalId => 'AWS:AIDAEXAMPLE' },
+		requestParameters => { sourceIPAddress => '127.0.0.1' },
+		%{ $given{record} // {} },
+		s3 => {
+			s3SchemaVersion => '1.0',
+			configurationId => 'exports',
+			bucket => {
+				name => $given{bucket} // 'trips',
+				arn => 'arn:aws:s3:::trips'
+			},
+			object => { map { $_ => $object{$_} } grep { defined $object{$_} } keys %object }
+		}
+	};
+}
+
+sub s3_tells
+{
+	my ($records, %options) = @_;
+	$cloud->publish({ Records => ref $records eq 'ARRAY' ? $records : [$records] }, raw => \1, %options);
+	$node->poll;
+	return;
+}
+
+sub objects
+{
+	return value("SELECT string_agg(state || ' ' || coalesce(last_error, '-'), '; ' ORDER BY queued_at) FROM damoov.downloads WHERE kind = 'object'");
+}
+
+my $test = {
+	Service => 'Amazon S3',
+	Event => 's3:TestEvent',
+	Time => '2026-03-02T06:00:00.000Z',
+	Bucket => 'trips',
+	RequestId => '5582815E1AEA5ADF',
+	HostId => '8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR'
+};
+$cloud->publish($test, raw => \1);
+$cloud->publish({ %$test, RequestId => '5582815E1AEA5AE0' });
+$node->poll;
+is( value("SELECT string_agg(outcome || ' ' || sent_text || ' ' || (payload->>'Bucket'), '; ') FROM damoov.events WHERE event = 's3:TestEvent'"),
+	join('; ', ('control 2026-03-02T06:00:00.000Z trips') x 2),
+	'the test message is a control message, by itself and in an envelope');
+
+$track = token('event', 1);
+$s3->object('trips', "Export 1/\x{fc}+.json", document('told', TrackToken => $track, DeviceToken => $driver));
+s3_tells(record('Export+1/%C3%BC%2B.json'));
+is(trip_of($track), 'told', 'a new object is fetched and is a trip');
+is(objects(), '', '... and then nothing is left to do');
+is( value("SELECT event || ' ' || outcome FROM damoov.events WHERE payload->>'eventSource' = 'aws:s3'"),
+	'ObjectCreated:Put control', '... the event is kept');
+is(value("SELECT count(*) FROM damoov.ledger WHERE NOT balanced"), 0, '... and counted');
+
+$track = token('event', 2);
+$s3->object('trips', 'b.json', document('in an envelope', TrackToken => $track, DeviceToken => $driver));
+s3_tells(record('b.json', record => { eventVersion => '2.5' }), raw => \0);
+is(trip_of($track), 'in an envelope', 'through SNS, with a newer version of the format');
+
+$track = token('event', 3);
+$s3->object('trips', 'damaged.json', document('whole again', TrackToken => $track, DeviceToken => $driver));
+$s3->fault('s3', 'bad_md5', target => 'damaged.json');
+s3_tells(record('damaged.json'));
+is(trip_of($track), 'whole again', 'an object whose bytes do not have their checksum');
+is($s3->count_requests(path => qr/damaged/), 2, '... is fetched again before anybody looks at it');
+
+# Of two events of one key the sequencer decides, whichever comes first
+for my $order ([ 0, 1 ], [ 1, 0 ])
+{
+	my $id = token('order', $order->[0] + 1);
+	my $name = "order-$order->[0].json";
+	$s3->object('trips', $name, document($_, TrackToken => $id, DeviceToken => $driver), version => $_)
+	  for qw(old new);
+	my @told = (
+		record($name, object => { versionId => 'old', sequencer => '0A1F' }),
+		record($name, object => { versionId => 'new', sequencer => '0a1f00000B' }));
+	s3_tells($told[$_]) for @$order;
+	is(trip_of($id), 'new', "the newer event holds, told in the order @$order");
+	s3_tells([ map { $told[$_] } @$order ]);
+	is(trip_of($id), 'new', '... and told again it changes nothing');
+	is($s3->count_requests(path => qr/$name/), $order->[0] ? 1 : 2, '... nor is it fetched');
+}
+
+# Whose and what it is
+$track = token('told');
+$cloud->publish(
+	{
+		%{ enriched($driver, $track, ++$seconds) },
+		Event => 'IncomingTrackReceived',
+		Object => { Id => $track, Type => 'IncomingTrack' }
+	});
+$node->poll;
+my %raw = (Track => { StartDate => '2026-03-02T08:00:00+01:00', Points => [ { Number => 1, Speed => 5 } ] });
+$s3->object('trips', "raw/$track.json", \%raw);
+s3_tells(record("raw/$track.json"));
+is(value("SELECT u.device_token FROM damoov.raw_tracks AS r JOIN damoov.users AS u USING (user_id) WHERE r.track_token = '$track'"),
+	$driver, 'a raw track of format 1: its id is in the key, a notification knows whose it is');
+
+my ($instance, $person, $plain) = map { tr/-//dr } token('inst'), token('new'), token('format2');
+$track = token('format2');
+$s3->object(
+	'trips', 'r2.json',
+	{
+		success => \1,
+		status_code => 200,
+		result => {
+			TrackToken => $track,
+			S3Location => { Bucket => 'raw', Key => "trips/filtered/$instance/$person/$plain.json" },
+			TripData => $raw{Track}
+		}
+	});
+s3_tells(record('r2.json'));
+is(value("SELECT u.device_token FROM damoov.raw_tracks AS r JOIN damoov.users AS u USING (user_id) WHERE r.track_token = '$track'"),
+	token('new'), 'one of format 2 tells both');
+
+$track = token('path');
+$plain = $track =~ tr/-//dr;
+$s3->object('trips', "trips/filtered/$instance/$person/$plain.json", \%raw);
+s3_tells(record("trips/filtered/$instance/$person/$plain.json"));
+is(value("SELECT u.device_token FROM damoov.raw_tracks AS r JOIN damoov.users AS u USING (user_id) WHERE r.track_token = '$track'"),
+	token('new'), 'a person who is known may stand in the key');
+
+my $crash = token('crash');
+$s3->object('trips', 'crash.json',
+	{ Id => $crash, Type => 'Accident', AccidentTrigger => 'SPEED_DROP', SpeedStart => 12.5, UserId => $driver });
+s3_tells(record('crash.json'));
+is(value("SELECT accident_trigger FROM damoov.crashes WHERE crash_token = '$crash'"), 'SPEED_DROP', 'a crash header');
+
+$crash = token('buffer');
+$cloud->publish(
+	{
+		%{ enriched($driver, $crash, ++$seconds) },
+		Event => 'AccidentEventExtraReceived',
+		Object => { Id => $crash, Type => 'AccidentExtra', Url => $cloud->base_url . '/nowhere' }
+	});
+$s3->object('trips', "$crash.json", { AccelerometerData => [ map { { t => $_, x => 1, y => 2, z => 9.8 } } 1 .. 4 ] });
+s3_tells(record("$crash.json"));
+is(value("SELECT sample_count FROM damoov.crash_buffers JOIN damoov.crashes USING (crash_id) WHERE crash_token = '$crash'"),
+	4, 'the samples of a crash whose notification is here');
+
+# What cannot be told
+value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
+$track = token('lost');
+$s3->object('trips', "$track.json", document('whose', TrackToken => $track));
+s3_tells(record("$track.json"));
+exhaust();
+like(objects(), qr/^failed object of a bucket does not tell whose it is/, 'a dataset of nobody');
+is(value('SELECT kind || reason FROM damoov.quarantine'), 'objectdataset_unknown', '... is kept in the quarantine');
+$cloud->publish(enriched($driver, $track, ++$seconds, url => $cloud->base_url . '/nowhere'));
+$node->poll;
+value('SELECT damoov_retry(quarantine_id) FROM damoov.quarantine');
+is(trip_of($track), 'whose', '... and stored when a notification has told');
+is(objects(), '', '... with its download');
+
+value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
+$track = token('theft');
+$cloud->publish(enriched($driver, $track, ++$seconds, url => $cloud->base_url . '/nowhere'));
+$s3->object('trips', 'theft.json', document('stolen', TrackToken => $track, DeviceToken => $other));
+s3_tells(record('theft.json'));
+exhaust();
+like(objects(), qr/^failed object of a bucket names another person than its notifications/, 'a dataset of somebody else');
+is(trip_of($track), '', '... is not stored');
+
+value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
+$s3->object('trips', 'other.json', { Id => token('what'), UserId => $other, Kind => 'new' });
+s3_tells(record('other.json'));
+exhaust();
+like(objects(), qr/^failed object of a bucket is no dataset of a kind that is known/, 'a document of another kind');
+is(value("SELECT count(*) FROM damoov.users WHERE device_token = '$other'"), 0, '... makes nobody a person');
+
+value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
+$s3->object('trips', 'report.zip', "PK\x03\x04");
+s3_tells(record('report.zip'));
+like(objects(), qr/^failed object of a bucket is not a JSON object/, 'a report is no dataset');
+is(value('SELECT count(*) FROM damoov.quarantine'), 0, '... and stays in the bucket');
+
+value('DELETE FROM damoov.downloads');
+$s3->object('elsewhere', 'x.json', document('elsewhere', TrackToken => token('else'), DeviceToken => $driver));
+s3_tells(record('x.json', bucket => 'elsewhere'));
+like(objects(), qr/^failed URL has a host or bucket that is not allowed/, 'a bucket that is not allowed');
+
+value('DELETE FROM damoov.downloads');
+my $before = value("SELECT count(*) FROM damoov.events");
+s3_tells(
+	[
+		record('b.json', record => { eventName => 'ObjectRemoved:Delete' }),
+		record('folder/', object => { size => 0 }),
+		record('c.json', record => { eventName => 'ObjectTagging:Put' })
+	]);
+is(value("SELECT count(*) FROM damoov.events") - $before, 3, 'other events are kept');
+is(objects(), '', '... and nothing is fetched');
+
+s3_tells(
+	[
+		record('d.json', record => { eventSource => 'aws:dynamodb' }),
+		record('e.json', record => { eventVersion => '3.0' }),
+		record('', object => { key => undef }),
+		record('f.json', bucket => 'No Bucket'),
+		7
+	]);
+is( value("SELECT string_agg(reason, ' ') FROM damoov.quarantine"),
+	join(' ', ('envelope') x 5), 'records that cannot be understood go to the quarantine');
+s3_tells([]);
+is(value("SELECT count(*) FROM damoov.quarantine"), 6, '... and so does a list of none');
+
+# Forgotten people
+value("SELECT damoov_forget('" . token('new') . "')");
+is(value("SELECT count(*) FROM damoov.events WHERE payload::text LIKE '%$person%'"), 0,
+	'forgetting a person takes along the events of keys that name them');
+$s3->object('trips', "trips/filtered/$instance/$person/9.json", \%raw);
+s3_tells(record("trips/filtered/$instance/$person/9.json"));
+is(value("SELECT count(*) FROM damoov.events WHERE payload::text LIKE '%$person%'"), 0, '... and no other comes back');
+$s3->object('trips', 'again.json', document('again', TrackToken => token('again'), DeviceToken => token('new')));
+s3_tells(record('again.json'));
+is(trip_of(token('again')) . objects(), '', '... nor does a dataset');
+value('DELETE FROM damoov.quarantine');
+$s3->object('trips', 'other.json', { Id => token('what'), Driver => $person });
+s3_tells(record('other.json'));
+is(objects() . value('SELECT count(*) FROM damoov.quarantine'), '0', '... nor a document that nobody understands');
+
+###########################################################################
 # Who saw what
 ###########################################################################
 
@@ -298,7 +538,7 @@ my $view = value('SELECT string_agg(v::text, $$ $$) FROM damoov.download_status 
   . value('SELECT string_agg(v::text, $$ $$) FROM damoov.status AS v')
   . value("SELECT string_agg(coalesce(last_error, ''), ' ') FROM damoov.downloads")
   . value("SELECT coalesce(string_agg(message, ' '), '') FROM damoov.quarantine");
-for my $secret ('sig=', 'X-Amz-', $driver, Damoov::Cloud::SECRET, $account->{account_key})
+for my $secret ('sig=', 'X-Amz-', $driver, $person, Damoov::Cloud::SECRET, $account->{account_key})
 {
 	unlike($log, qr/\Q$secret/, 'not in the log');
 	unlike($view, qr/\Q$secret/, 'nor in what readers see');

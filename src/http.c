@@ -316,7 +316,8 @@ set_limits(HttpTransfer *transfer)
 	easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long) CONNECT_TIMEOUT_MS);
 	easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) transfer->request.timeout_ms);
 	easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long) LOW_SPEED_BYTES);
-	easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long) LOW_SPEED_SECONDS);
+	easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
+				(long) (LOW_SPEED_SECONDS + transfer->request.silence_seconds));
 	easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
 	easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 	easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);

@@ -30,6 +30,7 @@ struct HttpRequest
 	Size		body_len;
 	Size		max_bytes;		/* of the reply, decoded */
 	int			timeout_ms;		/* for the whole exchange */
+	int			silence_seconds;	/* a long poll: no byte may come for so long */
 	bool		public_only;	/* refuse addresses that are not public */
 	bool		compressed;		/* offer gzip */
 	bool		metadata_service;	/* may be a cloud's link-local http address */

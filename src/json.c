@@ -302,6 +302,107 @@ on_scalar(void *arg, char *text, JsonTokenType type)
 	JSON_ACTION_DONE;
 }
 
+/* ----- spans ----- */
+
+static bool
+is_one_of(char c, const char *characters)
+{
+	return c != '\0' && strchr(characters, c) != NULL;
+}
+
+static const char *
+skip_blanks(const char *at, const char *end)
+{
+	while (at < end && is_one_of(*at, " \t\r\n"))
+		at++;
+	return at;
+}
+
+/* Behind the quote that closes the string; NULL when there is none. */
+static const char *
+skip_string(const char *at, const char *end)
+{
+	for (at++; at < end; at++)
+	{
+		if (*at == '"')
+			return at + 1;
+		if (*at == '\\')
+			at++;
+	}
+	return NULL;
+}
+
+/* Behind the value that starts here; NULL when it does not end. */
+static const char *
+skip_value(const char *at, const char *end)
+{
+	int			depth = 0;
+
+	if (at < end && is_one_of(*at, "}],:"))
+		return NULL;
+	while (at != NULL && at < end)
+	{
+		if (*at == '"')
+			at = skip_string(at, end);
+		else if (depth == 0 && is_one_of(*at, "}],: \t\r\n"))
+			return at;
+		else
+		{
+			depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+			at++;
+		}
+		if (at != NULL && depth == 0 && (at[-1] == '"' || at[-1] == '}' || at[-1] == ']'))
+			return at;
+	}
+	return NULL;
+}
+
+bool
+json_next(JsonSpan *rest, JsonSpan *name, JsonSpan *value)
+{
+	const char *end = rest->start + rest->len;
+	const char *at = skip_blanks(rest->start, end);
+	const char *behind;
+	JsonSpan	no_name = {at, 0};
+
+	if (at == end || !is_one_of(*at, "{[,"))
+		return false;
+	at = skip_blanks(at + 1, end);
+	behind = skip_value(at, end);
+	if (behind && *at == '"' && skip_blanks(behind, end) < end && *skip_blanks(behind, end) == ':')
+	{
+		no_name = (JsonSpan) {at + 1, behind - at - 2};
+		at = skip_blanks(skip_blanks(behind, end) + 1, end);
+		behind = skip_value(at, end);
+	}
+	if (behind == NULL)
+		return false;
+	if (name)
+		*name = no_name;
+	*value = (JsonSpan) {at, behind - at};
+	*rest = (JsonSpan) {behind, end - behind};
+	return true;
+}
+
+bool
+json_find(JsonSpan object, const char *name, JsonSpan *value)
+{
+	JsonSpan	found;
+	const char *end = object.start + object.len;
+	const char *at = skip_blanks(object.start, end);
+
+	if (at == end || *at != '{')
+		return false;
+	while (json_next(&object, &found, value))
+	{
+		if (found.len == strlen(name) && memcmp(found.start, name, found.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* ----- numbers ----- */
+
 bool
 json_double(const char *text, double *value)
 {

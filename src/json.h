@@ -79,6 +79,27 @@ extern bool json_walk(const char *text, Size len, Size max_len,
 extern bool json_walk_limited(const char *text, Size len, JsonLimits limits,
 							  const JsonVisitor *visitor, void *state, Fault *fault);
 
+/*
+ * A piece of JSON text, and a look into it that judges nothing: brackets and
+ * quotes alone tell where a value ends.  For what wraps texts that are to be
+ * judged one by one.
+ */
+typedef struct JsonSpan
+{
+	const char *start;
+	Size		len;
+} JsonSpan;
+
+/*
+ * Takes the next member or element out of rest, which is an object or array
+ * to begin with; name may be NULL, and is empty in an array.  False at the
+ * end, and where the text is broken.
+ */
+extern bool json_next(JsonSpan *rest, JsonSpan *name, JsonSpan *value);
+
+/* The first member of this name, which is compared as it is written. */
+extern bool json_find(JsonSpan object, const char *name, JsonSpan *value);
+
 /* The name of the member being read at a level, "" inside an array. */
 static inline const char *
 json_name(const JsonWalk *walk, int level)

@@ -78,6 +78,8 @@ CREATE FUNCTION unit_timestamp(
 AS '$library' LANGUAGE C STRICT;
 CREATE FUNCTION unit_epoch(value float8, milliseconds boolean)
 RETURNS timestamptz AS '$library' LANGUAGE C STRICT;
+CREATE FUNCTION unit_json_items(input text)
+RETURNS text AS '$library' LANGUAGE C STRICT;
 CREATE FUNCTION unit_timestamp_speed(input text, rounds integer)
 RETURNS integer AS '$library' LANGUAGE C STRICT;
 CREATE FUNCTION utc(timestamptz) RETURNS text LANGUAGE sql
@@ -907,6 +909,40 @@ is( query(
 	),
 	'not base64',
 	'an account key is base64');
+
+###########################################################################
+# Pieces of JSON text
+###########################################################################
+
+# as they stand, and what is left where nothing more is found
+for my $case (
+	[ '{}', '{}' ],
+	[ '[]', '[]' ],
+	[ ' { "a" : 1.10 , "b":"x" } ', 'a=1.10|b="x"| } ' ],
+	[ '{"a":{"b":[{"c":"]}"}]},"a":[ ]}', 'a={"b":[{"c":"]}"}]}|a=[ ]|}' ],
+	[ '[1,"a\"]}",null,{"x":1}]', '=1|="a\"]}"|=null|={"x":1}|]' ],
+	[ '["a\\\\","b"]', '="a\\\\"|="b"|]' ],
+	[ '{"a":' . '[' x 500 . ']' x 500 . ',"b":1}', 'a=' . '[' x 500 . ']' x 500 . '|b=1|}' ],
+
+	# broken text: found is what is whole, and nothing is read behind its end
+	[ '', '' ],
+	[ '7', '7' ],
+	[ '{', '{' ],
+	[ '{"a"', '="a"|' ],
+	[ '{"a":', '{"a":' ],
+	[ '{"a":1', '{"a":1' ],
+	[ '{"a":1,"b":{"c":2}', 'a=1|b={"c":2}|' ],
+	[ '{"a":1,"b":{"c":2', 'a=1|,"b":{"c":2' ],
+	[ '["a', '["a' ],
+	[ '["a\\', '["a\\' ],
+	[ '[,]', '[,]' ],
+	[ '[1 2]', '=1| 2]' ],
+	[ '{"a":1]', 'a=1|]' ])
+{
+	my ($text, $items) = @$case;
+	is(query('SELECT unit_json_items(' . lit($text) . ')'),
+		$items, 'pieces of ' . (length $text < 60 ? $text : 'deep text'));
+}
 
 $node->stop;
 done_testing();

@@ -20,6 +20,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "json.h"
 #include "sign.h"
 #include "storage_name.h"
 #include "timestamp.h"
@@ -39,6 +40,7 @@ PG_FUNCTION_INFO_V1(unit_encode_path);
 PG_FUNCTION_INFO_V1(unit_timestamp);
 PG_FUNCTION_INFO_V1(unit_epoch);
 PG_FUNCTION_INFO_V1(unit_timestamp_speed);
+PG_FUNCTION_INFO_V1(unit_json_items);
 
 /* The argument as a string, NULL for an SQL null. */
 static char *
@@ -319,4 +321,22 @@ Datum
 unit_encode_path(PG_FUNCTION_ARGS)
 {
 	return CStringGetTextDatum(storage_encode_path(text_arg(fcinfo, 0), PG_GETARG_BOOL(1)));
+}
+
+/* What json_next() finds: "name=value" of each member, then the rest. */
+Datum
+unit_json_items(PG_FUNCTION_ARGS)
+{
+	text	   *input = PG_GETARG_TEXT_PP(0);
+	JsonSpan	rest = {VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)};
+	JsonSpan	name;
+	JsonSpan	value;
+	StringInfoData found;
+
+	initStringInfo(&found);
+	while (json_next(&rest, &name, &value))
+		appendStringInfo(&found, "%.*s=%.*s|", (int) name.len, name.start,
+						 (int) value.len, value.start);
+	appendBinaryStringInfo(&found, rest.start, rest.len);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(found.data, found.len));
 }

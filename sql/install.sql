@@ -190,9 +190,9 @@ FROM (VALUES
     -- secrets do not belong to a server, which everybody may read
     (9, 'access_key_id ''x'''), (10, 'secret_access_key ''x'''), (11, 'session_token ''x'''), (12, 'secret_file ''x'''),
     -- values
-    (20, 'wait_seconds ''21'''), (21, 'wait_seconds ''-1'''), (22, 'wait_seconds ''5s'''), (23, 'wait_seconds '''''),
+    (20, 'wait_seconds ''121'''), (21, 'wait_seconds ''-1'''), (22, 'wait_seconds ''5s'''), (23, 'wait_seconds '''''),
     (24, 'wait_seconds ''1e1'''), (25, 'wait_seconds ''4294967301'''), (26, 'wait_seconds ''99999999999999999999'''),
-    (27, 'batch_size ''0'''), (28, 'batch_size ''11'''), (29, 'visibility_seconds ''43201'''),
+    (27, 'batch_size ''0'''), (28, 'batch_size ''101'''), (29, 'visibility_seconds ''43201'''),
     (30, 'queue_url '''''), (31, 'region '''''), (32, 'paused ''maybe'''), (33, 'paused '''''),
     (34, 'instance_id ''7e1f2a3b'''), (35, 'instance_id ''''')
 ) AS s (n, options), pg_temp.attempt('CREATE SERVER regress_damoov_x TYPE ''sqs'' FOREIGN DATA WRAPPER damoov OPTIONS (' || s.options || ')') AS a

@@ -62,12 +62,13 @@ typedef struct OptionSpec
 } OptionSpec;
 
 static const OptionSpec specs[] = {
+	/* several types, which narrow the ranges */
+	{"endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"wait_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 120},
+	{"batch_size", ForeignServerRelationId, OPTION_INTEGER, 1, 100},
 	/* sqs */
 	{"queue_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"region", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"wait_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 20},
-	{"batch_size", ForeignServerRelationId, OPTION_INTEGER, 1, 10},
 	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 43200},
 	/* api */
 	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
@@ -472,6 +473,18 @@ options_int(const ServerOptions *options, const char *name, int default_value)
 	const char *value = options_get(options, name);
 
 	return value ? atoi(value) : default_value;
+}
+
+bool
+options_int_within(const ServerOptions *options, const char *name, int min, int max,
+				   int default_value, int *value, Fault *fault)
+{
+	*value = options_int(options, name, default_value);
+	if (*value >= min && *value <= max)
+		return true;
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+					 "option \"%s\" must be between %d and %d for a server of type \"%s\"",
+					 name, min, max, options->type);
 }
 
 bool

@@ -43,4 +43,8 @@ extern char *options_keep_secret(const ServerOptions *options, const char *name)
 extern bool options_bool(const ServerOptions *options, const char *name);
 extern int	options_int(const ServerOptions *options, const char *name, int default_value);
 
+/* The same where the type has a narrower range than the validator; false with a fault. */
+extern bool options_int_within(const ServerOptions *options, const char *name, int min, int max,
+							   int default_value, int *value, Fault *fault);
+
 #endif							/* DAMOOV_OPTIONS_H */

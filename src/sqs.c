@@ -25,6 +25,7 @@
 #include "url.h"
 
 #define SQS_BATCH			10
+#define SQS_WAIT_SECONDS	20
 #define SQS_ANSWER_MS		15000	/* beyond the long poll */
 #define SQS_MAX_REPLY		(64 * 1024 * 1024)	/* ten bodies of 1 MiB, escaped */
 #define CONTENT_TYPE		"application/x-amz-json-1.0"
@@ -128,7 +129,11 @@ sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 		return config_fault(fault, "the endpoint is not an https URL");
 	config->endpoint = psprintf("%s://%s/", host->scheme, host->host_header);
 	config->host_header = host->host_header;
-	config->batch_size = options_int(options, "batch_size", SQS_BATCH);
+	if (!options_int_within(options, "batch_size", 1, SQS_BATCH, SQS_BATCH,
+							&config->batch_size, fault) ||
+		!options_int_within(options, "wait_seconds", 0, SQS_WAIT_SECONDS, SQS_WAIT_SECONDS,
+							&source->wait_seconds, fault))
+		return false;
 	config->visibility_seconds = options_int(options, "visibility_seconds", -1);
 	config->keys.access_key_id = options_keep_secret(options, "access_key_id");
 	config->keys.secret_access_key = options_keep_secret(options, "secret_access_key");

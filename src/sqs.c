@@ -311,23 +311,13 @@ read_error(MemoryContext context, const HttpRequest *request, Fault *fault)
 	static const SqsError refused = {"", TROUBLE_CONFIGURATION, false, "the service refused the request"};
 	const char *code = error_code(context, request);
 	const SqsError *error = http_status_is_transient(request->status) ? &transient : &refused;
-	StringInfoData words;
 
 	for (int i = 0; i < (int) lengthof(errors); i++)
 	{
 		if (strcmp(errors[i].code, code) == 0)
 			error = &errors[i];
 	}
-	initStringInfo(&words);
-	/* foreign text reaches the log only as far as it looks like a code */
-	if (code[strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.")] != '\0')
-		code = "";
-	appendStringInfo(&words, "%s (%s%sHTTP status %d", error->words,
-					 code, *code ? ", " : "", request->status);
-	appendStringInfoChar(&words, ')');
-	fault_set(fault, ERRCODE_CONNECTION_FAILURE, "provider", "%s", words.data);
-	if (request->request_id[0])
-		fault->detail = psprintf("The service calls this request \"%s\".", request->request_id);
+	reply_fault(request, code, NULL, error->words, fault);
 	return error;
 }
 

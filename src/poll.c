@@ -425,18 +425,29 @@ is_busy(const Poll *poll)
 	return downloads_in_flight(poll->downloads) > 0;
 }
 
-/* Seconds the next receive may wait, -1: it is too late for another one. */
+/*
+ * Seconds the next receive may wait, -1: it is too late for another one.
+ *
+ * A service that ends none before min_wait_seconds is not asked when it would
+ * end too late: what it hands to a session that left is leased to nobody, and
+ * uses up how often it may be delivered.  Only a call's first receive is made
+ * in any case, and ends while the call finishes.
+ */
 static int
 wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
 {
+	int64		left_ms = poll->end_ms - now_ms;
+	bool		first = source->last_poll_at == 0 && source->failures == 0;
+	int64		shortest_ms = source->min_wait_seconds * (int64) 1000;
+
 	/* a busy source is asked several times at once: to fetch, not to wait */
 	if (source->receiving > 0)
-		return poll->end_ms == 0 || now_ms < poll->end_ms ? 0 : -1;
+		return poll->end_ms == 0 || left_ms > 0 ? source->min_wait_seconds : -1;
 	if (poll->end_ms == 0)
 		return source->wait_seconds;
-	if (now_ms + LAST_RECEIVE_MS > poll->end_ms)
+	if (left_ms < LAST_RECEIVE_MS || (left_ms < shortest_ms && !first))
 		return -1;
-	return Min(source->wait_seconds, (int) ((poll->end_ms - now_ms) / 1000));
+	return Max(source->min_wait_seconds, Min(source->wait_seconds, (int) (left_ms / 1000)));
 }
 
 static void
@@ -533,9 +544,10 @@ poll_is_drained(const Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		/* one that is paused or in trouble has nothing more to say now */
+		/* one that is paused, in trouble or out of time has nothing more to say */
 		if (source->configured && source->state != SOURCE_PAUSED &&
-			source->retry_at_ms <= source_clock_ms() && source->failures == 0 && !source->drained)
+			source->retry_at_ms <= source_clock_ms() && source->failures == 0 && !source->drained &&
+			wait_seconds(poll, source, source_clock_ms()) >= 0)
 			return false;
 	}
 	/* what is due only later is the next call's */

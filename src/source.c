@@ -192,6 +192,7 @@ take_options(Source *source, const ServerOptions *options, Fault *fault)
 	source->config = NULL;
 	source->identity = NULL;
 	source->wait_seconds = options_int(options, "wait_seconds", 20);
+	source->min_wait_seconds = 0;
 	source->max_receives = MAX_RECEIVES;
 	source->pause_min_ms = source->pause_max_ms = 0;
 	source->pause_ms = 0;

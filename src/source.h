@@ -104,6 +104,7 @@ struct Source
 	void	   *config;			/* the provider's own */
 	struct Identity *identity;	/* credentials that are asked for, or NULL */
 	int			wait_seconds;
+	int			min_wait_seconds;	/* the service ends no receive before, 0: any time */
 	int			max_receives;	/* in flight while messages come; one when idle */
 	int			pause_min_ms;	/* after an empty receive, doubling: for a */
 	int			pause_max_ms;	/* queue without long poll; 0: none */

@@ -50,6 +50,7 @@
 #define STORE_RETRY_CAP_MS	30000
 #define LAST_RECEIVE_MS		1000	/* no receive is worth it after this */
 #define FINISH_MS			10000	/* to settle what is stored, at the end */
+#define GIVE_BACK_MS		500		/* for what is not stored, at a shutdown */
 
 SQL_FUNCTION(damoov_poll);
 
@@ -562,14 +563,37 @@ leave(Poll *poll)
 	write_statuses(poll);
 }
 
-/* Gives back what is leased and not stored, and writes the last status. */
-static void
-poll_leave(Poll *poll)
+static bool
+is_settling(const Poll *poll)
 {
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
+	{
+		if (((Source *) lfirst(cell))->settling > 0)
+			return true;
+	}
+	return false;
+}
+
+void
+poll_give_back(Poll *poll)
+{
+	int64		end_ms = source_clock_ms() + GIVE_BACK_MS;
+	int64		now_ms;
+	ListCell   *cell;
+
+	foreach(cell, poll->sources)
 		source_release(lfirst(cell));
+	while (is_settling(poll) && (now_ms = source_clock_ms()) < end_ms)
+		(void) http_wait(poll->http, (long) (end_ms - now_ms));
+}
+
+/* Gives back what is leased and not stored, and writes the last status. */
+static void
+poll_leave(Poll *poll)
+{
+	poll_give_back(poll);
 	if (poll->installed)
 		(void) transact(poll, leave);
 }

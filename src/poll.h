@@ -25,4 +25,10 @@ extern Poll *poll_create(MemoryContext context, const char *only_source,
  */
 extern void poll_turn(Poll *poll, long max_wait_ms);
 
+/*
+ * Gives back what is received and not stored, and lets settlements in flight
+ * end; takes half a second at most.
+ */
+extern void poll_give_back(Poll *poll);
+
 #endif							/* DAMOOV_POLL_H */

@@ -590,6 +590,8 @@ source_release(Source *source)
 {
 	ListCell   *cell;
 
+	if (!source->configured || !is_authorized(source))
+		return;
 	foreach(cell, source->inbox)
 	{
 		Delivery   *delivery = lfirst(cell);

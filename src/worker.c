@@ -5,7 +5,7 @@
  * Started by the launcher, which also restarts it.  It leaves by error or by
  * SIGTERM only.  A transaction that fails for a passing reason (deadlock, full
  * disk) is rolled back and tried again; what is in memory stays there and
- * nothing of it is settled.
+ * nothing of it is settled; at the end it is given back.
  */
 #include "postgres.h"
 
@@ -104,6 +104,13 @@ worker_transaction(void (*step) (Poll *poll), Poll *poll)
 	return problem;
 }
 
+/* Whatever ends the worker: before its transaction and its memory go. */
+static void
+give_back(int code, Datum poll)
+{
+	poll_give_back((Poll *) DatumGetPointer(poll));
+}
+
 void
 damoov_worker_main(Datum argument)
 {
@@ -125,6 +132,7 @@ damoov_worker_main(Datum argument)
 	context = AllocSetContextCreate(TopMemoryContext, "damoov worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	poll = poll_create(context, NULL, worker_transaction);
+	before_shmem_exit(give_back, PointerGetDatum(poll));
 	ereport(LOG,
 			(errmsg("damoov worker started for database \"%s\"", MyBgworkerEntry->bgw_extra)));
 	for (;;)

@@ -406,6 +406,14 @@ eventually {
 	value("SELECT state, last_error, last_error_at IS NOT NULL FROM damoov.status WHERE source = 'queue'")
 	  eq 'retrying|could not store messages: permission denied for table events|t'
 } '... and the status says why';
+$mark = $cloud->last_request;
+kill 'TERM', worker_pid();
+eventually {
+	$cloud->count_requests(
+		since => $mark,
+		target => 'ChangeMessageVisibilityBatch',
+		status => 200) == 1
+} '... and a worker that leaves gives it back';
 value('GRANT INSERT ON damoov.events TO damoov_worker');
 eventually { events() == $before + 1 } '... and is stored when it has them';
 eventually {

@@ -16,6 +16,7 @@ OBJS         = \
 	src/download.o \
 	src/drift.o \
 	src/envelope.o \
+	src/eventgrid.o \
 	src/fault.o \
 	src/guc.o \
 	src/http.o \

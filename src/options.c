@@ -70,6 +70,10 @@ static const OptionSpec specs[] = {
 	{"queue_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"region", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 43200},
+	/* eventgrid */
+	{"topic", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"subscription", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"lock_seconds", ForeignServerRelationId, OPTION_INTEGER, 1, 300},
 	/* api */
 	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
@@ -97,6 +101,8 @@ static const OptionSpec specs[] = {
 	{"account_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"account_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"secondary_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
 };
 

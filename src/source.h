@@ -140,6 +140,7 @@ struct Source
 };
 
 extern const Provider sqs_provider;
+extern const Provider eventgrid_provider;
 
 /* ----- called by the engine ----- */
 

@@ -1,4 +1,4 @@
-"""A stand-in for the cloud around the extension: AWS SQS, Damoov's download API, and control.
+"""A stand-in for the cloud around the extension: AWS SQS, Azure Event Grid, Damoov's download API, and control.
 
 Start it and read the line "listening on PORT"; README.md has the rest.
 """
@@ -14,6 +14,7 @@ from collections import deque
 
 from api import Api
 from control import Control
+from eventgrid import EventGrid
 from faults import FaultBook
 from identity import Identity
 from sigv4 import Credentials
@@ -68,12 +69,15 @@ class Cloud:
         self.faults = FaultBook()
         self.recorder = Recorder()
         self.sqs = Sqs(region, credentials, self.faults, self.clock)
+        self.eventgrid = EventGrid(self.faults, self.clock)
         self.api = Api(self.faults, self.clock)
         self.s3 = S3(region, credentials, self.faults, self.clock)
         self.blob = Blob(self.faults, self.clock)
         self.identity = Identity(region, credentials, self.sqs, self.clock)
+        self.eventgrid.verifier.identity = self.identity
         self.control = Control(self)
-        self.services = [self.identity, self.sqs, self.api, self.s3, self.blob]
+        self.stores = {"sqs": self.sqs, "eventgrid": self.eventgrid}
+        self.services = [self.identity, self.sqs, self.eventgrid, self.api, self.s3, self.blob]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

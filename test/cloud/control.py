@@ -7,6 +7,7 @@ import time
 from urllib.parse import parse_qs, quote
 
 import api
+import eventgrid
 import fleet
 import sns
 import sqs
@@ -16,7 +17,7 @@ from sigv4 import Credentials
 from wire import sized
 
 PREFIX = "/_control/"
-MODES = {"sqs": sqs.MODES, "api": api.MODES, "s3": storage.MODES, "blob": storage.MODES}
+MODES = {"sqs": sqs.MODES, "eventgrid": eventgrid.MODES, "api": api.MODES, "s3": storage.MODES, "blob": storage.MODES}
 
 
 class Refused(Exception):
@@ -36,40 +37,48 @@ class Control:
             return reply(404, {"error": f"no {request.method} {request.path}"})
         try:
             return reply(200, handler(arguments(request)))
-        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError) as error:
+        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError, eventgrid.EventGridError) as error:
             return reply(400, {"error": f"{type(error).__name__}: {error}"})
 
     # -- messages
 
     def post_publish(self, order):
         bodies = [as_text(item) for item in order["notifications"]] * order.get("repeat", 1)
-        messages = self._publish(order.get("queue"), bodies, order.get("raw", False),
-                                 order.get("subject"), order.get("message_id"))
-        return {"published": len(messages), "message_ids": [message.id for message in messages]}
+        messages = self._publish(order, bodies)
+        return {"published": len(messages), "message_ids": [getattr(message, "id", None) for message in messages]}
 
-    def _publish(self, queue_name, notifications, raw=False, subject=None, message_id=None):
-        queue = self._queue(queue_name)
-        topic = sns.Topic(queue.name, self.cloud.region, self.cloud.clock)
-        return queue.put(notifications if raw else [topic.envelope(text, subject, message_id) for text in notifications])
+    def _publish(self, order, notifications):
+        """Through SNS to an SQS queue unless "raw"; to another service as it wraps them."""
+        store = self._store(order)
+        if store is not self.cloud.sqs:
+            return store.publish(order["queue"], notifications, order)
+        queue = self._queue(order.get("queue"))
+        if not order.get("raw", False):
+            topic = sns.Topic(queue.name, self.cloud.region, self.cloud.clock)
+            notifications = [topic.envelope(text, order.get("subject"), order.get("message_id")) for text in notifications]
+        return queue.put(notifications)
+
+    def _store(self, order):
+        return self.cloud.stores[order.get("service", "sqs")]
 
     def _queue(self, name):
         return self.cloud.sqs.queue(name or next(iter(self.cloud.sqs.queues), None))
 
     def post_queue(self, order):
-        action, name = order.get("action", "create"), order["queue"]
+        store, action, name = self._store(order), order.get("action", "create"), order["queue"]
         if action == "create":
-            self.cloud.sqs.create(name, order.get("visibility_timeout"), order.get("max_receive_count"), order.get("dead_letter"))
-            return {"queue_url": self.cloud.sqs.url(name)}
-        if action == "delete":
-            self.cloud.sqs.drop(name)
+            store.create(name, **{key: value for key, value in order.items() if key not in ("service", "action", "queue")})
+        elif action == "delete":
+            store.drop(name)
         elif action == "purge":
-            self.cloud.sqs.queue(name).purge()
+            store.queue(name).purge()
         else:
             raise Refused(f"unknown action {action}")
         return {}
 
     def get_queue(self, order):
-        return self._queue(order.get("name")).counts()
+        store = self._store(order)
+        return (self._queue(order.get("name")) if store is self.cloud.sqs else store.queue(order["name"])).counts()
 
     # -- datasets and fleets
 
@@ -112,14 +121,14 @@ class Control:
             return story.summary()
         self._register(story.datasets())
         if order.get("publish", True):
-            self._publish(order.get("queue"), [step.text for step in steps], order.get("raw", False))
+            self._publish(order, [step.text for step in steps])
         return story.summary()
 
     def _play(self, order, steps):
         """The story at its pace: a dataset is there just before its notification."""
         for step in steps:
             self._register(step.datasets)
-            self._publish(order.get("queue"), [step.text], order.get("raw", False))
+            self._publish(order, [step.text])
             time.sleep(order["pace_ms"] / 1000)
 
     def _register(self, datasets):
@@ -144,11 +153,13 @@ class Control:
         return self.cloud.faults.pending()
 
     def post_settings(self, order):
-        unknown = set(order) - {"empty_reply", "visibility_timeout", "clock_offset", *Credentials._fields}
+        unknown = set(order) - {"empty_reply", "visibility_timeout", "clock_offset", *Credentials._fields,
+                                *eventgrid.EventGrid.SETTINGS}
         if unknown:
             raise Refused(f"unknown settings {sorted(unknown)}")
         if "empty_reply" in order:
             self._set_empty_reply(order["empty_reply"])
+        self.cloud.eventgrid.set(order)
         for queue in self.cloud.sqs.queues.values():
             queue.visibility_timeout = order.get("visibility_timeout", queue.visibility_timeout)
         self.cloud.clock_offset = order.get("clock_offset", self.cloud.clock_offset)
@@ -178,6 +189,8 @@ class Control:
         """Empty queues, no faults, no datasets, no records; settings stay."""
         for queue in self.cloud.sqs.queues.values():
             queue.purge()
+        for subscription in self.cloud.eventgrid.subscriptions.values():
+            subscription.purge()
         self.cloud.faults.clear()
         self.cloud.api.datasets.clear()
         self.cloud.s3.clear()

@@ -15,6 +15,7 @@ use Symbol qw(gensym);
 
 use constant SECRET => 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
 use constant ACCOUNT => '123456789012';
+use constant EVENTGRID_KEY => 'ZXZlbnQtZ3JpZC1wcmltYXJ5LWtleS1vZi0zMi1ieXRlcyE=';
 
 my $directory = "$FindBin::RealBin/../cloud";
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -94,6 +95,35 @@ sub queue_url
 	return join '/', $self->base_url, ACCOUNT, $queue // 'damoov';
 }
 
+# What a source of a type needs to read a queue here: options and secrets.
+sub access
+{
+	my ($self, $type, $queue) = @_;
+
+	if ($type eq 'eventgrid')
+	{
+		my ($topic, $subscription) = split m{/}, $queue // 'trips/damoov';
+		return (
+			{
+				endpoint => $self->base_url,
+				topic => $topic,
+				subscription => $subscription
+			},
+			{ access_key => EVENTGRID_KEY });
+	}
+	return (
+		{
+			queue_url => $self->queue_url($queue),
+			region => 'eu-west-1',
+			wait_seconds => 1
+		},
+		{
+			access_key_id => 'AKIDEXAMPLE',
+			secret_access_key => SECRET,
+			session_token => $self->{session_token}
+		});
+}
+
 ###########################################################################
 # Control
 ###########################################################################
@@ -134,6 +164,9 @@ sub order
 	my ($self, $name, %order) = @_;
 	return $self->_order('POST', $name, $json->encode(\%order));
 }
+
+# Options: service (sqs, eventgrid), queue (of eventgrid: "topic/subscription"),
+# and those of the order.
 
 # Notifications: hashes, or strings that go out as they are (in characters).
 sub publish
@@ -186,15 +219,16 @@ sub create_queue
 
 sub delete_queue
 {
-	my ($self, $queue) = @_;
-	return $self->order('queue', action => 'delete', queue => $queue);
+	my ($self, $queue, %options) = @_;
+	return $self->order('queue', action => 'delete', queue => $queue, %options);
 }
 
 # Counts: visible, in_flight, deleted, sent, receives, waiting_polls ...
 sub queue
 {
-	my ($self, $queue) = @_;
-	return $self->_order('GET', 'queue?name=' . ($queue // 'damoov'));
+	my ($self, $queue, $service) = @_;
+	return $self->_order('GET',
+		'queue?name=' . ($queue // 'damoov') . '&service=' . ($service // 'sqs'));
 }
 
 sub fault

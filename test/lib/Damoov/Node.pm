@@ -79,16 +79,9 @@ sub add_source
 	my ($self, $cloud, %given) = @_;
 	my $name = $given{name} // 'queue';
 	my $user = $given{user} // 'CURRENT_USER';
-	my %options = (
-		queue_url => $cloud->queue_url($given{queue}),
-		region => 'eu-west-1',
-		wait_seconds => 1,
-		%{ $given{options} // {} });
-	my %secrets = (
-		access_key_id => 'AKIDEXAMPLE',
-		secret_access_key => Damoov::Cloud::SECRET,
-		session_token => $cloud->{session_token},
-		%{ $given{secrets} // {} });
+	my ($options, $secrets) = $cloud->access($given{type} // 'sqs', $given{queue});
+	my %options = (%$options, %{ $given{options} // {} });
+	my %secrets = (%$secrets, %{ $given{secrets} // {} });
 
 	$self->add_api($cloud, $given{database}) if $given{api} // 1;
 	$self->sql(

@@ -264,7 +264,7 @@ SELECT (SELECT jsonb_agg(u ORDER BY user_id) FROM damoov.users AS u) AS users,
     (SELECT jsonb_agg(r ORDER BY r::text) FROM damoov.removed_tracks AS r) AS removed_tracks,
     (SELECT jsonb_agg(t ORDER BY trip_id) FROM damoov.trips AS t) AS trips,
     (SELECT jsonb_agg(p ORDER BY trip_id, seq) FROM damoov.trip_points AS p) AS trip_points,
-    (SELECT jsonb_agg(d ORDER BY d::text) FROM damoov.downloads AS d) AS downloads,
+    (SELECT jsonb_agg(to_jsonb(d) - 'version' ORDER BY d.kind, d.object_id) FROM damoov.downloads AS d) AS downloads,
     (SELECT jsonb_agg(d ORDER BY kind, object_id) FROM damoov.documents AS d) AS documents;
 CREATE TEMP TABLE good AS SELECT * FROM state;
 -- nothing has changed

@@ -103,9 +103,9 @@ DELETE FROM damoov.downloads;
 SELECT pg_temp.outcomes(pg_temp.told(pg_temp.record('k.json', '0A')));
 SELECT count(*) FROM damoov.downloads;
 SELECT pg_temp.outcomes(pg_temp.told(pg_temp.record('k.json', '0C')));
-UPDATE damoov.downloads SET state = 'failed', attempts = 5;
+UPDATE damoov.downloads SET state = 'failed', attempts = 5 RETURNING version \gset
 SELECT pg_temp.outcomes(pg_temp.told(pg_temp.record('k.json', '0D')));
-SELECT state, version, attempts FROM damoov.downloads;
+SELECT state, version > :version AS another_version, attempts FROM damoov.downloads;
 
 -- A key may name a person: forgetting takes it along, and lets no other in
 SELECT pg_temp.again();

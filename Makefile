@@ -33,6 +33,7 @@ OBJS         = \
 	src/person.o \
 	src/poll.o \
 	src/purge.o \
+	src/queue_list.o \
 	src/raw.o \
 	src/raw_store.o \
 	src/record.o \
@@ -48,6 +49,7 @@ OBJS         = \
 	src/sqs.o \
 	src/storage.o \
 	src/storage_name.o \
+	src/storagequeue.o \
 	src/timestamp.o \
 	src/track.o \
 	src/track_store.o \

@@ -110,7 +110,7 @@ COMMENT ON COLUMN damoov.quarantine.quarantine_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.quarantine.source IS 'foreign server the message came through';
 COMMENT ON COLUMN damoov.quarantine.kind IS 'message, or the kind of a dataset as in damoov.downloads';
 COMMENT ON COLUMN damoov.quarantine.object_id IS 'the object of a dataset, NULL for messages';
-COMMENT ON COLUMN damoov.quarantine.reason IS 'short code: bad_json, bad_utf8, nul_char, too_deep, too_big, bad_number, bad_type, bad_time, bad_uuid, clock_skew, dup_key, missing_field, envelope, cross_user, store_failed; for datasets also dataset_error, dataset_mismatch, dataset_unknown';
+COMMENT ON COLUMN damoov.quarantine.reason IS 'short code: bad_json, bad_utf8, nul_char, too_deep, too_big, bad_number, bad_type, bad_time, bad_uuid, clock_skew, dup_key, missing_field, envelope, cross_user, store_failed, poison (received too often and never settled); for datasets also dataset_error, dataset_mismatch, dataset_unknown';
 COMMENT ON COLUMN damoov.quarantine.sqlstate IS 'SQLSTATE that damoov_ingest() would raise for it';
 COMMENT ON COLUMN damoov.quarantine.message IS 'what is wrong, without quoting the body';
 COMMENT ON COLUMN damoov.quarantine.body IS 'exact bytes as delivered; may hold a device token';

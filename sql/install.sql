@@ -168,7 +168,7 @@ RESET ROLE;
 CREATE SERVER regress_damoov_sqs TYPE 'sqs' FOREIGN DATA WRAPPER damoov
     OPTIONS (queue_url 'https://sqs.eu-central-1.amazonaws.com/000000000000/damoov', region 'eu-central-1',
         endpoint 'https://vpce-example.sqs.eu-central-1.vpce.amazonaws.com', wait_seconds '20', batch_size '10',
-        visibility_seconds '43200', paused 'true', api 'regress_damoov_api',
+        visibility_seconds '604800', paused 'true', api 'regress_damoov_api',
         instance_id '7e1f2a3b-4c5d-4e6f-9a0b-1c2d3e4f5a6b');
 CREATE SERVER regress_damoov_api TYPE 'api' FOREIGN DATA WRAPPER damoov
     OPTIONS (base_url 'https://mobilesdk.telematicssdk.com', crash_url 'https://api.telematicssdk.com',
@@ -192,7 +192,7 @@ FROM (VALUES
     -- values
     (20, 'wait_seconds ''121'''), (21, 'wait_seconds ''-1'''), (22, 'wait_seconds ''5s'''), (23, 'wait_seconds '''''),
     (24, 'wait_seconds ''1e1'''), (25, 'wait_seconds ''4294967301'''), (26, 'wait_seconds ''99999999999999999999'''),
-    (27, 'batch_size ''0'''), (28, 'batch_size ''101'''), (29, 'visibility_seconds ''43201'''),
+    (27, 'batch_size ''0'''), (28, 'batch_size ''101'''), (29, 'visibility_seconds ''604801'''),
     (30, 'queue_url '''''), (31, 'region '''''), (32, 'paused ''maybe'''), (33, 'paused '''''),
     (34, 'instance_id ''7e1f2a3b'''), (35, 'instance_id ''''')
 ) AS s (n, options), pg_temp.attempt('CREATE SERVER regress_damoov_x TYPE ''sqs'' FOREIGN DATA WRAPPER damoov OPTIONS (' || s.options || ')') AS a

@@ -69,11 +69,14 @@ static const OptionSpec specs[] = {
 	/* sqs */
 	{"queue_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"region", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 43200},
+	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 604800},
 	/* eventgrid */
 	{"topic", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"subscription", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"lock_seconds", ForeignServerRelationId, OPTION_INTEGER, 1, 300},
+	/* storagequeue */
+	{"queue", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"max_dequeue_count", ForeignServerRelationId, OPTION_INTEGER, 1, 1000},
 	/* api */
 	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
@@ -103,6 +106,7 @@ static const OptionSpec specs[] = {
 	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secondary_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"connection_string", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
 };
 
@@ -459,18 +463,22 @@ wipe(void *secret)
 }
 
 char *
+options_keep(const char *secret, Size len)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	callback->func = wipe;
+	callback->arg = pnstrdup(secret, len);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return callback->arg;
+}
+
+char *
 options_keep_secret(const ServerOptions *options, const char *name)
 {
 	const char *value = options_secret(options, name);
-	MemoryContextCallback *callback;
 
-	if (value == NULL)
-		return NULL;
-	callback = palloc0(sizeof(MemoryContextCallback));
-	callback->func = wipe;
-	callback->arg = pstrdup(value);
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	return callback->arg;
+	return value ? options_keep(value, strlen(value)) : NULL;
 }
 
 int

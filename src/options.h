@@ -38,7 +38,8 @@ extern void options_wipe(ServerOptions *options);
 extern const char *options_get(const ServerOptions *options, const char *name);
 extern const char *options_secret(const ServerOptions *options, const char *name);
 
-/* A copy of a secret in the current context, overwritten when that goes; or NULL. */
+/* Copies of a secret in the current context, overwritten when that goes; or NULL. */
+extern char *options_keep(const char *secret, Size len);
 extern char *options_keep_secret(const ServerOptions *options, const char *name);
 extern bool options_bool(const ServerOptions *options, const char *name);
 extern int	options_int(const ServerOptions *options, const char *name, int default_value);

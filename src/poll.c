@@ -98,16 +98,23 @@ poll_end_at(Poll *poll, int64 end_ms)
 
 /* ----- housekeeping ----- */
 
+/*
+ * A server that was dropped and came back with another type is another source:
+ * what the old one has received can be settled by its own provider only.
+ */
 static Source *
 find_source(const Poll *poll, const char *name)
 {
+	ForeignServer *server = GetForeignServerByName(name, true);
+	const char *type = server && server->servertype ? server->servertype : "";
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (strcmp(source->name, name) == 0)
+		if (strcmp(source->name, name) == 0 &&
+			(source->provider == NULL || strcmp(source->provider->type, type) == 0))
 			return source;
 	}
 	return NULL;
@@ -319,7 +326,12 @@ write_statuses(Poll *poll)
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
-		write_status(lfirst(cell));
+	{
+		Source	   *source = lfirst(cell);
+
+		if (!source->gone)
+			write_status(source);
+	}
 	sql_leave(scope);
 }
 

@@ -36,7 +36,7 @@
 #define SETTLE_ATTEMPTS			6
 #define CLOCK_TOLERANCE_S		60
 
-static const Provider *const providers[] = {&sqs_provider, &eventgrid_provider};
+static const Provider *const providers[] = {&sqs_provider, &eventgrid_provider, &storagequeue_provider};
 
 int64
 source_clock_ms(void)

@@ -141,6 +141,7 @@ struct Source
 
 extern const Provider sqs_provider;
 extern const Provider eventgrid_provider;
+extern const Provider storagequeue_provider;
 
 /* ----- called by the engine ----- */
 

@@ -1,4 +1,4 @@
-"""A stand-in for the cloud around the extension: AWS SQS, Azure Event Grid, Damoov's download API, and control.
+"""A stand-in for the cloud around the extension: AWS SQS, Azure Event Grid and Storage queues, Damoov's download API, and control.
 
 Start it and read the line "listening on PORT"; README.md has the rest.
 """
@@ -20,6 +20,7 @@ from identity import Identity
 from sigv4 import Credentials
 from sqs import Sqs
 from storage import S3, Blob
+from storagequeue import StorageQueue
 from wire import Hangup, Gone, Server, sized
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -76,8 +77,9 @@ class Cloud:
         self.identity = Identity(region, credentials, self.sqs, self.clock)
         self.eventgrid.verifier.identity = self.identity
         self.control = Control(self)
-        self.stores = {"sqs": self.sqs, "eventgrid": self.eventgrid}
-        self.services = [self.identity, self.sqs, self.eventgrid, self.api, self.s3, self.blob]
+        self.storagequeue = StorageQueue(self.faults, self.clock, self.identity.bearer_problem)
+        self.stores = {"sqs": self.sqs, "eventgrid": self.eventgrid, "storagequeue": self.storagequeue}
+        self.services = [self.identity, self.sqs, self.eventgrid, self.storagequeue, self.api, self.s3, self.blob]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

@@ -12,12 +12,13 @@ import fleet
 import sns
 import sqs
 import storage
+import storagequeue
 from faults import Fault
 from sigv4 import Credentials
 from wire import sized
 
 PREFIX = "/_control/"
-MODES = {"sqs": sqs.MODES, "eventgrid": eventgrid.MODES, "api": api.MODES, "s3": storage.MODES, "blob": storage.MODES}
+MODES = {"sqs": sqs.MODES, "eventgrid": eventgrid.MODES, "storagequeue": storagequeue.MODES, "api": api.MODES, "s3": storage.MODES, "blob": storage.MODES}
 
 
 class Refused(Exception):
@@ -37,7 +38,7 @@ class Control:
             return reply(404, {"error": f"no {request.method} {request.path}"})
         try:
             return reply(200, handler(arguments(request)))
-        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError, eventgrid.EventGridError) as error:
+        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError, eventgrid.EventGridError, storagequeue.QueueError) as error:
             return reply(400, {"error": f"{type(error).__name__}: {error}"})
 
     # -- messages
@@ -122,6 +123,8 @@ class Control:
         self._register(story.datasets())
         if order.get("publish", True):
             self._publish(order, [step.text for step in steps])
+        if order.get("tell"):
+            return {**story.summary(), "texts": [step.text for step in steps]}
         return story.summary()
 
     def _play(self, order, steps):
@@ -187,7 +190,7 @@ class Control:
 
     def post_reset(self, order):
         """Empty queues, no faults, no datasets, no records; settings stay."""
-        for queue in self.cloud.sqs.queues.values():
+        for queue in [*self.cloud.sqs.queues.values(), *self.cloud.storagequeue.queues.values()]:
             queue.purge()
         for subscription in self.cloud.eventgrid.subscriptions.values():
             subscription.purge()

@@ -17,11 +17,15 @@ import time
 import unittest
 import zlib
 from datetime import datetime, timezone
+from email.utils import formatdate
 from random import Random
+from urllib.parse import quote, unquote
+from xml.etree import ElementTree
 
 import fleet
 import sigv4
 import storage
+import storagequeue
 from cloud import SECRET, Cloud
 from sigv4 import Credentials
 
@@ -306,6 +310,123 @@ class QueueFaultTest(CloudCase):
         self.assertEqual(records[0]["parameters"]["MaxNumberOfMessages"], 10)
         self.assertEqual(records[0]["connection"], records[1]["connection"])
         self.assertEqual(self.ask(f"requests?since={records[0]['number']}"), records[1:])
+
+
+class StorageQueueTest(CloudCase):
+    """Refusals and rules; what a whole conversation looks like is compared with the vendor's emulator elsewhere."""
+
+    def setUp(self):
+        super().setUp()
+        self.call("PUT", "trips")
+
+    def call(self, method, path, query="", body=b"", key=storagequeue.ACCOUNT_KEY, sas=None, offset=0, drop=()):
+        """(status, body, headers) of a request signed by SharedKey, or with a SAS appended."""
+        path = f"/{storagequeue.ACCOUNT}/{path}"
+        headers = {"x-ms-date": formatdate(self.cloud.clock() + offset, usegmt=True), "x-ms-version": "2021-12-02"}
+        if body:
+            headers["Content-Type"] = "application/xml"
+        lines = [method, "", "", str(len(body)) if body else "", "", headers.get("Content-Type", "")] + [""] * 6
+        lines += [f"{name}:{headers[name]}" for name in ("x-ms-date", "x-ms-version")]
+        lines.append(f"/{storagequeue.ACCOUNT}{path}")
+        lines += [f"{name}:{unquote(value)}" for name, _, value in sorted(item.partition("=") for item in query.split("&") if item)]
+        if sas is None:
+            signature = base64.b64encode(keyed(base64.b64decode(key), "\n".join(lines))).decode()
+            headers["Authorization"] = f"SharedKey {storagequeue.ACCOUNT}:{signature}"
+        query = "&".join(part for part in (query, sas) if part)
+        headers = {name: value for name, value in headers.items() if name not in drop}
+        response, reply = self.exchange(method, f"{path}?{query}" if query else path, body, headers)
+        return response.status, reply, response.headers
+
+    def code(self, *arguments, **options):
+        status, reply, headers = self.call(*arguments, **options)
+        self.assertGreaterEqual(status, 400)
+        self.assertIn(f"<Code>{headers['x-ms-error-code']}</Code>".encode(), reply)
+        return headers["x-ms-error-code"]
+
+    def put(self, *texts):
+        self.order("publish", service="storagequeue", queue="trips", notifications=texts, form="raw")
+
+    def receive(self, query="numofmessages=32&visibilitytimeout=60"):
+        """(id, encoded receipt, text) of each message."""
+        status, reply, _ = self.call("GET", "trips/messages", query)
+        self.assertEqual(status, 200)
+        self.assertTrue(reply.startswith(b"\xef\xbb\xbf<?xml"))
+        root = ElementTree.fromstring(reply.decode("utf-8-sig"))
+        return [(item.findtext("MessageId"), quote(item.findtext("PopReceipt"), safe=""), item.findtext("MessageText")) for item in root]
+
+    def sas(self, queue="trips", rights="pu", seconds=600):
+        expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+        text = f"{rights}\n\n{expiry}\n/queue/{storagequeue.ACCOUNT}/{queue}\n\n\n\n2021-12-02"
+        signature = base64.b64encode(keyed(base64.b64decode(storagequeue.ACCOUNT_KEY), text)).decode()
+        return f"sv=2021-12-02&sp={rights}&se={quote(expiry)}&sig={quote(signature, safe='')}"
+
+    def test_a_message_is_leased_and_deleted(self):
+        self.put("a & <b>", "two")
+        first, second = self.receive()
+        self.assertEqual((first[2], second[2]), ("a & <b>", "two"))
+        self.assertEqual(first[1], second[1], "one receipt for a whole list")
+        self.assertRegex(first[1], "%2B.*%2F.*%3D")
+        self.assertEqual(self.receive(), [])
+        self.assertEqual(self.call("DELETE", f"trips/messages/{first[0]}", f"popreceipt={first[1]}")[0], 204)
+        self.assertEqual(self.code("DELETE", f"trips/messages/{first[0]}", f"popreceipt={first[1]}"), "MessageNotFound")
+        self.assertEqual(self.ask("queue?service=storagequeue&name=trips")["in_flight"], 1)
+
+    def test_a_receipt_ends_with_the_next_one_not_with_its_lease(self):
+        self.put("one")
+        [(message, receipt, _)] = self.receive("visibilitytimeout=1")
+        status, _, headers = self.call("PUT", f"trips/messages/{message}", f"popreceipt={receipt}&visibilitytimeout=0")
+        self.assertEqual(status, 204)
+        self.assertEqual(self.code("DELETE", f"trips/messages/{message}", f"popreceipt={receipt}"), "PopReceiptMismatch")
+        renewed = quote(headers["x-ms-popreceipt"], safe="")
+        self.assertEqual(self.call("DELETE", f"trips/messages/{message}", f"popreceipt={renewed}")[0], 204)
+
+    def test_a_receipt_has_to_be_encoded(self):
+        self.put("one")
+        [(message, receipt, _)] = self.receive()
+        query = f"popreceipt={unquote(receipt)}"
+        self.assertEqual(self.code("DELETE", f"trips/messages/{message}", query, sas=self.sas()), "PopReceiptMismatch")
+
+    def test_who_may_not(self):
+        wrong = base64.b64encode(b"x" * 64).decode()
+        for expected, options in (
+                ("AuthenticationFailed", {"key": wrong}),
+                ("AuthenticationFailed", {"offset": 1000}), ("AuthenticationFailed", {"offset": -1000}),
+                ("AuthenticationFailed", {"drop": ("Authorization",)}), ("AuthenticationFailed", {"drop": ("x-ms-date",)}),
+                ("AuthenticationFailed", {"sas": self.sas(seconds=-60)}), ("AuthenticationFailed", {"sas": self.sas(queue="other")}),
+                ("AuthenticationFailed", {"sas": self.sas() + "x"}),
+                ("AuthorizationPermissionMismatch", {"sas": self.sas(rights="r")}),
+                ("InvalidHeaderValue", {"drop": ("x-ms-version",)})):
+            with self.subTest(expected, **options):
+                self.assertEqual(self.code("GET", "trips/messages", **options), expected)
+        self.assertEqual(self.call("GET", "trips/messages", sas=self.sas())[0], 200)
+        self.assertEqual(self.call("GET", "trips/messages", offset=600)[0], 200)
+
+    def test_what_is_refused(self):
+        for expected, method, path, query in (
+                ("QueueNotFound", "GET", "nowhere/messages", ""),
+                ("OutOfRangeQueryParameterValue", "GET", "trips/messages", "numofmessages=33"),
+                ("OutOfRangeQueryParameterValue", "GET", "trips/messages", "visibilitytimeout=0"),
+                ("OutOfRangeQueryParameterValue", "GET", "trips/messages", "visibilitytimeout=604801"),
+                ("InvalidQueryParameterValue", "GET", "trips/messages", "numofmessages=many"),
+                ("UnsupportedQueryParameter", "GET", "trips/messages", "timeout=1&wait=1"),
+                ("MissingRequiredQueryParameter", "DELETE", "trips/messages/x", ""),
+                ("InvalidResourceName", "PUT", "UPPER", ""),
+                ("UnsupportedHttpVerb", "PATCH", "trips/messages", "")):
+            with self.subTest(expected, path=path, query=query):
+                self.assertEqual(self.code(method, path, query), expected)
+
+    def test_a_topic_delivers_events_in_base64(self):
+        self.order("publish", service="storagequeue", queue="trips", notifications=[{"Event": "X"}])
+        [(_, _, text)] = self.receive()
+        event = json.loads(base64.b64decode(text))
+        self.assertEqual((event["data"], event["eventType"]), ({"Event": "X"}, "Damoov.Notification"))
+
+    def test_faults(self):
+        self.order("fault", where="storagequeue", mode="error", target="GetMessages", retry_after=3)
+        status, _, headers = self.call("GET", "trips/messages")
+        self.assertEqual((status, headers["x-ms-error-code"], headers["Retry-After"]), (503, "ServerBusy", "3"))
+        self.order("fault", where="storagequeue", mode="body", target="trips", text="<x/>")
+        self.assertEqual(self.call("GET", "trips/messages")[:2], (200, b"<x/>"))
 
 
 class ApiTest(CloudCase):

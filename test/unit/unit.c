@@ -15,12 +15,14 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "json.h"
+#include "queue_list.h"
 #include "sign.h"
 #include "storage_name.h"
 #include "timestamp.h"
@@ -37,6 +39,7 @@ PG_FUNCTION_INFO_V1(unit_storage_host);
 PG_FUNCTION_INFO_V1(unit_storage_signed);
 PG_FUNCTION_INFO_V1(unit_s3_address);
 PG_FUNCTION_INFO_V1(unit_encode_path);
+PG_FUNCTION_INFO_V1(unit_queue_list);
 PG_FUNCTION_INFO_V1(unit_timestamp);
 PG_FUNCTION_INFO_V1(unit_epoch);
 PG_FUNCTION_INFO_V1(unit_timestamp_speed);
@@ -200,6 +203,27 @@ unit_sign_shared_key(PG_FUNCTION_ARGS)
 	in.account = text_arg(fcinfo, 5);
 	in.account_key = text_arg(fcinfo, 6);
 	return signature_datum(sign_shared_key(&in));
+}
+
+/* One line for each message, or "damaged". */
+Datum
+unit_queue_list(PG_FUNCTION_ARGS)
+{
+	Size		len;
+	char	   *bytes = bytes_arg(fcinfo, 0, &len);
+	QueuedMessage *messages;
+	StringInfoData lines;
+	int			count;
+
+	bytes[len] = '\0';
+	count = queue_list_read(bytes, len, PG_GETARG_INT32(1), &messages);
+	if (count < 0)
+		PG_RETURN_TEXT_P(cstring_to_text("damaged"));
+	initStringInfo(&lines);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&lines, "%s %s %d [%s]\n", messages[i].id, messages[i].receipt,
+						 messages[i].dequeue_count, messages[i].text);
+	PG_RETURN_TEXT_P(cstring_to_text(lines.data));
 }
 
 static const char *

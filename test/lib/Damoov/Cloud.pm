@@ -6,6 +6,7 @@ package Damoov::Cloud;
 use strict;
 use warnings;
 
+use Damoov::StorageQueue;
 use FindBin;
 use HTTP::Tiny;
 use IPC::Open3;
@@ -113,6 +114,13 @@ sub access
 	}
 	return (
 		{
+			endpoint => Damoov::StorageQueue->new($self->base_url)->endpoint,
+			queue => $queue // 'damoov'
+		},
+		{ account_key => Damoov::StorageQueue::KEY })
+	  if $type eq 'storagequeue';
+	return (
+		{
 			queue_url => $self->queue_url($queue),
 			region => 'eu-west-1',
 			wait_seconds => 1
@@ -165,7 +173,7 @@ sub order
 	return $self->_order('POST', $name, $json->encode(\%order));
 }
 
-# Options: service (sqs, eventgrid), queue (of eventgrid: "topic/subscription"),
+# Options: service (sqs, eventgrid, storagequeue), queue (of eventgrid: "topic/subscription"),
 # and those of the order.
 
 # Notifications: hashes, or strings that go out as they are (in characters).

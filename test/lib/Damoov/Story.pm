@@ -13,7 +13,7 @@ use Test::More ();
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(eventually token moment heartbeat enriched removed
-  point track_document compact);
+  point track_document compact grid_event);
 
 my $json = JSON::PP->new->canonical;
 my $begin = 1772434800;    # 2026-03-02 07:00 UTC
@@ -171,6 +171,25 @@ sub compact
 {
 	my ($document) = @_;
 	return $json->encode($document);
+}
+
+# The event in which Event Grid delivers a notification (JSON text), with the
+# id that it keeps however often it is delivered.
+sub grid_event
+{
+	my ($text, $id) = @_;
+	my $frame = compact({
+		id => $id,
+		topic =>
+		  '/subscriptions/00000000/resourceGroups/fleet/providers/Microsoft.EventGrid/topics/damoov',
+		subject => 'telematics',
+		eventType => 'Damoov.Notification',
+		eventTime => moment(0),
+		dataVersion => '1.0',
+		metadataVersion => '1'
+	});
+
+	return substr($frame, 0, -1) . ",\"data\":$text}";
 }
 
 1;

@@ -583,6 +583,14 @@ http_reply_header(const HttpRequest *request, const char *name)
 	return NULL;
 }
 
+pg_time_t
+http_date(const char *text)
+{
+	time_t		at = curl_getdate(text, NULL);
+
+	return at > 0 ? at : 0;
+}
+
 static size_t
 on_header(char *data, size_t size, size_t count, void *arg)
 {
@@ -600,13 +608,13 @@ on_header(char *data, size_t size, size_t count, void *arg)
 	{
 		bool		is_date = pg_tolower((unsigned char) data[0]) == 'd';
 		Size		n = Min(sizeof(date) - 1, (Size) (end - value));
-		time_t		at;
+		pg_time_t	at;
 
 		memcpy(date, value, n);
 		date[n] = '\0';
-		at = curl_getdate(date, NULL);
+		at = http_date(date);
 		if (is_date)
-			request->date = at > 0 ? at : 0;
+			request->date = at;
 		else if (date[0] >= '0' && date[0] <= '9')
 			request->retry_after_s = atoi(date);
 		else if (at > 0)

@@ -60,6 +60,9 @@ extern void http_header(HttpRequest *request, const char *name, const char *valu
 /* The value of a header of the reply, or NULL; valid as long as the reply. */
 extern const char *http_reply_header(const HttpRequest *request, const char *name);
 
+/* A time as HTTP writes it; 0 when it is none. */
+extern pg_time_t http_date(const char *text);
+
 /*
  * Sends it off; "done" is called exactly once unless the request is cancelled
  * with http_free().  A failure to start is also reported through "done".

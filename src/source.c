@@ -34,6 +34,7 @@
 #define RETRY_AFTER_CAP_S		900
 #define SETTLE_BASE_MS			500
 #define SETTLE_ATTEMPTS			6
+#define MAX_SETTLING			16	/* each takes a connection */
 #define CLOCK_TOLERANCE_S		60
 
 static const Provider *const providers[] = {&sqs_provider, &eventgrid_provider, &storagequeue_provider};
@@ -284,11 +285,15 @@ is_authorized(const Source *source)
 static void
 trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
 {
-	int64		wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures, RETRY_CAP_MS);
+	int64		now_ms = source_clock_ms();
 	SourceState state = SOURCE_RETRYING;
+	int64		wait_ms;
 
 	source->busy = false;
-	source->failures++;
+	/* receives that were in flight together fail together: once */
+	if (source->failures == 0 || now_ms >= source->retry_at_ms)
+		source->failures++;
+	wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures - 1, RETRY_CAP_MS);
 	if (kind == TROUBLE_CREDENTIALS)
 	{
 		state = SOURCE_AUTH_FAILED;
@@ -307,7 +312,7 @@ trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *faul
 	}
 	if (retry_after_s > 0)
 		wait_ms = Max(wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
-	source->retry_at_ms = source_clock_ms() + wait_ms;
+	source->retry_at_ms = now_ms + wait_ms;
 	source->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
 	set_error(source, fault);
 	source->error_at = GetCurrentTimestamp();
@@ -426,6 +431,12 @@ void
 source_failed(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
 {
 	source->receiving--;
+	/* refused with what is being replaced already */
+	if (kind == TROUBLE_CREDENTIALS && source->failures > 0 && !is_authorized(source))
+	{
+		source->busy = false;
+		return;
+	}
 	trouble(source, kind, retry_after_s, fault);
 }
 
@@ -541,6 +552,8 @@ source_settle_due(Source *source, int64 now_ms)
 	{
 		Delivery   *delivery = lfirst(cell);
 
+		if (source->settling >= MAX_SETTLING)
+			break;
 		/* the renewal's reply needs the delivery */
 		if (now_ms < delivery->settle_at_ms || delivery->renewing)
 			continue;
@@ -572,7 +585,7 @@ source_due_ms(const Source *source, int64 now_ms, int64 max_ms)
 	{
 		Delivery   *delivery = lfirst(cell);
 
-		if (!delivery->renewing)
+		if (!delivery->renewing && source->settling < MAX_SETTLING)
 			wait_at_most(&max_ms, Max(now_ms + 1, delivery->settle_at_ms), now_ms);
 	}
 	foreach(cell, source->inbox)

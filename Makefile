@@ -42,6 +42,7 @@ OBJS         = \
 	src/record_value.o \
 	src/reply.o \
 	src/s3_event.o \
+	src/servicebus.o \
 	src/sign.o \
 	src/sign_azure.o \
 	src/source.o \

@@ -77,6 +77,9 @@ static const OptionSpec specs[] = {
 	/* storagequeue */
 	{"queue", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"max_dequeue_count", ForeignServerRelationId, OPTION_INTEGER, 1, 1000},
+	/* servicebus, beside endpoint and wait_seconds */
+	{"entity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"receivers", ForeignServerRelationId, OPTION_INTEGER, 1, 64},
 	/* api */
 	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
@@ -106,6 +109,8 @@ static const OptionSpec specs[] = {
 	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secondary_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"shared_access_key_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"shared_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"connection_string", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
 };

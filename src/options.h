@@ -38,8 +38,13 @@ extern void options_wipe(ServerOptions *options);
 extern const char *options_get(const ServerOptions *options, const char *name);
 extern const char *options_secret(const ServerOptions *options, const char *name);
 
-/* Copies of a secret in the current context, overwritten when that goes; or NULL. */
+/*
+ * A copy of something secret in the current context, overwritten when that
+ * goes.
+ */
 extern char *options_keep(const char *secret, Size len);
+
+/* The same of a secret, or NULL when it is not set. */
 extern char *options_keep_secret(const ServerOptions *options, const char *name);
 extern bool options_bool(const ServerOptions *options, const char *name);
 extern int	options_int(const ServerOptions *options, const char *name, int default_value);

@@ -37,7 +37,9 @@
 #define MAX_SETTLING			16	/* each takes a connection */
 #define CLOCK_TOLERANCE_S		60
 
-static const Provider *const providers[] = {&sqs_provider, &eventgrid_provider, &storagequeue_provider};
+static const Provider *const providers[] = {
+	&sqs_provider, &servicebus_provider, &storagequeue_provider, &eventgrid_provider
+};
 
 int64
 source_clock_ms(void)

@@ -140,6 +140,7 @@ struct Source
 };
 
 extern const Provider sqs_provider;
+extern const Provider servicebus_provider;
 extern const Provider eventgrid_provider;
 extern const Provider storagequeue_provider;
 

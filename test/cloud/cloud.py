@@ -1,4 +1,4 @@
-"""A stand-in for the cloud around the extension: AWS SQS, Azure Event Grid and Storage queues, Damoov's download API, and control.
+"""A stand-in for the cloud around the extension: AWS SQS, Azure Service Bus, Event Grid and Storage queues, Damoov's download API, and control.
 
 Start it and read the line "listening on PORT"; README.md has the rest.
 """
@@ -18,13 +18,21 @@ from eventgrid import EventGrid
 from faults import FaultBook
 from identity import Identity
 from sigv4 import Credentials
+from servicebus import Policy, ServiceBus
 from sqs import Sqs
 from storage import S3, Blob
 from storagequeue import StorageQueue
 from wire import Hangup, Gone, Server, sized
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+LISTEN_KEY = "bm90LWEta2V5LWp1c3QtdGhlLXByaW1hcnktb25lIQ=="
+SECOND_KEY = "bm90LWEta2V5LWp1c3QtdGhlLXNlY29uZC1vbmUhIQ=="
 RECORD_LIMIT = 20_000       # a record takes some kilobytes
+
+
+def policies():
+    return [Policy("listen", LISTEN_KEY, SECOND_KEY), Policy("send", SECOND_KEY, claims=("Send",)),
+            Policy("below", LISTEN_KEY, path="/below")]
 
 
 class Recorder:
@@ -45,7 +53,10 @@ class Recorder:
             self.records.append(record)
 
     def since(self, number):
+        """Those above a number; of a negative number so many of the latest."""
         with self.lock:
+            if number < 0:
+                return [dict(record) for record in list(self.records)[number:]]
             return [dict(record) for record in self.records if record["number"] > number]
 
     def clear(self):
@@ -76,10 +87,11 @@ class Cloud:
         self.blob = Blob(self.faults, self.clock)
         self.identity = Identity(region, credentials, self.sqs, self.clock)
         self.eventgrid.verifier.identity = self.identity
+        self.servicebus = ServiceBus(policies(), self.identity, self.faults, self.clock)
         self.control = Control(self)
         self.storagequeue = StorageQueue(self.faults, self.clock, self.identity.bearer_problem)
-        self.stores = {"sqs": self.sqs, "eventgrid": self.eventgrid, "storagequeue": self.storagequeue}
-        self.services = [self.identity, self.sqs, self.eventgrid, self.storagequeue, self.api, self.s3, self.blob]
+        self.stores = {"sqs": self.sqs, "servicebus": self.servicebus, "eventgrid": self.eventgrid, "storagequeue": self.storagequeue}
+        self.services = [self.identity, self.sqs, self.servicebus, self.eventgrid, self.storagequeue, self.api, self.s3, self.blob]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

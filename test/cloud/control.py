@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote
 import api
 import eventgrid
 import fleet
+import servicebus
 import sns
 import sqs
 import storage
@@ -18,7 +19,9 @@ from sigv4 import Credentials
 from wire import sized
 
 PREFIX = "/_control/"
-MODES = {"sqs": sqs.MODES, "eventgrid": eventgrid.MODES, "storagequeue": storagequeue.MODES, "api": api.MODES, "s3": storage.MODES, "blob": storage.MODES}
+MODES = {"sqs": sqs.MODES, "servicebus": servicebus.MODES,
+         "eventgrid": eventgrid.MODES, "storagequeue": storagequeue.MODES, "api": api.MODES,
+         "s3": storage.MODES, "blob": storage.MODES}
 
 
 class Refused(Exception):
@@ -38,7 +41,8 @@ class Control:
             return reply(404, {"error": f"no {request.method} {request.path}"})
         try:
             return reply(200, handler(arguments(request)))
-        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError, eventgrid.EventGridError, storagequeue.QueueError) as error:
+        except (Refused, ValueError, TypeError, KeyError, sqs.SqsError, servicebus.BusError,
+                eventgrid.EventGridError, storagequeue.QueueError) as error:
             return reply(400, {"error": f"{type(error).__name__}: {error}"})
 
     # -- messages
@@ -80,6 +84,16 @@ class Control:
     def get_queue(self, order):
         store = self._store(order)
         return (self._queue(order.get("name")) if store is self.cloud.sqs else store.queue(order["name"])).counts()
+
+    # -- replies that were recorded
+
+    def post_replay(self, order):
+        self.cloud.servicebus.scripts[order["queue"].lower()] = servicebus.Script(order["exchanges"])
+        return {}
+
+    def get_replay(self, order):
+        script = self.cloud.servicebus.scripts[order["queue"].lower()]
+        return {"left": len(script.exchanges), "surprises": script.surprises}
 
     # -- datasets and fleets
 
@@ -156,7 +170,7 @@ class Control:
         return self.cloud.faults.pending()
 
     def post_settings(self, order):
-        unknown = set(order) - {"empty_reply", "visibility_timeout", "clock_offset", *Credentials._fields,
+        unknown = set(order) - {"empty_reply", "visibility_timeout", "clock_offset", "listen_keys", *Credentials._fields,
                                 *eventgrid.EventGrid.SETTINGS}
         if unknown:
             raise Refused(f"unknown settings {sorted(unknown)}")
@@ -166,6 +180,8 @@ class Control:
         for queue in self.cloud.sqs.queues.values():
             queue.visibility_timeout = order.get("visibility_timeout", queue.visibility_timeout)
         self.cloud.clock_offset = order.get("clock_offset", self.cloud.clock_offset)
+        listen = self.cloud.servicebus.gate.policies["listen"]
+        listen.keys = order.get("listen_keys", listen.keys)
         for verifier in (self.cloud.sqs.verifier, self.cloud.s3.verifier):
             verifier.rotate(verifier.credentials._replace(**{name: order[name] for name in Credentials._fields if name in order}))
         return self.get_settings({})
@@ -190,7 +206,8 @@ class Control:
 
     def post_reset(self, order):
         """Empty queues, no faults, no datasets, no records; settings stay."""
-        for queue in [*self.cloud.sqs.queues.values(), *self.cloud.storagequeue.queues.values()]:
+        for queue in [*self.cloud.sqs.queues.values(), *self.cloud.servicebus.entities.values(),
+                      *self.cloud.storagequeue.queues.values()]:
             queue.purge()
         for subscription in self.cloud.eventgrid.subscriptions.values():
             subscription.purge()

@@ -15,6 +15,8 @@ use PostgreSQL::Test::Utils;
 use Symbol qw(gensym);
 
 use constant SECRET => 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
+use constant LISTEN_KEY => 'bm90LWEta2V5LWp1c3QtdGhlLXByaW1hcnktb25lIQ==';
+use constant SECOND_KEY => 'bm90LWEta2V5LWp1c3QtdGhlLXNlY29uZC1vbmUhIQ==';
 use constant ACCOUNT => '123456789012';
 use constant EVENTGRID_KEY => 'ZXZlbnQtZ3JpZC1wcmltYXJ5LWtleS1vZi0zMi1ieXRlcyE=';
 
@@ -101,6 +103,14 @@ sub access
 {
 	my ($self, $type, $queue) = @_;
 
+	return (
+		{
+			endpoint => $self->base_url,
+			entity => $queue // 'damoov',
+			wait_seconds => 1
+		},
+		{ shared_access_key_name => 'listen', shared_access_key => LISTEN_KEY })
+	  if $type eq 'servicebus';
 	if ($type eq 'eventgrid')
 	{
 		my ($topic, $subscription) = split m{/}, $queue // 'trips/damoov';
@@ -177,6 +187,7 @@ sub order
 # and those of the order.
 
 # Notifications: hashes, or strings that go out as they are (in characters).
+# Options: service (sqs, servicebus), queue, and those of the order.
 sub publish
 {
 	my ($self, $notifications, %options) = @_;
@@ -235,8 +246,10 @@ sub delete_queue
 sub queue
 {
 	my ($self, $queue, $service) = @_;
+	$queue //= 'damoov';
+	$queue =~ s/([^\w\/\$.-])/sprintf '%%%02X', ord $1/ge;
 	return $self->_order('GET',
-		'queue?name=' . ($queue // 'damoov') . '&service=' . ($service // 'sqs'));
+		"queue?name=$queue&service=" . ($service // 'sqs'));
 }
 
 sub fault
@@ -255,6 +268,20 @@ sub clear_faults
 {
 	my ($self) = @_;
 	return $self->order('fault', clear => JSON::PP::true);
+}
+
+# Recorded exchanges, to be asked for in order by the readers of a queue; and
+# how many are left, and what else was asked.
+sub replay
+{
+	my ($self, $queue, $exchanges) = @_;
+	return $self->order('replay', queue => $queue, exchanges => $exchanges);
+}
+
+sub replayed
+{
+	my ($self, $queue) = @_;
+	return $self->_order('GET', "replay?queue=$queue");
 }
 
 sub settings
@@ -300,7 +327,7 @@ sub count_requests
 sub last_request
 {
 	my ($self) = @_;
-	my @requests = $self->requests;
+	my @requests = $self->requests(since => -1);
 	return @requests ? $requests[-1]{number} : 0;
 }
 

@@ -91,7 +91,7 @@ class Cloud:
         self.control = Control(self)
         self.storagequeue = StorageQueue(self.faults, self.clock, self.identity.bearer_problem)
         self.stores = {"sqs": self.sqs, "servicebus": self.servicebus, "eventgrid": self.eventgrid, "storagequeue": self.storagequeue}
-        self.services = [self.identity, self.sqs, self.servicebus, self.eventgrid, self.storagequeue, self.api, self.s3, self.blob]
+        self.services = [self.identity, self.sqs, self.eventgrid, self.storagequeue, self.servicebus, self.api, self.s3, self.blob]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Damoov::StorageQueue;
+use Digest::SHA qw(hmac_sha256_base64);
 use FindBin;
 use HTTP::Tiny;
 use IPC::Open3;
@@ -140,6 +141,25 @@ sub access
 			secret_access_key => SECRET,
 			session_token => $self->{session_token}
 		});
+}
+
+sub _percent
+{
+	my ($text) = @_;
+	$text =~ s/([^A-Za-z0-9._~-])/sprintf '%%%02X', ord $1/ge;
+	return $text;
+}
+
+# A token for an entity of Service Bus, as somebody might paste it.
+sub bus_token
+{
+	my ($self, $seconds, $entity) = @_;
+	my $resource = _percent($self->base_url . "/$entity");
+	my $expiry = int(time) + $seconds;
+	my $signature = hmac_sha256_base64("$resource\n$expiry", LISTEN_KEY);
+
+	$signature .= '=' while length($signature) % 4;
+	return "SharedAccessSignature sr=$resource&sig=" . _percent($signature) . "&se=$expiry&skn=listen";
 }
 
 ###########################################################################

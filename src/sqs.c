@@ -25,6 +25,7 @@
 #include "url.h"
 
 #define SQS_BATCH			10
+#define SQS_VISIBILITY_SECONDS 43200
 #define SQS_WAIT_SECONDS	20
 #define SQS_ANSWER_MS		15000	/* beyond the long poll */
 #define SQS_MAX_REPLY		(64 * 1024 * 1024)	/* ten bodies of 1 MiB, escaped */
@@ -134,7 +135,11 @@ sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 		!options_int_within(options, "wait_seconds", 0, SQS_WAIT_SECONDS, SQS_WAIT_SECONDS,
 							&source->wait_seconds, fault))
 		return false;
-	config->visibility_seconds = options_int(options, "visibility_seconds", -1);
+	config->visibility_seconds = -1;
+	if (options_get(options, "visibility_seconds") &&
+		!options_int_within(options, "visibility_seconds", 0, SQS_VISIBILITY_SECONDS, 0,
+							&config->visibility_seconds, fault))
+		return false;
 	config->keys.access_key_id = options_keep_secret(options, "access_key_id");
 	config->keys.secret_access_key = options_keep_secret(options, "secret_access_key");
 	config->keys.session_token = options_keep_secret(options, "session_token");

@@ -19,6 +19,7 @@
 #include "http.h"
 #include "identity.h"
 #include "queue_list.h"
+#include "reply.h"
 #include "sign.h"
 #include "source.h"
 #include "url.h"
@@ -183,9 +184,9 @@ queue_configure(Source *source, const ServerOptions *options, Fault *fault)
 	if (!configure_place(config, options, fault) ||
 		(source->identity == NULL && !configure_secrets(config, options, fault)))
 		return false;
-	config->visibility_seconds = options_int(options, "visibility_seconds", QUEUE_LEASE_S);
-	if (config->visibility_seconds < 1)
-		return config_fault(fault, "option \"visibility_seconds\" must be at least 1 for a Storage queue");
+	if (!options_int_within(options, "visibility_seconds", 1, QUEUE_MAX_LEASE_S, QUEUE_LEASE_S,
+							&config->visibility_seconds, fault))
+		return false;
 	config->max_dequeues = options_int(options, "max_dequeue_count", QUEUE_MAX_DEQUEUES);
 	source->pause_min_ms = QUEUE_PAUSE_MIN_MS;
 	source->pause_max_ms = QUEUE_PAUSE_MAX_MS;
@@ -299,15 +300,8 @@ static const QueueError *
 read_error(const HttpRequest *request, Fault *fault)
 {
 	const QueueError *error = find_error(request);
-	const char *code = request->error_code;
 
-	/* foreign text reaches the log only as far as it looks like a code */
-	if (code[strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] != '\0')
-		code = "";
-	fault_set(fault, ERRCODE_CONNECTION_FAILURE, "provider", "%s (%s%sHTTP status %d)",
-			  error->words, code, *code ? ", " : "", request->status);
-	if (request->request_id[0])
-		fault->detail = psprintf("The service calls this request \"%s\".", request->request_id);
+	reply_fault(request, request->error_code, NULL, error->words, fault);
 	return error;
 }
 

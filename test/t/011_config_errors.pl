@@ -111,6 +111,15 @@ my %case = (
 		requests => 0,
 		mend => "ALTER SERVER plain_http OPTIONS (DROP endpoint)"
 	},
+	long_visibility => {
+		source => { options => { visibility_seconds => 43201 } },
+		state => 'misconfigured',
+		error =>
+		  qr/option "visibility_seconds" must be between 0 and 43200 for a server of type "sqs"/,
+		requests => 0,
+		mend =>
+		  "ALTER SERVER long_visibility OPTIONS (SET visibility_seconds '43200')"
+	},
 	missing_mapping => {
 		source => { mapping => 0 },
 		state => 'misconfigured',

@@ -504,7 +504,7 @@ my %case = (
 	],
 	'no lease' => [
 		{ options => { visibility_seconds => 0 } },
-		'misconfigured|option "visibility_seconds" must be at least 1 for a Storage queue'
+		'misconfigured|option "visibility_seconds" must be between 1 and 604800 for a server of type "storagequeue"'
 	],
 	'an account of a connection string' => [
 		{
@@ -655,7 +655,7 @@ cmp_ok(receives_of_watched($mark), '<=', 4, 'an empty queue is asked less and le
 $service{cloud}->put('watched', [ heartbeats(100) ]);
 eventually { watched_stored() == 100 } '... and not forgotten';
 $mark = $cloud->last_request;
-beats(5);
+beats(8);
 cmp_ok(receives_of_watched($mark), '>=', 2, '... after messages it is asked often again');
 eventually { $service{cloud}->count('watched') == 0 } '... and the queue is empty';
 
@@ -688,14 +688,22 @@ is( scalar(grep { $_->{status} != 204 } asked('DeleteMessage', $mark)),
 	0, '... and deleted with the newest receipt');
 is(watched('SELECT sum(duplicate) FROM damoov.ledger'), 0, '... and came once');
 
-# A server that comes back with another type does not get what the old one left.
-my $worker = watched('SELECT damoov.worker_pid()');
+# What a worker holds when it ends is given back.
 watched('CREATE TRIGGER refuse BEFORE INSERT ON damoov.events EXECUTE FUNCTION refuse()');
 $mark = $cloud->last_request;
 $before = watched_stored();
 $service{cloud}->put('watched', [ heartbeats(3) ]);
 eventually { watched("SELECT last_error FROM damoov.status WHERE source = 'queue'") =~ /no room/ }
 'messages wait to be stored';
+$mark = $cloud->last_request;
+$node->restart;
+is( scalar(grep { $_->{parameters}{visibilitytimeout} eq '0' && $_->{status} == 204 } asked('UpdateMessage', $mark)),
+	3, '... and are given back at a shutdown');
+
+# A server that comes back with another type does not get what the old one left.
+eventually { (grep { $_->{parameters}{visibilitytimeout} eq $lease } asked('UpdateMessage', $mark)) >= 3 }
+'the next worker has them';
+my $worker = watched('SELECT damoov.worker_pid()');
 $cloud->create_queue('other');
 watched(
 	'BEGIN; DROP SERVER queue CASCADE;'

@@ -1,4 +1,4 @@
-"""A stand-in for the cloud around the extension: AWS SQS, Azure Service Bus, Event Grid and Storage queues, Damoov's download API, and control.
+"""A stand-in for the cloud around the extension: AWS SQS and SNS, Azure Service Bus, Event Grid and Storage queues, Damoov's download API, and control.
 
 Start it and read the line "listening on PORT"; README.md has the rest.
 """
@@ -19,6 +19,7 @@ from faults import FaultBook
 from identity import Identity
 from sigv4 import Credentials
 from servicebus import Policy, ServiceBus
+from sns import Sns
 from sqs import Sqs
 from storage import S3, Blob
 from storagequeue import StorageQueue
@@ -87,11 +88,12 @@ class Cloud:
         self.blob = Blob(self.faults, self.clock)
         self.identity = Identity(region, credentials, self.sqs, self.clock)
         self.eventgrid.verifier.identity = self.identity
+        self.sns = Sns(self.faults, self.clock)
         self.servicebus = ServiceBus(policies(), self.identity, self.faults, self.clock)
         self.control = Control(self)
         self.storagequeue = StorageQueue(self.faults, self.clock, self.identity.bearer_problem)
         self.stores = {"sqs": self.sqs, "servicebus": self.servicebus, "eventgrid": self.eventgrid, "storagequeue": self.storagequeue}
-        self.services = [self.identity, self.sqs, self.eventgrid, self.storagequeue, self.servicebus, self.api, self.s3, self.blob]
+        self.services = [self.identity, self.sns, self.sqs, self.eventgrid, self.storagequeue, self.servicebus, self.api, self.s3, self.blob]
         for name in queues:
             self.sqs.create(name)
         self.server = Server(self.answer, port, tls, self.clock)

@@ -21,7 +21,7 @@ from wire import sized
 PREFIX = "/_control/"
 MODES = {"sqs": sqs.MODES, "servicebus": servicebus.MODES,
          "eventgrid": eventgrid.MODES, "storagequeue": storagequeue.MODES, "api": api.MODES,
-         "s3": storage.MODES, "blob": storage.MODES}
+         "s3": storage.MODES, "blob": storage.MODES, "sns": sns.MODES}
 
 
 class Refused(Exception):
@@ -68,6 +68,24 @@ class Control:
 
     def _queue(self, name):
         return self.cloud.sqs.queue(name or next(iter(self.cloud.sqs.queues), None))
+
+    def post_certificate(self, order):
+        """Serves the text of a certificate where SNS would."""
+        self.cloud.sns.certificates[f"/SimpleNotificationService-{order['certificate']}.pem"] = order["pem"].encode()
+        return {}
+
+    def post_sign(self, order):
+        """A message of SNS as it is pushed; members that are given replace the usual ones, null takes one away."""
+        topic = sns.Topic(order.get("topic", "damoov"), self.cloud.region, self.cloud.clock)
+        members = {**topic.members(order["certificate"], order.get("type", "Notification")), **order.get("members", {})}
+        members = {name: value for name, value in members.items() if value is not None}
+        if "Token" in members:
+            self.cloud.sns.tokens[members["Token"]] = members["TopicArn"]
+        members["Signature"] = sns.signature(members, order["key_file"])
+        return {"body": sns.indented(members)}
+
+    def get_confirmed(self, order):
+        return self.cloud.sns.confirmed
 
     def post_queue(self, order):
         store, action, name = self._store(order), order.get("action", "create"), order["queue"]

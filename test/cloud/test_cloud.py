@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -19,7 +20,7 @@ import zlib
 from datetime import datetime, timezone
 from email.utils import formatdate
 from random import Random
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree
 
 import fleet
@@ -428,6 +429,61 @@ class StorageQueueTest(CloudCase):
         self.assertEqual((status, headers["x-ms-error-code"], headers["Retry-After"]), (503, "ServerBusy", "3"))
         self.order("fault", where="storagequeue", mode="body", target="trips", text="<x/>")
         self.assertEqual(self.call("GET", "trips/messages")[:2], (200, b"<x/>"))
+class SnsTest(CloudCase):
+    def setUp(self):
+        super().setUp()
+        self.directory = tempfile.TemporaryDirectory()
+        self.key = os.path.join(self.directory.name, "key")
+        self.public = os.path.join(self.directory.name, "public")
+        for command in (["genrsa", "-out", self.key, "2048"], ["rsa", "-in", self.key, "-pubout", "-out", self.public]):
+            subprocess.run(["openssl", *command], check=True, capture_output=True)
+
+    def tearDown(self):
+        self.directory.cleanup()
+        super().tearDown()
+
+    def signed(self, **order):
+        return json.loads(self.order("sign", certificate="good", key_file=self.key, **order)["body"])
+
+    def verify(self, message, digest, text):
+        path = os.path.join(self.directory.name, "signature")
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(message["Signature"]))
+        command = ["openssl", "dgst", digest, "-verify", self.public, "-signature", path]
+        return subprocess.run(command, input=text.encode(), capture_output=True).returncode == 0
+
+    def test_signatures(self):
+        for version, digest in (("1", "-sha1"), ("2", "-sha256")):
+            message = self.signed(members={"Message": "ü", "Subject": "s", "SignatureVersion": version})
+            text = (f"Message\nü\nMessageId\n{message['MessageId']}\nSubject\ns\nTimestamp\n{message['Timestamp']}\n"
+                    f"TopicArn\n{message['TopicArn']}\nType\nNotification\n")
+            self.assertTrue(self.verify(message, digest, text))
+            self.assertFalse(self.verify(message, digest, text + "x"))
+
+    def test_certificates(self):
+        self.order("certificate", certificate="good", pem="PEM")
+        response, body = self.exchange("GET", "/SimpleNotificationService-good.pem")
+        self.assertEqual((response.status, body), (200, b"PEM"))
+        for path in ("/SimpleNotificationService-other.pem", "/SimpleNotificationService-good.pem?x=1"):
+            self.assertEqual(self.exchange("GET", path)[0].status, 404)
+
+    def test_confirmation(self):
+        message = self.signed(type="SubscriptionConfirmation")
+        query = urlencode({"Action": "ConfirmSubscription", "Version": "2010-03-31",
+                           "TopicArn": message["TopicArn"], "Token": message["Token"]})
+        for wrong in (query.replace("2010", "2011"), query.replace("damoov", "other"), query + "&X=1", query + "x",
+                      query.replace("Confirm", "Un")):
+            self.assertEqual(self.exchange("GET", f"/?{wrong}")[0].status, 400)
+        self.assertEqual(self.exchange("GET", f"/?{query}", headers={"Authorization": "x"})[0].status, 400)
+        self.assertEqual(self.ask("confirmed"), [])
+        response, body = self.exchange("GET", f"/?{query}")
+        self.assertEqual((response.status, b"<SubscriptionArn>" in body), (200, True))
+        self.assertEqual(self.ask("confirmed"), [message["Token"]])
+
+    def test_faults(self):
+        self.order("fault", where="sns", mode="error", target="certificate", status=503)
+        self.assertEqual(self.exchange("GET", "/SimpleNotificationService-good.pem")[0].status, 503)
+        self.assertEqual(self.exchange("GET", "/SimpleNotificationService-good.pem")[0].status, 404)
 
 
 def bus_token(resource, key=LISTEN_KEY, policy="listen", seconds=60):

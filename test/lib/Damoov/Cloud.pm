@@ -278,6 +278,28 @@ sub fault
 	return $self->order('fault', where => $where, mode => $mode, %options);
 }
 
+# Serves a certificate (its text) as .../SimpleNotificationService-NAME.pem.
+sub certificate
+{
+	my ($self, $name, $pem) = @_;
+	return $self->order('certificate', certificate => $name, pem => $pem);
+}
+
+# The body of a signed message of SNS; options: certificate, key_file, type,
+# topic, members (what differs).
+sub signed
+{
+	my ($self, %options) = @_;
+	return $self->order('sign', %options)->{body};
+}
+
+# Tokens of confirmed subscriptions.
+sub confirmed
+{
+	my ($self) = @_;
+	return @{ $self->_order('GET', 'confirmed') };
+}
+
 sub pending_faults
 {
 	my ($self) = @_;

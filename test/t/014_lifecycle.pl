@@ -8,6 +8,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
+use JSON::PP ();
+use MIME::Base64;
 use Damoov::Node;
 use Damoov::Story;
 use PostgreSQL::Test::Utils;
@@ -141,9 +143,21 @@ $cloud->publish(
 		'{"Event": "HeartbeatReceived", "UserId": "' . uc($driver) . '"',
 		heartbeat($other, 5)
 	]);
+# as raw delivery they may be encoded: what cannot be read is kept decoded
+my $unreadable = qq({"Event": "HeartbeatReceived", "UserId": "$driver"});
+my $strange = qq({"Event": "HeartbeatReceived", "UserId": "$other"});
+$cloud->publish(
+	[
+		encode_base64($unreadable), encode_base64($strange),
+		map { compact({ specversion => '1.0', id => 1, source => 'x', type => 'x', data_base64 => encode_base64($_, '') }) }
+		  $unreadable, $strange
+	],
+	raw => JSON::PP::true);
 eventually { value('SELECT count(*) FROM damoov.heartbeats') == 1 } 'others go on';
 eventually { $cloud->queue->{visible} + $cloud->queue->{in_flight} == 0 } '... and the queue is empty';
 is(traces($driver), '', 'nothing of the forgotten person has come back');
+is(value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM damoov.quarantine WHERE reason = 'missing_field'"),
+	"$strange", '... also not in an encoding, in which others are not kept either');
 is(value("SELECT bool_and(balanced) FROM damoov.ledger"), 't', 'the ledger balances');
 is(scalar $node->log_lines(qr/ERROR|$driver/i, $log), 0, 'the log says nothing');
 my $mark = $cloud->last_request;

@@ -45,12 +45,14 @@ OBJS         = \
 	src/servicebus.o \
 	src/sign.o \
 	src/sign_azure.o \
+	src/sns.o \
 	src/source.o \
 	src/sql.o \
 	src/sqs.o \
 	src/storage.o \
 	src/storage_name.o \
 	src/storagequeue.o \
+	src/subscribe.o \
 	src/timestamp.o \
 	src/track.o \
 	src/track_store.o \
@@ -58,11 +60,12 @@ OBJS         = \
 	src/url.o \
 	src/uuid.o \
 	src/wakeup.o \
+	src/webhook.o \
 	src/worker.o
 DATA         = $(wildcard sql/damoov--*.sql)
 DOCS         = README.md
 
-REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects
+REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects webhook
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1
@@ -71,7 +74,7 @@ PROVE_TESTS  = test/t/*.pl
 # Only what the server looks up is visible: modules share one name space, and
 # names such as http_request are other people's, too.  15 does not do it itself.
 override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibility("default")))'
-SHLIB_LINK   = -lcurl -lcjson
+SHLIB_LINK   = -lcurl -lcjson -lcrypto
 EXTRA_CLEAN  = tmp_check_regress
 
 # These two install what they need, what is included below among it.

@@ -958,6 +958,33 @@ COMMENT ON COLUMN damoov.sources.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.sources.failures IS 'failed requests in a row';
 COMMENT ON COLUMN damoov.sources.retry_at IS 'no request before this time';
 
+CREATE TABLE damoov.subscriptions (
+    subscription_id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT subscriptions_pkey PRIMARY KEY,
+    source text NOT NULL,
+    topic_arn text NOT NULL,
+    token text,
+    token_digest bytea NOT NULL CONSTRAINT subscriptions_token_digest_key UNIQUE,
+    state text NOT NULL DEFAULT 'waiting' CONSTRAINT subscriptions_state_check
+        CHECK (state IN ('waiting', 'confirmed', 'failed')),
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now(),
+    attempts integer NOT NULL DEFAULT 0,
+    last_error text,
+    confirmed_at timestamptz
+);
+COMMENT ON TABLE damoov.subscriptions IS 'subscriptions to SNS topics that asked to be confirmed, by messages whose signature was verified';
+COMMENT ON COLUMN damoov.subscriptions.subscription_id IS 'surrogate key';
+COMMENT ON COLUMN damoov.subscriptions.source IS 'foreign server of type webhook';
+COMMENT ON COLUMN damoov.subscriptions.topic_arn IS 'the topic';
+COMMENT ON COLUMN damoov.subscriptions.token IS 'what SNS wants to see again; NULL when that is settled';
+COMMENT ON COLUMN damoov.subscriptions.token_digest IS 'SHA-256 of the token: the same request is made once';
+COMMENT ON COLUMN damoov.subscriptions.state IS 'waiting, confirmed or failed (two days long, as a token is good)';
+COMMENT ON COLUMN damoov.subscriptions.requested_at IS 'when the message came';
+COMMENT ON COLUMN damoov.subscriptions.due_at IS 'not asked before; moves ahead with each attempt';
+COMMENT ON COLUMN damoov.subscriptions.attempts IS 'how often SNS was asked to confirm';
+COMMENT ON COLUMN damoov.subscriptions.last_error IS 'why it did not';
+COMMENT ON COLUMN damoov.subscriptions.confirmed_at IS 'when it did';
+
 -- ---------------------------------------------------------------------
 -- Sources are foreign servers; the wrapper has a validator and no handler
 -- ---------------------------------------------------------------------
@@ -1665,6 +1692,31 @@ CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAU
 REVOKE ALL ON PROCEDURE damoov_poll(text, integer) FROM PUBLIC;
 COMMENT ON PROCEDURE damoov_poll(text, integer) IS 'does in this session what the worker does: receives until every source has answered an empty receive and no download is due, at most max_seconds; several at once are safe; must not run inside a transaction block (2D000)';
 
+CREATE FUNCTION damoov_webhook(body bytea, headers jsonb) RETURNS jsonb
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_webhook';
+REVOKE ALL ON FUNCTION damoov_webhook(bytea, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_webhook(bytea, jsonb) IS 'takes a push from an HTTP gateway: the exact bytes of the body and an object of the headers; returns what to answer: status (200 taken, 403 neither signed by SNS for a listed topic nor with the secret, 404 no server of type webhook, 503 try again), headers, body; may fetch SNS''s certificate, for at most 5 seconds';
+
+-- PostgREST calls a function with one unnamed bytea for application/octet-stream
+CREATE FUNCTION damoov_webhook_postgrest(bytea) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer jsonb;
+BEGIN
+    answer := @extschema@.damoov_webhook(coalesce($1, ''),
+        coalesce(nullif(current_setting('request.headers', true), ''), '{}')::jsonb);
+    PERFORM set_config('response.status', answer ->> 'status', true);
+    PERFORM set_config('response.headers', (
+        SELECT coalesce(jsonb_agg(jsonb_build_object(h.key, h.value)), '[]')
+        FROM jsonb_each_text(answer -> 'headers') AS h)::text, true);
+    RETURN nullif(answer ->> 'body', '')::jsonb;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_webhook_postgrest(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_webhook_postgrest(bytea) IS 'damoov_webhook() in the shape that PostgREST calls: the body as the one unnamed parameter, headers from request.headers; sets response.status and response.headers';
+
 CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest_bytes';
@@ -2121,10 +2173,16 @@ CREATE VIEW damoov.status AS
 SELECT
     s.source,
     s.type,
-    coalesce(r.state, CASE WHEN s.source IS NOT NULL THEN 'new' END) AS state,
+    CASE
+        WHEN s.type = 'webhook' AND NOT coalesce(r.paused, false) THEN 'listening'
+        ELSE coalesce(r.state, CASE WHEN s.source IS NOT NULL THEN 'new' END)
+    END AS state,
     w.pid AS worker_pid,
     r.last_poll_at,
-    r.last_message_at,
+    CASE
+        WHEN s.type = 'webhook' THEN (SELECT max(p.received_at) FROM damoov.receipts AS p WHERE p.source = s.source)
+        ELSE r.last_message_at
+    END AS last_message_at,
     r.last_error,
     r.last_error_at,
     r.failures,

@@ -98,7 +98,7 @@ SELECT p.oid::regprocedure AS unqualified
 FROM pg_proc AS p JOIN member AS m ON m.objid = p.oid AND m.classid = 'pg_proc'::regclass
 JOIN pg_language AS l ON l.oid = p.prolang
 WHERE l.lanname = 'plpgsql'
-    AND p.prosrc ~ '(INTO|UPDATE|JOIN|DELETE FROM) +(users|forgotten|events|redeliveries|quarantine|receipts|trips|trip_points|trip_events|removed_tracks|raw_tracks|raw_points|raw_events|crashes|crash_buffers|heartbeats|downloads|documents|sources)\M'
+    AND p.prosrc ~ '(INTO|UPDATE|JOIN|DELETE FROM) +(users|forgotten|events|redeliveries|quarantine|receipts|trips|trip_points|trip_events|removed_tracks|raw_tracks|raw_points|raw_events|crashes|crash_buffers|heartbeats|downloads|documents|sources|subscriptions)\M'
 ORDER BY 1;
 
 -- Every function says what the planner may assume

@@ -133,7 +133,7 @@ REVOKE EXECUTE ON FUNCTION damoov_ingest(jsonb, text) FROM regress_damoov_nobody
 -- A reader: all tables and views but those that hold device tokens
 GRANT USAGE ON SCHEMA damoov TO regress_damoov_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA damoov TO regress_damoov_reader;
-REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine, damoov.documents, damoov.downloads FROM regress_damoov_reader;
+REVOKE SELECT ON damoov.users, damoov.events, damoov.quarantine, damoov.documents, damoov.downloads, damoov.subscriptions FROM regress_damoov_reader;
 -- what a view calls is called by the reader
 GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_drift() TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$

@@ -96,6 +96,9 @@ static const OptionSpec specs[] = {
 	{"external_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"profile", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"client_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	/* webhook */
+	{"topic_arns", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"secret_header", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	/* every source */
 	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0},
@@ -112,6 +115,7 @@ static const OptionSpec specs[] = {
 	{"shared_access_key_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"shared_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"connection_string", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"webhook_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
 };
 

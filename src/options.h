@@ -11,6 +11,9 @@
 #include "fault.h"
 #include "nodes/pg_list.h"
 
+/* TYPE of the foreign servers that receive pushes and are never polled. */
+#define WEBHOOK_TYPE	"webhook"
+
 typedef struct ServerOptions
 {
 	Oid			server;

@@ -42,6 +42,7 @@
 #include "poll.h"
 #include "source.h"
 #include "sql.h"
+#include "subscribe.h"
 
 #define HOUSEKEEPING_MS		5000	/* changed options are seen within this */
 #define BUSY_HOUSEKEEPING_MS 1000
@@ -60,6 +61,7 @@ struct Poll
 	MemoryContext turn_context; /* reset with every turn */
 	HttpClient *http;
 	Downloads  *downloads;
+	Subscriptions *subscriptions;
 	PollTransaction transaction;
 	char	   *only_source;
 	bool		obey_backoff;	/* of an earlier call: kept in damoov.sources */
@@ -81,6 +83,7 @@ poll_create(MemoryContext context, const char *only_source, PollTransaction tran
 	poll->turn_context = AllocSetContextCreate(context, "damoov turn", ALLOCSET_DEFAULT_SIZES);
 	poll->http = http_client(context);
 	poll->downloads = downloads_create(context, poll->http);
+	poll->subscriptions = subscriptions_create(context, poll->http);
 	poll->transaction = transaction;
 	poll->only_source = only_source ? MemoryContextStrdup(context, only_source) : NULL;
 	return poll;
@@ -274,6 +277,7 @@ housekeeping(Poll *poll)
 	}
 	sql_leave(scope);
 	downloads_pick(poll->downloads);
+	subscriptions_pick(poll->subscriptions);
 	poll->looked = true;
 }
 
@@ -348,6 +352,8 @@ store_everything(Poll *poll)
 		store_inbox(lfirst(cell));
 	if (downloads_have_answers(poll->downloads))
 		downloads_store(poll->downloads);
+	if (subscriptions_have_answer(poll->subscriptions))
+		subscriptions_store(poll->subscriptions);
 	write_statuses(poll);
 	/* what was just stored may be due, and room may have become free */
 	downloads_pick(poll->downloads);
@@ -363,7 +369,8 @@ has_work_to_store(const Poll *poll)
 		if (((Source *) lfirst(cell))->inbox != NIL)
 			return true;
 	}
-	return downloads_have_answers(poll->downloads);
+	return downloads_have_answers(poll->downloads) ||
+		subscriptions_have_answer(poll->subscriptions);
 }
 
 /* Committed: the queue may forget these messages. */
@@ -383,6 +390,9 @@ after_commit(Poll *poll)
 		source->inbox = NIL;
 	}
 	downloads_forget_stored(poll->downloads);
+	/* one after the other: see whether there is another */
+	if (subscriptions_forget_stored(poll->subscriptions))
+		poll->housekeeping_ms = 0;
 }
 
 /* What a failed transaction has leased is not leased.  Returns the problem. */
@@ -395,6 +405,7 @@ transact(Poll *poll, void (*step) (Poll *poll))
 	if (problem == NULL)
 		return NULL;
 	downloads_forget_unstarted(poll->downloads);
+	subscriptions_forget_unstarted(poll->subscriptions);
 	/* nor is a status written that was in it */
 	foreach(cell, poll->sources)
 		((Source *) lfirst(cell))->status_changed = true;
@@ -469,6 +480,7 @@ start_requests(Poll *poll, int64 now_ms)
 	ListCell   *cell;
 
 	downloads_start(poll->downloads);
+	subscriptions_start(poll->subscriptions);
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
@@ -542,7 +554,7 @@ poll_is_quiet(const Poll *poll)
 		if (source->receiving || source->settling || source->inbox || source->outbox)
 			return false;
 	}
-	return downloads_in_flight(poll->downloads) == 0;
+	return downloads_in_flight(poll->downloads) == 0 && subscriptions_are_quiet(poll->subscriptions);
 }
 
 /* Have all sources answered an empty receive, and is nothing left to do? */
@@ -644,7 +656,7 @@ check_source_exists(const char *name)
 	if (!source_is_polled(options->type))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not a source of messages", name)));
+				 errmsg("server \"%s\" is not a source of messages that is polled", name)));
 }
 
 /* The server log has it already; the caller should see it, too. */

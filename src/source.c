@@ -253,7 +253,8 @@ source_configure(Source *source)
 bool
 source_is_polled(const char *type)
 {
-	return type == NULL || strcmp(type, "api") != 0;
+	return type == NULL ||
+		(strcmp(type, "api") != 0 && strcmp(type, WEBHOOK_TYPE) != 0);
 }
 
 void

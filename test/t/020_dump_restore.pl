@@ -135,6 +135,7 @@ WHERE object_id = 'c4a8f0d2-6b13-4e57-9d28-000000000003';
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
 VALUES ('Trips, EU', 'bad_utf8', '22021', 'no text', '\\x00ff5c27', sha256('\\x00ff5c27'));
 INSERT INTO damoov.sources (source, home, state, last_poll_at, last_error) VALUES ('Trips, EU', damoov.home(), 'retrying', now(), 'could not');
+INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest, last_error) VALUES ('push', 'arn', 'abc', '\\x00', E'a\\tb');
 -- rows that the rules would not leave like this, were they asked again
 INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
 SELECT '$track', '2024-05-14 11:00:00Z', event_id, user_id, 'invalid' FROM damoov.events WHERE event = 'IncomingTrackRemoved';

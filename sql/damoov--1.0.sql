@@ -2119,7 +2119,7 @@ REVOKE ALL ON FUNCTION damoov_check(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_check(text) IS
     'looks for what is in the way of a source, or of all sources and this server: asks each service without taking a message, for at most 20 seconds; '
     'level is ok, warning or error; server is NULL for what concerns the whole; remedy is the statement or setting that mends it; '
-    'stores and consumes nothing; errors: 42704 no such server';
+    'stores and consumes nothing; errors: 42704 no such server, 42809 not a source of messages';
 
 CREATE FUNCTION damoov_pause(source text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT

@@ -408,6 +408,21 @@ names_to_check(const char *only)
 	return names;
 }
 
+static void
+refuse_other_servers(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name)));
+	if (!source_is_polled(server->servertype))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not a source of messages", name)));
+}
+
 Datum
 damoov_check(PG_FUNCTION_ARGS)
 {
@@ -416,10 +431,8 @@ damoov_check(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 	int			scope;
 
-	if (only && GetForeignServerByName(only, true) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("server \"%s\" does not exist", only)));
+	if (only)
+		refuse_other_servers(only);
 	doctor.context = AllocSetContextCreate(CurrentMemoryContext, "damoov check",
 										   ALLOCSET_DEFAULT_SIZES);
 	doctor.http = http_client(doctor.context);

@@ -17,6 +17,7 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 
+#include "check.h"
 #include "http.h"
 #include "identity.h"
 #include "json.h"
@@ -58,7 +59,8 @@ typedef struct EventGridConfig
 typedef struct Call
 {
 	Source	   *source;
-	Delivery   *delivery;		/* NULL: a receive */
+	Delivery   *delivery;		/* NULL: a receive or a check */
+	SourceCheck *check;
 	MemoryContext context;		/* of the receive or the delivery */
 	const char *operation;
 	const char *query;			/* behind the version */
@@ -539,6 +541,50 @@ eventgrid_renew(Delivery *delivery)
 	send_tokens(delivery, "renewLock", "", renewed);
 }
 
+/* ----- check ----- */
+
+/*
+ * Acknowledges a token that nobody has: to be told so takes all that a
+ * receive takes, but no event.
+ */
+#define NO_TOKEN	"{\"lockTokens\":[\"bm8gdG9rZW4=\"]}"
+
+static void
+checked(Call *call, HttpRequest *request)
+{
+	SourceCheck *check = call->check;
+	SourceTrouble trouble;
+	Fault		fault = {0};
+
+	check_clock(check, request->date);
+	if (request->status == 200)
+		check_add(check, FINDING_OK, "queue", "the event subscription can be read", NULL);
+	else
+	{
+		trouble = read_error(request, &fault);
+		check_trouble(check, trouble, &fault);
+	}
+	check_end(check);
+}
+
+static void
+eventgrid_check(SourceCheck *check)
+{
+	MemoryContext old = MemoryContextSwitchTo(check->context);
+	Call	   *call = palloc0(sizeof(Call));
+
+	call->source = check->source;
+	call->check = check;
+	call->context = check->context;
+	call->operation = "acknowledge";
+	call->query = "";
+	call->done = checked;
+	initStringInfo(&call->body);
+	appendStringInfoString(&call->body, NO_TOKEN);
+	MemoryContextSwitchTo(old);
+	send_call(call);
+}
+
 const Provider eventgrid_provider = {
 	.type = "eventgrid",
 	.audience = "https://eventgrid.azure.net",
@@ -547,4 +593,5 @@ const Provider eventgrid_provider = {
 	.settle = eventgrid_settle,
 	.release = eventgrid_release,
 	.renew = eventgrid_renew,
+	.check = eventgrid_check,
 };

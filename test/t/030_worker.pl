@@ -411,8 +411,7 @@ kill 'TERM', worker_pid();
 eventually {
 	$cloud->count_requests(
 		since => $mark,
-		target => 'ChangeMessageVisibilityBatch',
-		status => 200) == 1
+		target => 'ChangeMessageVisibilityBatch') >= 1
 } '... and a worker that leaves gives it back';
 value('GRANT INSERT ON damoov.events TO damoov_worker');
 eventually { events() == $before + 1 } '... and is stored when it has them';

@@ -38,6 +38,34 @@ is(findings('queue'), 'ok|queue|the queue can be read; about 1 messages wait|',
 is($cloud->queue('queue')->{visible}, 1, '... its message was not taken');
 is($cloud->count_requests(target => 'ReceiveMessage'), 0, '... nor asked for');
 
+# The same of every other type: all but the message is looked at.
+my %place = (
+	servicebus => 'damoov',
+	storagequeue => 'damoov',
+	eventgrid => 'trips/damoov');
+my %key = (
+	servicebus => 'shared_access_key',
+	storagequeue => 'account_key',
+	eventgrid => 'access_key');
+for my $type (sort keys %place)
+{
+	my @queue = ($place{$type}, service => $type);
+
+	$cloud->create_queue(@queue);
+	$cloud->publish(
+		[ heartbeat(token('driver'), 2) ],
+		service => $type,
+		queue => $place{$type});
+	$node->add_source($cloud, name => $type, type => $type, queue => $place{$type});
+	like(findings($type), qr/^ok\|queue\|the [a-z ]+ can be read\|$/m, "$type: in order");
+	is($cloud->queue($place{$type}, $type)->{visible},
+		1, '... its message was not taken');
+	$node->sql("ALTER USER MAPPING FOR CURRENT_USER SERVER $type OPTIONS (SET $key{$type} 'V3Jvbmcga2V5IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4=')");
+	like(findings($type), qr/^error\|credentials\|.*ALTER USER MAPPING/m,
+		"$type: a wrong key");
+	$node->sql("DROP SERVER $type CASCADE");
+}
+
 # What works, but not always.
 $cloud->create_queue('poor', visibility_timeout => 30);
 $node->add_source($cloud, name => 'poor', queue => 'poor');
@@ -108,6 +136,8 @@ like(findings('queue'),
 	'settings that may not be read');
 like($node->error_of("SELECT * FROM damoov_check('nobody')"),
 	qr/42704: server "nobody" does not exist/, 'a server that is not there');
+like($node->error_of("SELECT * FROM damoov_check('api')"),
+	qr/42809: server "api" is not a source of messages/, 'a server that is no source');
 
 # The server as a whole.
 like(findings(),

@@ -1,0 +1,270 @@
+# One story through every type of source gives the same tables; and a source
+# that is down, slow or refused does not delay another.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use Damoov::Cloud;
+use Damoov::Node;
+use Damoov::Story;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @types = qw(sqs servicebus storagequeue eventgrid);
+my $cloud = Damoov::Cloud->new;
+my $node = Damoov::Node->start_new('sources', extension => 0);
+
+# Queue and options of each type: a lease is short, so that what a killed
+# worker held comes back soon.
+my %queue = (eventgrid => 'trips/damoov');
+my %lease = (
+	sqs => { visibility_timeout => 10 },
+	servicebus => { lock_seconds => 10 },
+	storagequeue => {},
+	eventgrid => { lock_seconds => 60, wait_cap => 0.2 });
+my %options = (
+	storagequeue => { visibility_seconds => 10 },
+	eventgrid => { lock_seconds => 10 });
+
+sub queue_of
+{
+	my ($type) = @_;
+	return $queue{$type} // 'damoov';
+}
+
+sub make_queue
+{
+	my ($type) = @_;
+	return $cloud->create_queue(queue_of($type), service => $type, %{ $lease{$type} });
+}
+
+sub publish
+{
+	my ($type, $notifications) = @_;
+	return $cloud->publish($notifications, service => $type, queue => queue_of($type));
+}
+
+sub waiting
+{
+	my ($type) = @_;
+	my $counts = $cloud->queue(queue_of($type), $type);
+	return $counts->{visible} + $counts->{in_flight};
+}
+
+sub add_source
+{
+	my ($type, %given) = @_;
+	return $node->add_source(
+		$cloud,
+		name => $type,
+		type => $type,
+		queue => queue_of($type),
+		%given,
+		options => { %{ $options{$type} // {} }, %{ $given{options} // {} } });
+}
+
+sub make_database
+{
+	my ($name, $type) = @_;
+	$node->sql("CREATE DATABASE $name");
+	$node->sql('CREATE EXTENSION damoov', $name);
+	add_source($type, database => $name);
+	return;
+}
+
+# What is in the tables, without surrogate keys, the source's name and the
+# database's clock; each row with the person, trip or crash it belongs to.
+my $rows = <<'SQL';
+SELECT 'users', to_jsonb(u) - '{user_id}'::text[] FROM damoov.users AS u
+UNION ALL SELECT 'events ' || u.device_token, to_jsonb(e) - '{event_id,user_id,source,received_at}'::text[]
+	FROM damoov.events AS e JOIN damoov.users AS u USING (user_id)
+UNION ALL SELECT 'heartbeats ' || u.device_token, to_jsonb(h) - '{user_id}'::text[]
+	FROM damoov.heartbeats AS h JOIN damoov.users AS u USING (user_id)
+UNION ALL SELECT 'trips ' || u.device_token, to_jsonb(t) - '{trip_id,user_id,stored_at}'::text[]
+	FROM damoov.trips AS t JOIN damoov.users AS u USING (user_id)
+UNION ALL SELECT 'trip_points ' || t.track_token, to_jsonb(p) - '{trip_id}'::text[]
+	FROM damoov.trip_points AS p JOIN damoov.trips AS t USING (trip_id)
+UNION ALL SELECT 'trip_events ' || t.track_token, to_jsonb(e) - '{trip_id}'::text[]
+	FROM damoov.trip_events AS e JOIN damoov.trips AS t USING (trip_id)
+UNION ALL SELECT 'removed_tracks ' || u.device_token, to_jsonb(r) - '{event_id,user_id}'::text[]
+	FROM damoov.removed_tracks AS r JOIN damoov.users AS u USING (user_id)
+UNION ALL SELECT 'crashes ' || u.device_token, to_jsonb(c) - '{crash_id,user_id,header_stored_at}'::text[]
+	FROM damoov.crashes AS c JOIN damoov.users AS u USING (user_id)
+UNION ALL SELECT 'crash_buffers ' || c.crash_token, to_jsonb(b) - '{crash_id,user_id,stored_at}'::text[]
+	FROM damoov.crash_buffers AS b JOIN damoov.crashes AS c USING (crash_id)
+UNION ALL SELECT 'downloads', to_jsonb(d) - '{user_id}'::text[] FROM damoov.downloads AS d
+UNION ALL SELECT 'quarantine', to_jsonb(q) - '{quarantine_id}'::text[] FROM damoov.quarantine AS q
+SQL
+
+sub tables
+{
+	my ($database) = @_;
+	return $node->sql(
+		"SELECT split_part(r.kind, ' ', 1) AS name, count(*), md5(string_agg(r.kind || r.content, E'\\n' ORDER BY r.kind, r.content::text COLLATE \"C\"))
+		FROM ($rows) AS r (kind, content) GROUP BY 1 ORDER BY 1", $database);
+}
+
+# ---------------------------------------------------------------------------
+# The story
+# ---------------------------------------------------------------------------
+
+my $story = $cloud->fleet(
+	drivers => 26,
+	trips => 12,
+	points => 5,
+	seed => 60,
+	publish => JSON::PP::false,
+	tell => JSON::PP::true);
+my $told = @{ $story->{texts} };
+my $expected;
+
+sub tells
+{
+	my ($database) = @_;
+	return $node->sql('SELECT count(*) FROM damoov.events', $database) ==
+	  $story->{distinct_notifications}
+	  && $node->sql('SELECT count(*) FROM damoov.downloads', $database) == 0;
+}
+
+cmp_ok($told, '>=', 1000, "a story of $told notifications");
+
+for my $type (@types)
+{
+	make_queue($type);
+	make_database("once_$type", $type);
+	publish($type, $story->{texts});
+	$node->poll(120, "once_$type");
+	is(waiting($type), 0, "$type: the queue is empty");
+	ok(tells("once_$type"), "$type: the story is told");
+	is( $node->sql(
+			'SELECT sum(received), sum(difference) FROM damoov.ledger',
+			"once_$type"),
+		"$told|0",
+		"$type: each message is accounted for");
+	$expected //= tables("once_$type");
+	is(tables("once_$type"), $expected, "$type: the same tables");
+}
+like($expected, qr/^trips\|$_\|/m, 'with all trips')
+  for scalar @{ $story->{trips} };
+
+# ---------------------------------------------------------------------------
+# Every message twice, and the workers killed in the middle
+# ---------------------------------------------------------------------------
+
+for my $type (@types)
+{
+	make_database("twice_$type", $type);
+	publish($type, $story->{texts}) for 1 .. 2;
+}
+$node->sql("ALTER SYSTEM SET damoov.databases = '"
+	  . join(', ', map { "twice_$_" } @types)
+	  . "'");
+$node->reload;
+for my $type (@types)
+{
+	eventually
+	{
+		$node->sql('SELECT count(*) FROM damoov.events', "twice_$type") > 20
+	}
+	"$type: a worker is busy";
+}
+my @workers = split /\n/,
+  $node->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
+kill 'KILL', $workers[0];
+eventually
+{
+	my ($code, $pids) = $node->psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
+	$code == 0 && $pids && $pids !~ /^\Q$workers[0]\E$/m
+}
+'one is killed, and all are started again';
+for my $type (@types)
+{
+	eventually { tells("twice_$type") && waiting($type) == 0 } "$type: the story is told", 180;
+	is(tables("twice_$type"), $expected, "$type: the same tables");
+	cmp_ok(
+		$node->sql(
+			'SELECT sum(duplicate) FROM damoov.ledger', "twice_$type"),
+		'>=', $told,
+		"$type: what came twice is counted as duplicate");
+}
+$node->sql('ALTER SYSTEM RESET damoov.databases');
+$node->reload;
+
+# ---------------------------------------------------------------------------
+# Side by side
+# ---------------------------------------------------------------------------
+
+# The worker polls two types; one of them does not work, the other does.
+$node->sql('CREATE DATABASE pair');
+$node->sql('CREATE EXTENSION damoov', 'pair');
+$node->sql("ALTER SYSTEM SET damoov.databases = 'pair'");
+$node->reload;
+
+my %receive = (
+	sqs => qr{^/$},
+	servicebus => qr{/messages/head},
+	storagequeue => qr{/messages\?numofmessages},
+	eventgrid => qr{:receive});
+my $wrong_key = 'V3Jvbmcga2V5IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4=';
+my %wrong = (
+	sqs => { secret_access_key => 'WrongSecretKeyEXAMPLE' },
+	servicebus => { shared_access_key => $wrong_key },
+	storagequeue => { account_key => $wrong_key },
+	eventgrid => { access_key => $wrong_key });
+my %fault = (
+	down => [ 'error', status => 503 ],
+	slow => [ 'delay', seconds => 600 ]);
+my $beats = 0;
+
+for my $at (0 .. $#types)
+{
+	my ($bad, $good) = ($types[$at], $types[ ($at + 1) % @types ]);
+
+	for my $how (qw(down slow refused))
+	{
+		my ($mode, @how) = @{ $fault{$how} // [] };
+
+		$cloud->reset_all;
+		$cloud->fault($bad, $mode, times => undef, @how) if $mode;
+		add_source($bad,
+			database => 'pair',
+			$how eq 'refused' ? (secrets => $wrong{$bad}) : ());
+		add_source($good, database => 'pair');
+		if ($how eq 'slow')
+		{
+			eventually
+			{
+				$cloud->count_requests(path => $receive{$bad}, status => '') == 1
+			}
+			"$bad is slow";
+		}
+		else
+		{
+			eventually
+			{
+				$node->sql(
+					"SELECT count(*) FROM damoov.sources WHERE source = '$bad' AND last_error IS NOT NULL",
+					'pair') == 1
+			}
+			"$bad is $how";
+		}
+		publish($good, [ heartbeat(token('driver'), ++$beats) ]);
+		eventually
+		{
+			$node->sql('SELECT count(*) FROM damoov.heartbeats', 'pair') ==
+			  $beats
+		}
+		"... $good works, nevertheless";
+		$node->sql("DROP SERVER $bad CASCADE; DROP SERVER $good CASCADE", 'pair');
+		$node->sql('DELETE FROM damoov.sources', 'pair');
+	}
+}
+
+$node->stop;
+$cloud->stop;
+done_testing();

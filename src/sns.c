@@ -13,6 +13,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 
 #include "compat.h"

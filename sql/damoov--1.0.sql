@@ -370,7 +370,7 @@ COMMENT ON TABLE damoov.removed_tracks IS 'tombstones and lineage: tracks the pl
 COMMENT ON COLUMN damoov.removed_tracks.track_token IS 'the removed track';
 COMMENT ON COLUMN damoov.removed_tracks.removed_at IS 'Timestamp of the notification';
 COMMENT ON COLUMN damoov.removed_tracks.event_id IS 'the notification in damoov.events';
-COMMENT ON COLUMN damoov.removed_tracks.user_id IS 'person the notification was about; a removal acts on tracks of the same person only';
+COMMENT ON COLUMN damoov.removed_tracks.user_id IS 'person the notification was about; a removal acts on tracks of the same person only, and of the same instance where the sources name theirs';
 COMMENT ON COLUMN damoov.removed_tracks.reason IS 'replaced (merged into another track) or invalid (dropped by the platform)';
 COMMENT ON COLUMN damoov.removed_tracks.replaced_by IS 'the track it was merged into';
 COMMENT ON COLUMN damoov.removed_tracks.vendor_reason IS 'Details.Reason as received';
@@ -1193,18 +1193,40 @@ CREATE FUNCTION damoov.read_object_event(
 REVOKE ALL ON FUNCTION damoov.read_object_event(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_object_event(jsonb) IS 'a record of S3 about a new object: s3://bucket/key, when, and the number that orders the events of one key; url is NULL when there is nothing to fetch';
 
+CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
+REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
+
+-- A source can name the instance that it serves.  What it says takes nothing
+-- away that only sources of other instances have told of.
+CREATE FUNCTION damoov.other_tenant(source text, track_token uuid, user_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(bool_and(damoov.source_instance(e.source) <> damoov.source_instance(other_tenant.source)), false)
+    FROM damoov.events AS e
+    WHERE e.object_id = other_tenant.track_token AND e.user_id = other_tenant.user_id
+        AND e.event IN ('TrackEnrichmentFinished', 'IncomingTrackReceived');
+END;
+REVOKE ALL ON FUNCTION damoov.other_tenant(text, uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.other_tenant(text, uuid, bigint) IS
+    'is this track known from sources of other instances only, by their option instance_id? False or NULL where a source does not name one';
+
 -- The one place that says whether a track is alive.  At the same instant a
 -- merge wins over an enrichment (keeping the part would double it), while an
 -- enrichment wins over the rejection of an upload.
 CREATE FUNCTION damoov.track_lives(track_token uuid, user_id bigint, enriched_at timestamptz) RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT NOT EXISTS (
         SELECT
         FROM damoov.removed_tracks AS r
+            LEFT JOIN damoov.events AS said USING (event_id)
         WHERE r.track_token = track_lives.track_token
             AND r.user_id = track_lives.user_id
+            AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
             AND (track_lives.enriched_at IS NULL
                 OR r.removed_at > track_lives.enriched_at
                 OR (r.removed_at = track_lives.enriched_at AND r.reason = 'replaced')));
@@ -1311,21 +1333,18 @@ CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
 REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
 
-CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
-    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
-REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
-
 -- Merging takes processed tracks away, not what was recorded
 CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT NOT EXISTS (
         SELECT
         FROM damoov.removed_tracks AS r
+            LEFT JOIN damoov.events AS said USING (event_id)
         WHERE r.track_token = recording_lives.track_token
             AND r.user_id = recording_lives.user_id
+            AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
             AND r.reason = 'invalid'
             AND r.removed_at > coalesce((
                 SELECT max(e.sent_at)

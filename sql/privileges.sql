@@ -177,6 +177,7 @@ INSERT INTO needed (privilege, object) VALUES
     ('EXECUTE', 'FUNCTION damoov.ingesting()'),
     ('EXECUTE', 'FUNCTION damoov.read_notification(jsonb)'),
     ('EXECUTE', 'FUNCTION damoov.enriched_at(uuid, bigint)'),
+    ('EXECUTE', 'FUNCTION damoov.other_tenant(text, uuid, bigint)'),
     ('EXECUTE', 'FUNCTION damoov.track_lives(uuid, bigint, timestamptz)'),
     ('EXECUTE', 'FUNCTION damoov.lock_tracks(uuid[])'),
     ('EXECUTE', 'FUNCTION damoov.lock_people(boolean)'),

@@ -272,3 +272,38 @@ SELECT r.enriched, damoov.track_lives(pg_temp.track('c'), u.user_id, pg_temp.min
     damoov.track_lives(pg_temp.track('c'), u.user_id + 1, pg_temp.minute(r.enriched)) AS of_another_lives
 FROM damoov.users AS u, (VALUES (8), (9), (10), (NULL)) AS r (enriched) ORDER BY r.enriched;
 SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
+-- Sources that name their instance: what one says takes nothing away that
+-- only others have told of, in either order of arrival
+-- ---------------------------------------------------------------------
+BEGIN;
+CREATE SERVER regress_here TYPE 'sqs' FOREIGN DATA WRAPPER damoov OPTIONS (instance_id '7e1f2a3b-4c5d-4e6f-9a0b-000000000001');
+CREATE SERVER regress_there TYPE 'sqs' FOREIGN DATA WRAPPER damoov OPTIONS (instance_id '7e1f2a3b-4c5d-4e6f-9a0b-000000000002');
+CREATE FUNCTION pg_temp.told(payload jsonb, source text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT i.outcome FROM damoov_ingest(payload, source) AS i);
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+CREATE FUNCTION pg_temp.awaited() RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(pg_temp.letter(d.object_id), '' ORDER BY d.object_id) FROM damoov.downloads AS d
+    WHERE d.object_id IN (pg_temp.track('e'), pg_temp.track('f'))
+$$;
+SAVEPOINT before;
+-- the removal comes last
+SELECT pg_temp.told(pg_temp.enriched('e', 1), 'regress_here') AS "part",
+    pg_temp.told(pg_temp.enriched('f', 5, ARRAY['e']), 'regress_there') AS "merge of another instance",
+    pg_temp.told(pg_temp.dropped('e', 6), 'regress_there') AS "drop by another instance",
+    pg_temp.awaited() AS awaited;
+SELECT pg_temp.told(pg_temp.enriched('f', 5, ARRAY['e']), 'regress_here') AS "merge of the same", pg_temp.awaited() AS awaited;
+ROLLBACK TO before;
+-- the removal comes first
+SELECT pg_temp.told(pg_temp.enriched('f', 5, ARRAY['e']), 'regress_there') AS "merge of another instance",
+    pg_temp.told(pg_temp.enriched('e', 1), 'regress_here') AS "part", pg_temp.awaited() AS awaited;
+ROLLBACK TO before;
+-- a source that names none belongs to all
+SELECT pg_temp.told(pg_temp.enriched('e', 1), 'regress_here') AS "part",
+    pg_temp.told(pg_temp.enriched('f', 5, ARRAY['e']), 'sql') AS "merge", pg_temp.awaited() AS awaited;
+ROLLBACK;

@@ -43,7 +43,7 @@ static int	ingesting = 0;
 static void store_all(List *entries, const char *source);
 static void store_isolated(List *entries, const char *source);
 static void add_users(List *entries);
-static void refuse_foreign_removals(List *entries);
+static void refuse_foreign_removals(List *entries, const char *source);
 static bool names_forgotten(const IngestEntry *entry);
 static void drop_forgotten_objects(List *entries);
 static void insert_events(List *entries, const char *source);
@@ -206,7 +206,7 @@ store_all(List *entries, const char *source)
 {
 	add_users(entries);
 	drop_forgotten_objects(entries);
-	refuse_foreign_removals(entries);
+	refuse_foreign_removals(entries, source);
 	insert_events(entries, source);
 	count_duplicates(entries, source);
 }
@@ -326,22 +326,24 @@ add_users(List *entries)
  * known yet get a tombstone that is bound to the person, see track_lives().
  */
 static void
-refuse_foreign_removals(List *entries)
+refuse_foreign_removals(List *entries, const char *source)
 {
 	static SqlPlan plan = {
-		.text = "SELECT DISTINCT n.entry FROM unnest($1, $2, $3) AS n (entry, track, token) "
+		.text = "SELECT n.entry, damoov.other_tenant($4, n.track, u.user_id) IS TRUE "
+		"FROM unnest($1, $2, $3) AS n (entry, track, token) "
 		"JOIN damoov.users AS u ON u.device_token = n.token "
 		"WHERE EXISTS (SELECT FROM damoov.trips AS t "
 		"WHERE t.track_token = n.track AND t.user_id <> u.user_id) "
 		"OR EXISTS (SELECT FROM damoov.downloads AS d "
-		"WHERE d.kind = 'processed' AND d.object_id = n.track AND d.user_id <> u.user_id)",
-		.nargs = 3, .argtypes = {INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID}
+		"WHERE d.kind = 'processed' AND d.object_id = n.track AND d.user_id <> u.user_id) "
+		"OR damoov.other_tenant($4, n.track, u.user_id)",
+		.nargs = 4, .argtypes = {INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTOID}
 	};
 	Oid			types[] = {INT4OID, UUIDOID, UUIDOID};
 	Columns    *columns;
 	ListCell   *cell;
 	int			removals = 0;
-	Datum		arguments[3];
+	Datum		arguments[4];
 	uint64		found;
 
 	foreach(cell, entries)
@@ -363,13 +365,18 @@ refuse_foreign_removals(List *entries)
 		}
 	}
 	columns_arrays(columns, arguments);
+	arguments[3] = CStringGetTextDatum(source);
 	found = sql_run(&plan, arguments, NULL);
 	for (uint64 row = 0; row < found; row++)
 	{
 		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
 
-		fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_user",
-				  "\"TracksRemoved\" names a track of another user");
+		if (DatumGetBool(sql_value(row, 2, NULL)))
+			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_tenant",
+					  "\"TracksRemoved\" names a track of another instance");
+		else
+			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_user",
+					  "\"TracksRemoved\" names a track of another user");
 	}
 }
 

@@ -348,12 +348,8 @@ $cloud->publish(heartbeats(500));
 eventually { events() > $before } 'a worker is busy';
 $pid = worker_pid();
 kill 'KILL', $pid;
-eventually {
-	($node->psql('postgres', 'SELECT 1'))[0] == 0
-	  && $node->sql(
-		"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'damoov worker' AND pid <> $pid"
-	  ) == 1
-} '... is killed, and the server comes back';
+eventually { $node->has_another_worker($pid) }
+'... is killed, and the server comes back';
 wait_for_all('after kill -9', $before, $story->{distinct_notifications} + 500);
 story_is_complete('after kill -9', $story);
 

@@ -175,12 +175,7 @@ for my $type (@types)
 my @workers = split /\n/,
   $node->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
 kill 'KILL', $workers[0];
-eventually
-{
-	my ($code, $pids) = $node->psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
-	$code == 0 && $pids && $pids !~ /^\Q$workers[0]\E$/m
-}
+eventually { $node->has_another_worker($workers[0]) }
 'one is killed, and all are started again';
 for my $type (@types)
 {

@@ -720,10 +720,8 @@ publish(heartbeats(500));
 eventually { events() > $before + 20 } 'a worker is busy';
 $pid = worker_pid();
 kill 'KILL', $pid;
-eventually {
-	($node->psql('postgres', 'SELECT 1'))[0] == 0
-	  && value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'damoov worker' AND pid <> $pid") == 1
-} '... is killed, and the server comes back';
+eventually { $node->has_another_worker($pid) }
+'... is killed, and the server comes back';
 eventually { in_queue() == 0 } '... the queue gets empty';
 wake('UPDATE damoov.downloads SET leased_until = clock_timestamp()');
 eventually {

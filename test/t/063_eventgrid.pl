@@ -749,12 +749,8 @@ $far->publish(heartbeats(500), @grid, queue => $place);
 eventually { stored() > $stored } 'a worker is busy';
 $pid = worker_pid();
 kill 'KILL', $pid;
-eventually {
-	($worker->psql('postgres', 'SELECT 1'))[0] == 0
-	  && value(
-		"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'damoov worker' AND pid <> $pid"
-	  ) == 1
-} '... is killed, and the server comes back';
+eventually { $worker->has_another_worker($pid) }
+'... is killed, and the server comes back';
 eventually {
 	my $counts = far();
 	$counts->{visible} + $counts->{in_flight} == 0

@@ -731,12 +731,8 @@ $service{azurite}->put('killed', [ heartbeats(300) ]);
 eventually { watched_stored() > $before } 'a worker is busy';
 my $pid = watched('SELECT damoov.worker_pid()');
 kill 'KILL', $pid;
-eventually {
-	($node->psql('watched', 'SELECT 1'))[0] == 0
-	  && watched(
-		"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'damoov worker' AND pid <> $pid"
-	  ) == 1
-} '... is killed, and the server comes back';
+eventually { $node->has_another_worker($pid, 'watched') }
+'... is killed, and the server comes back';
 $service{azurite}->put('killed', [ heartbeats(100) ]);
 $node->restart;
 eventually { $service{azurite}->count('killed') == 0 } 'killed and shut down: the queue gets empty';

@@ -125,6 +125,17 @@ sub poll
 		$database);
 }
 
+# Has the worker that was killed got a successor?  One statement: between two
+# the server may notice and end all sessions.
+sub has_another_worker
+{
+	my ($self, $pid, $database) = @_;
+	my ($code, $pids) = $self->psql($database // 'postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
+
+	return $code == 0 && $pids ne '' && $pids !~ /^$pid$/m;
+}
+
 # Starts a statement in a session of its own and does not wait for it.
 sub start_sql
 {

@@ -186,7 +186,7 @@ misconfigured(Source *source, const Fault *fault)
 	set_state(source, SOURCE_MISCONFIGURED);
 }
 
-/* Takes the options over if they have changed. */
+/* Reads the options into the source; false with the fault filled. */
 static bool
 take_options(Source *source, const ServerOptions *options, Fault *fault)
 {

@@ -11,7 +11,6 @@
 
 #include <time.h>
 
-#include "common/base64.h"
 #include "common/md5.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -333,7 +332,7 @@ is_intact(const HttpRequest *request)
 		return true;
 	if (!pg_md5_binary(request->reply, request->reply_len, digest, &error))
 		return true;			/* not to be had, under FIPS */
-	len = pg_b64_encode((const void *) digest, sizeof(digest), text, sizeof(text) - 1);
+	len = compat_b64_encode(digest, sizeof(digest), text, sizeof(text) - 1);
 	return len > 0 && strncmp(text, told, len) == 0;
 }
 

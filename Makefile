@@ -1,68 +1,71 @@
 EXTENSION    = damoov
 MODULE_big   = damoov
 OBJS         = \
-	src/api.o \
-	src/bulk.o \
-	src/check.o \
-	src/crash.o \
-	src/crash_buffer.o \
-	src/crash_buffer_store.o \
-	src/crash_names.o \
-	src/crash_time.o \
 	src/damoov.o \
-	src/dataset.o \
-	src/document.o \
-	src/dotnet.o \
-	src/download.o \
-	src/drift.o \
-	src/envelope.o \
-	src/eventgrid.o \
-	src/fault.o \
 	src/guc.o \
-	src/http.o \
-	src/identity.o \
-	src/identity_aws.o \
-	src/identity_azure.o \
-	src/ingest.o \
-	src/json.o \
-	src/json_tree.o \
-	src/keep.o \
-	src/launcher.o \
-	src/notification.o \
-	src/options.o \
-	src/person.o \
-	src/poll.o \
-	src/purge.o \
-	src/queue_list.o \
-	src/raw.o \
-	src/raw_store.o \
-	src/record.o \
-	src/record_check.o \
-	src/record_store.o \
-	src/record_value.o \
-	src/reply.o \
-	src/s3_event.o \
-	src/servicebus.o \
-	src/sign.o \
-	src/sign_azure.o \
-	src/sns.o \
-	src/source.o \
-	src/sql.o \
-	src/sqs.o \
-	src/storage.o \
-	src/storage_name.o \
-	src/storagequeue.o \
-	src/subscribe.o \
-	src/timestamp.o \
-	src/track.o \
-	src/track_store.o \
-	src/trip_events.o \
-	src/url.o \
-	src/uuid.o \
-	src/wakeup.o \
-	src/webhook.o \
-	src/worker.o
-DATA         = $(wildcard sql/damoov--*.sql)
+	src/base/bulk.o \
+	src/base/fault.o \
+	src/base/json.o \
+	src/base/options.o \
+	src/base/sql.o \
+	src/base/timestamp.o \
+	src/base/uuid.o \
+	src/base/wakeup.o \
+	src/dataset/crash.o \
+	src/dataset/crash_buffer.o \
+	src/dataset/crash_buffer_store.o \
+	src/dataset/crash_names.o \
+	src/dataset/crash_time.o \
+	src/dataset/dataset.o \
+	src/dataset/document.o \
+	src/dataset/json_tree.o \
+	src/dataset/keep.o \
+	src/dataset/raw.o \
+	src/dataset/raw_store.o \
+	src/dataset/record.o \
+	src/dataset/record_check.o \
+	src/dataset/record_store.o \
+	src/dataset/record_value.o \
+	src/dataset/track.o \
+	src/dataset/track_store.o \
+	src/dataset/trip_events.o \
+	src/door/api.o \
+	src/door/check.o \
+	src/door/download.o \
+	src/door/ingest.o \
+	src/door/person.o \
+	src/door/purge.o \
+	src/door/subscribe.o \
+	src/door/webhook.o \
+	src/message/dotnet.o \
+	src/message/drift.o \
+	src/message/envelope.o \
+	src/message/notification.o \
+	src/message/s3_event.o \
+	src/message/sns.o \
+	src/process/launcher.o \
+	src/process/poll.o \
+	src/process/worker.o \
+	src/provider/eventgrid.o \
+	src/provider/identity.o \
+	src/provider/identity_aws.o \
+	src/provider/identity_azure.o \
+	src/provider/queue_list.o \
+	src/provider/servicebus.o \
+	src/provider/source.o \
+	src/provider/sqs.o \
+	src/provider/storagequeue.o \
+	src/wire/http.o \
+	src/wire/reply.o \
+	src/wire/sign.o \
+	src/wire/sign_azure.o \
+	src/wire/storage.o \
+	src/wire/storage_name.o \
+	src/wire/url.o
+# The install script is put together from parts, each named after what it holds.
+SQL_PARTS    = schema people messages trips raw crashes downloads sources forget \
+	lives rules removal doors reparse purge run drift dump
+DATA_built   = sql/damoov--1.0.sql
 DOCS         = README.md
 
 REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects webhook
@@ -73,6 +76,7 @@ PROVE_TESTS  = test/t/*.pl
 
 # Only what the server looks up is visible: modules share one name space, and
 # names such as http_request are other people's, too.  15 does not do it itself.
+override PG_CPPFLAGS += -I$(srcdir)/src
 override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 SHLIB_LINK   = -lcurl -lcjson -lcrypto
 EXTRA_CLEAN  = tmp_check_regress
@@ -92,7 +96,16 @@ PG_CONFIG   ?= pg_config
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+
+# an out-of-tree build has no folders yet
+$(OBJS) $(OBJS:.o=.bc): | $(sort $(dir $(OBJS)))
+$(DATA_built): | sql/
+$(sort $(dir $(OBJS))) sql/:
+	mkdir -p $@
+
+$(DATA_built): $(SQL_PARTS:%=$(srcdir)/sql/parts/%.sql)
+	cat $^ > $@
 
 # Some tests load a module of their own.
 .PHONY: unit clean-unit

@@ -9,10 +9,10 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "base/wakeup.h"
 #include "compat.h"
 #include "guc.h"
-#include "launcher.h"
-#include "wakeup.h"
+#include "process/launcher.h"
 
 PG_MODULE_MAGIC_EXT(.name = "damoov", .version = "1.0");
 

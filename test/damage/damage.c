@@ -36,8 +36,8 @@
 #include "utils/uuid.h"
 
 #include "compat.h"
-#include "dataset.h"
-#include "ingest.h"
+#include "dataset/dataset.h"
+#include "door/ingest.h"
 
 #define MAX_DAMAGED		(256 * 1024)
 #define MAX_BATCH		10		/* a queue delivers no more at once */

@@ -4,10 +4,10 @@
  *	  steps that a test can take when it likes, undo and take again.
  *
  * What happens between them is the test's: it decides what the service
- * answers, and when.  All else is src/download.c itself, which is included
+ * answers, and when.  All else is src/door/download.c itself, which is included
  * here for what it does not export.
  */
-#include "download.c"
+#include "door/download.c"
 
 #include "funcapi.h"
 

@@ -21,11 +21,11 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-#include "json.h"
-#include "queue_list.h"
-#include "sign.h"
-#include "storage_name.h"
-#include "timestamp.h"
+#include "base/json.h"
+#include "base/timestamp.h"
+#include "provider/queue_list.h"
+#include "wire/sign.h"
+#include "wire/storage_name.h"
 
 PG_MODULE_MAGIC;
 

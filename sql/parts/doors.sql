@@ -1,0 +1,111 @@
+-- ---------------------------------------------------------------------
+-- Doors
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov_ingest(payload jsonb, source text DEFAULT 'sql')
+    RETURNS TABLE (event_id bigint, event text, outcome text)
+    LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest';
+REVOKE ALL ON FUNCTION damoov_ingest(jsonb, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; bad input raises (22023, 22P02, 22007, 22008, 22009, 42501, 54000, 54001) and stores nothing';
+
+CREATE FUNCTION damoov_fetch_track(track_token text, device_token text DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_fetch_track';
+REVOKE ALL ON FUNCTION damoov_fetch_track(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_fetch_track(text, text) IS 'downloads a processed track now and returns its trip_id; the person is taken from the event log when no device token is given; errors: 22023 bad token, 02000 person unknown or dataset gone, 08006 no answer, 55000 track removed, 57014 cancelled';
+
+CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAULT 50)
+    LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_poll';
+REVOKE ALL ON PROCEDURE damoov_poll(text, integer) FROM PUBLIC;
+COMMENT ON PROCEDURE damoov_poll(text, integer) IS 'does in this session what the worker does: receives until every source has answered an empty receive and no download is due, at most max_seconds; several at once are safe; must not run inside a transaction block (2D000)';
+
+CREATE FUNCTION damoov_webhook(body bytea, headers jsonb) RETURNS jsonb
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_webhook';
+REVOKE ALL ON FUNCTION damoov_webhook(bytea, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_webhook(bytea, jsonb) IS 'takes a push from an HTTP gateway: the exact bytes of the body and an object of the headers; returns what to answer: status (200 taken, 403 neither signed by SNS for a listed topic nor with the secret, 404 no server of type webhook, 503 try again), headers, body; may fetch SNS''s certificate, for at most 5 seconds';
+
+-- PostgREST calls a function with one unnamed bytea for application/octet-stream
+CREATE FUNCTION damoov_webhook_postgrest(bytea) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer jsonb;
+BEGIN
+    answer := @extschema@.damoov_webhook(coalesce($1, ''),
+        coalesce(nullif(current_setting('request.headers', true), ''), '{}')::jsonb);
+    PERFORM set_config('response.status', answer ->> 'status', true);
+    PERFORM set_config('response.headers', (
+        SELECT coalesce(jsonb_agg(jsonb_build_object(h.key, h.value)), '[]')
+        FROM jsonb_each_text(answer -> 'headers') AS h)::text, true);
+    RETURN nullif(answer ->> 'body', '')::jsonb;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_webhook_postgrest(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_webhook_postgrest(bytea) IS 'damoov_webhook() in the shape that PostgREST calls: the body as the one unnamed parameter, headers from request.headers; sets response.status and response.headers';
+
+CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
+    RETURNS TABLE (event_id bigint, event text, outcome text)
+    LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest_bytes';
+REVOKE ALL ON FUNCTION damoov.ingest_bytes(bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.ingest_bytes(bytea, text) IS 'as damoov_ingest(), for the exact bytes that a queue delivered';
+
+CREATE FUNCTION damoov.store_dataset(kind text, object_id uuid, document text) RETURNS bigint
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_store_dataset';
+REVOKE ALL ON FUNCTION damoov.store_dataset(text, uuid, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.store_dataset(text, uuid, text) IS 'stores a document as if it had just been fetched; the person is taken from what is known of the object; returns the row''s id, NULL when it is not wanted any more; errors as damoov_fetch_track()';
+
+CREATE FUNCTION damoov_retry(quarantine_id bigint, mended jsonb DEFAULT NULL)
+    RETURNS TABLE (event_id bigint, event text, outcome text)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry damoov.quarantine;
+BEGIN
+    PERFORM damoov.lock_people(false);
+    SELECT * INTO entry
+    FROM damoov.quarantine AS q
+    WHERE q.quarantine_id = damoov_retry.quarantine_id
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'quarantine entry % does not exist', quarantine_id USING ERRCODE = '02000';
+    END IF;
+
+    IF entry.kind <> 'message' THEN
+        PERFORM damoov.store_dataset(entry.kind, entry.object_id,
+            coalesce(mended::text, convert_from(entry.body, 'UTF8')));
+        DELETE FROM damoov.downloads AS d
+        WHERE d.kind = entry.kind AND d.object_id = entry.object_id AND d.state = 'failed';
+    ELSIF mended IS NOT NULL THEN
+        RETURN QUERY SELECT i.* FROM @extschema@.damoov_ingest(mended, entry.source) AS i;
+    ELSE
+        RETURN QUERY SELECT i.* FROM damoov.ingest_bytes(entry.body, entry.source) AS i;
+    END IF;
+    DELETE FROM damoov.quarantine AS q WHERE q.quarantine_id = entry.quarantine_id;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_retry(bigint, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_retry(bigint, jsonb) IS 'stores a quarantined message or dataset again, as it is or mended; it leaves the quarantine when that works, else the error of damoov_ingest() is raised and it stays; errors: 02000 no such entry';
+
+CREATE FUNCTION damoov_retry_downloads(kind text DEFAULT NULL, object_id uuid DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    renewed bigint;
+BEGIN
+    PERFORM damoov.lock_people(false);
+    UPDATE damoov.downloads AS d
+    SET state = 'waiting', attempts = 0, due_at = clock_timestamp()
+    WHERE (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
+        AND (damoov_retry_downloads.object_id IS NULL OR d.object_id = damoov_retry_downloads.object_id)
+        AND (d.state <> 'waiting' OR d.due_at > clock_timestamp());
+    GET DIAGNOSTICS renewed = ROW_COUNT;
+    PERFORM damoov.wake_worker();
+    RETURN renewed;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';
+

@@ -1,0 +1,82 @@
+-- ---------------------------------------------------------------------
+-- What arrives and has no column
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.unknown_members(payload jsonb) RETURNS jsonb
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_unknown_members';
+REVOKE ALL ON FUNCTION damoov.unknown_members(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.unknown_members(jsonb) IS 'members of a notification that this version does not know: path and sample value, without UUIDs; NULL when there is none';
+
+CREATE FUNCTION damoov.extra_members(extra jsonb) RETURNS jsonb
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_extra_members';
+REVOKE ALL ON FUNCTION damoov.extra_members(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_members(jsonb) IS 'members kept in a column extra: name and sample value, without UUIDs';
+
+-- Looked up, not listed, like damoov.person_tables.  Parts (points, samples)
+-- have no index that would find the few with extra: the newest 1000 must do.
+CREATE FUNCTION damoov.extra_drift()
+    RETURNS TABLE (table_name text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relation record;
+BEGIN
+    FOR relation IN
+        SELECT t.table_name, coalesce(t.part_of, t.table_name) AS home, t.key, x.attname AS column_name,
+            CASE WHEN x.attname = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before, EXISTS (
+            SELECT
+            FROM pg_attribute AS a
+            WHERE a.attrelid = format('damoov.%I', coalesce(t.part_of, t.table_name))::regclass
+                AND a.attname = 'stored_at' AND NOT a.attisdropped) AS has_stored_at
+        FROM damoov.person_tables AS t
+        JOIN pg_attribute AS x ON x.attrelid = format('damoov.%I', t.table_name)::regclass
+            AND x.attname IN ('extra', 'vehicle_indicators') AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped
+        ORDER BY t.table_name COLLATE "C"
+    LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT %1$L, rtrim(%7$L || m.key, ''.''), min(%2$s), max(%2$s), count(*), min(m.value)'
+            ' FROM (SELECT * FROM damoov.%3$I %4$s) AS h'
+            ' %5$s CROSS JOIN LATERAL jsonb_each_text(damoov.extra_members('
+            'CASE jsonb_typeof(%6$s) WHEN ''object'' THEN %6$s ELSE jsonb_build_object('''', %6$s) END)) AS m'
+            ' WHERE %6$s IS NOT NULL GROUP BY m.key',
+            relation.table_name,
+            CASE WHEN relation.has_stored_at THEN 'h.stored_at' ELSE 'NULL::timestamptz' END,
+            relation.home,
+            CASE WHEN relation.key IS NOT NULL THEN format('ORDER BY %I DESC LIMIT 1000', relation.key) END,
+            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I', relation.table_name, relation.key) END,
+            format('%s.%I', CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END, relation.column_name),
+            relation.before);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.extra_drift() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one, and vehicle_indicators';
+
+CREATE VIEW damoov.drift AS
+SELECT
+    'events' AS table_name,
+    n.event,
+    n.path,
+    min(n.received_at) AS first_seen,
+    max(n.received_at) AS last_seen,
+    count(*) AS count,
+    min(n.sample) AS sample
+FROM (
+    SELECT h.event, 'Event' AS path, e.received_at, h.event AS sample
+    FROM damoov.events AS e
+    -- the name of an event may hold a UUID, too
+    CROSS JOIN regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi') AS h (event)
+    WHERE e.outcome = 'unknown'
+    UNION ALL
+    SELECT regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi'), m.key, e.received_at, m.value
+    FROM damoov.events AS e
+    CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
+    WHERE e.outcome <> 'control'
+) AS n
+GROUP BY n.event, n.path
+UNION ALL
+SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
+FROM damoov.extra_drift() AS x;
+COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra or in vehicle_indicators (of points and samples those of the newest 1000); with a sample value that is no credential; UUIDs are not shown; reads all of events, seconds for a million';
+

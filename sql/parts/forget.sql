@@ -1,0 +1,149 @@
+-- ---------------------------------------------------------------------
+-- Forgetting a person
+-- ---------------------------------------------------------------------
+
+-- Storing, by many at once, and forgetting, alone, exclude each other: every
+-- transaction takes this lock before it locks or writes anything of a person.
+CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT CASE
+        WHEN alone THEN pg_advisory_xact_lock(1684106095, 256)
+        ELSE pg_advisory_xact_lock_shared(1684106095, 256)
+    END;
+END;
+REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets';
+
+CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT sha256(convert_to(device_token::text, 'UTF8'));
+END;
+REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';
+
+CREATE FUNCTION damoov.plain_hex(body bytea) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT lower(replace(encode(body, 'escape'), '-', ''));
+END;
+REVOKE ALL ON FUNCTION damoov.plain_hex(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.plain_hex(bytea) IS 'text in which every spelling of a UUID is 32 digits in lower case';
+
+CREATE FUNCTION damoov.names_forgotten(body bytea) RETURNS boolean
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM damoov.forgotten) AND EXISTS (
+        SELECT
+        FROM regexp_matches(damoov.plain_hex(body), '[0-9a-f]{32}', 'g') AS m (digits)
+        JOIN damoov.forgotten AS f ON f.token_digest = damoov.token_digest(m.digits[1]::uuid));
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.names_forgotten(bytea) IS 'does it hold the device token of a forgotten person, in any spelling?';
+
+-- Looked up, not listed: a new table cannot be left out
+CREATE VIEW damoov.person_tables AS
+WITH relation AS (
+    SELECT c.oid, c.relname::text AS table_name, EXISTS (
+        SELECT
+        FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attname = 'user_id' AND NOT a.attisdropped) AS has_user_id
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relnamespace = 'damoov'::pg_catalog.regnamespace
+        AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+)
+SELECT
+    r.table_name,
+    NULL::text AS part_of,
+    NULL::text AS key,
+    -- foreign keys to it, and what it takes along by triggers (8: on DELETE)
+    (SELECT count(*) FROM pg_catalog.pg_constraint AS f WHERE f.contype = 'f' AND f.confrelid = r.oid)
+        + (SELECT count(*) FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = r.oid AND NOT g.tgisinternal AND g.tgtype & 8 <> 0)
+        AS dependents
+FROM relation AS r
+WHERE r.has_user_id
+UNION ALL
+SELECT r.table_name, w.table_name, a.attname, 0
+FROM relation AS w
+JOIN pg_catalog.pg_constraint AS k ON k.conrelid = w.oid AND k.contype = 'p' AND cardinality(k.conkey) = 1
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = w.oid AND a.attnum = k.conkey[1] AND a.attname <> 'user_id'
+JOIN relation AS r ON NOT r.has_user_id
+JOIN pg_catalog.pg_attribute AS o ON o.attrelid = r.oid AND o.attname = a.attname AND NOT o.attisdropped
+WHERE w.has_user_id;
+COMMENT ON VIEW damoov.person_tables IS 'every table of schema damoov that holds rows of a person: by a column user_id, or as part of a table that has one, by that one''s primary key';
+
+CREATE FUNCTION damoov.erase_person(device_token uuid)
+    RETURNS TABLE (table_name text, row_count bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    person bigint;
+    relation record;
+BEGIN
+    PERFORM damoov.lock_people(true);
+    INSERT INTO damoov.forgotten (token_digest)
+    VALUES (damoov.token_digest(erase_person.device_token))
+    ON CONFLICT DO NOTHING;
+    SELECT u.user_id INTO person FROM damoov.users AS u WHERE u.device_token = erase_person.device_token;
+
+    DELETE FROM damoov.quarantine AS q
+    WHERE strpos(damoov.plain_hex(q.body), replace(erase_person.device_token::text, '-', '')) > 0
+        OR q.object_id IN (
+            SELECT e.object_id FROM damoov.events AS e WHERE e.user_id = person
+            UNION ALL
+            SELECT d.object_id FROM damoov.downloads AS d WHERE d.user_id = person);
+    GET DIAGNOSTICS row_count = ROW_COUNT;
+    table_name := 'quarantine';
+    IF row_count > 0 THEN
+        RETURN NEXT;
+    END IF;
+
+    -- keys of a bucket may name a person that no column does
+    WITH gone AS (
+        DELETE FROM damoov.events AS e
+        WHERE e.outcome = 'control'
+            AND strpos(damoov.plain_hex(convert_to(e.payload::text, 'UTF8')), replace(erase_person.device_token::text, '-', '')) > 0
+        RETURNING e.object_id
+    ), dropped AS (
+        DELETE FROM damoov.downloads AS d
+        USING gone AS g
+        WHERE d.kind = 'object' AND d.object_id = g.object_id
+    )
+    SELECT count(*) INTO row_count FROM gone;
+    table_name := 'events';
+    IF row_count > 0 THEN
+        RETURN NEXT;
+    END IF;
+
+    -- parts before what they belong to, and what others depend on last
+    FOR relation IN
+        SELECT t.table_name, t.part_of, t.key
+        FROM damoov.person_tables AS t
+        WHERE person IS NOT NULL
+        ORDER BY t.part_of IS NULL, t.dependents, t.table_name COLLATE "C"
+    LOOP
+        IF relation.part_of IS NULL THEN
+            EXECUTE format('DELETE FROM damoov.%I WHERE user_id = $1', relation.table_name) USING person;
+        ELSE
+            EXECUTE format('DELETE FROM damoov.%I AS p USING damoov.%I AS w WHERE p.%I = w.%3$I AND w.user_id = $1',
+                relation.table_name, relation.part_of, relation.key) USING person;
+        END IF;
+        GET DIAGNOSTICS row_count = ROW_COUNT;
+        table_name := relation.table_name;
+        IF row_count > 0 THEN
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.erase_person(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'what damoov_forget() does';
+

@@ -1,0 +1,305 @@
+-- ---------------------------------------------------------------------
+-- Rebuilding typed rows from what is kept
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.changed_columns(before jsonb, after jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT array_agg(key ORDER BY key COLLATE "C")
+    FROM jsonb_each(coalesce(before, '{}')) AS b
+    FULL JOIN jsonb_each(coalesce(after, '{}')) AS a USING (key)
+    WHERE nullif(b.value, 'null') IS DISTINCT FROM nullif(a.value, 'null');
+END;
+REVOKE ALL ON FUNCTION damoov.changed_columns(jsonb, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.changed_columns(jsonb, jsonb) IS 'members of two objects that differ; NULL when none does';
+
+CREATE FUNCTION damoov.dataset_rows(kind text, object_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home text := CASE kind WHEN 'processed' THEN 'trips' WHEN 'raw' THEN 'raw_tracks' ELSE 'crashes' END;
+    token text := CASE WHEN home = 'crashes' THEN 'crash_token' ELSE 'track_token' END;
+    part record;
+    digest text;
+    result jsonb;
+BEGIN
+    EXECUTE format('SELECT to_jsonb(t) - ''{stored_at,header_stored_at}''::text[] FROM damoov.%I AS t WHERE t.%I = $1', home, token)
+    INTO result USING object_id;
+    -- every table that has its key, with persons of its own or not
+    FOR part IN
+        SELECT c.relname AS table_name, o.attname AS key, EXISTS (
+            SELECT
+            FROM pg_attribute AS s
+            WHERE s.attrelid = c.oid AND s.attname = 'stored_at' AND NOT s.attisdropped) AS has_stored_at
+        FROM pg_constraint AS k
+        JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+        JOIN pg_attribute AS o ON o.attname = a.attname AND o.attrelid <> k.conrelid
+        JOIN pg_class AS c ON c.oid = o.attrelid AND c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')
+        WHERE k.conrelid = format('damoov.%I', home)::regclass AND k.contype = 'p'
+    LOOP
+        EXECUTE format('SELECT md5(string_agg(%s::text, E''\n'' ORDER BY p::text COLLATE "C"))'
+            ' FROM damoov.%I AS p JOIN damoov.%I AS t USING (%I) WHERE t.%I = $1',
+            CASE WHEN part.has_stored_at THEN '(to_jsonb(p) - ''stored_at'')' ELSE 'p' END, part.table_name, home, part.key, token)
+        INTO digest USING object_id;
+        result := result || jsonb_build_object(part.table_name, digest);
+    END LOOP;
+    RETURN result;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.dataset_rows(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.dataset_rows(text, uuid) IS 'what a dataset has become: its row, with a digest for each table of parts; without the time it was stored';
+
+CREATE FUNCTION damoov.reparse_documents(since timestamptz)
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry record;
+    before jsonb;
+BEGIN
+    FOR entry IN
+        SELECT d.kind, d.object_id, d.user_id, d.document
+        FROM damoov.documents AS d
+        WHERE d.fetched_at >= since
+        ORDER BY d.kind, d.object_id
+    LOOP
+        kind := entry.kind;
+        object_id := entry.object_id;
+        user_id := entry.user_id;
+        before := damoov.dataset_rows(kind, object_id);
+        BEGIN
+            PERFORM damoov.store_dataset(kind, object_id, entry.document);
+            changed := damoov.changed_columns(before, damoov.dataset_rows(kind, object_id));
+            IF changed IS NULL THEN
+                RAISE SQLSTATE 'DM001';
+            END IF;
+        EXCEPTION
+            WHEN SQLSTATE 'DM001' THEN
+                -- the same rows are not written again
+                CONTINUE;
+            WHEN data_exception OR protocol_violation THEN
+                changed := ARRAY['(refused)'];
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_documents(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_documents(timestamptz) IS 'the part of damoov_reparse() that reads datasets';
+
+-- An event that has come again since, under its name of today, is stored
+-- already; so is one of two that got the same name.
+CREATE FUNCTION damoov.learn_events(since timestamptz) RETURNS bigint[]
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH known AS (
+        SELECT DISTINCT ON (d.event, e.object_id, e.user_id, e.sent_text) e.event_id, d.event, d.object_type
+        FROM damoov.events AS e
+        CROSS JOIN damoov.read_notification(e.payload) AS d
+        WHERE e.outcome = 'unknown' AND e.received_at >= since AND d.event IS NOT NULL
+            AND NOT EXISTS (
+                SELECT
+                FROM damoov.events AS s
+                WHERE (s.event, s.object_id, s.user_id, s.sent_text) = (d.event, e.object_id, e.user_id, e.sent_text)
+                    AND s.event_id <> e.event_id)
+        ORDER BY d.event, e.object_id, e.user_id, e.sent_text, e.event_id
+    ), learnt AS (
+        UPDATE damoov.events AS e
+        SET outcome = 'stored', event = k.event, object_type = k.object_type
+        FROM known AS k
+        WHERE e.event_id = k.event_id
+        RETURNING e.event_id
+    )
+    SELECT coalesce(array_agg(l.event_id ORDER BY l.event_id), '{}') FROM learnt AS l;
+END;
+REVOKE ALL ON FUNCTION damoov.learn_events(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.learn_events(timestamptz) IS 'the part of damoov_reparse() that finds unknown events this version knows, which are stored ones from then on; returns their ids';
+
+-- What these events made is taken away, all of it, and made again by the rules.
+-- Those just learnt have made nothing yet, and their datasets are to be fetched.
+CREATE FUNCTION damoov.reparse_events(event_ids bigint[], learnt bigint[])
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    fresh bigint[] := ARRAY(SELECT i.id FROM unnest(event_ids) AS i (id) WHERE i.id = ANY (learnt));
+    old_downloads damoov.downloads[] := ARRAY(
+        SELECT w
+        FROM damoov.downloads AS w
+        WHERE w.object_id IN (SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (fresh)));
+    old_users damoov.users[];
+    old_heartbeats damoov.heartbeats[];
+    old_crashes damoov.crashes[];
+    old_removed damoov.removed_tracks[];
+    tokens uuid[];
+BEGIN
+    old_users := ARRAY(
+        SELECT u
+        FROM damoov.users AS u
+        WHERE u.user_id IN (SELECT e.user_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids)));
+    UPDATE damoov.users AS u
+    SET client_id = NULL, client_id_at = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (event_ids) AND e.user_id = u.user_id AND e.sent_at = u.client_id_at;
+    UPDATE damoov.users AS u
+    SET instance_id = NULL, instance_id_at = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (event_ids) AND e.user_id = u.user_id AND e.sent_at = u.instance_id_at
+        AND e.event = 'HeartbeatReceived';
+
+    WITH gone AS (
+        DELETE FROM damoov.heartbeats AS h
+        USING damoov.events AS e
+        WHERE e.event_id = ANY (event_ids) AND e.event = 'HeartbeatReceived'
+            AND h.user_id = e.user_id AND h.reported_at = e.sent_at
+        RETURNING h.*
+    )
+    SELECT array_agg(g::damoov.heartbeats) INTO old_heartbeats FROM gone AS g;
+
+    -- a crash keeps its row; of its stages those whose events are still known
+    old_crashes := ARRAY(
+        SELECT c
+        FROM damoov.crashes AS c
+        WHERE c.crash_token IN (
+            SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event LIKE 'Accident%'));
+    UPDATE damoov.crashes AS c
+    SET header_received_at = CASE WHEN NOT s.header THEN c.header_received_at END,
+        buffer_received_at = CASE WHEN NOT s.buffer THEN c.buffer_received_at END,
+        completed_at = CASE WHEN NOT s.completed THEN c.completed_at END,
+        filtered_at = CASE WHEN NOT s.filtered THEN c.filtered_at END,
+        passed_filters = CASE WHEN NOT s.completed THEN c.passed_filters END
+    FROM (
+        SELECT
+            o.crash_token,
+            bool_or(e.event = 'AccidentEventReceived') AS header,
+            bool_or(e.event = 'AccidentEventExtraReceived') AS buffer,
+            bool_or(e.event = 'AccidentEventCompletePackageReceived') AS completed,
+            bool_or(e.event = 'AccidentEventFiltered') AS filtered
+        FROM unnest(old_crashes) AS o
+        JOIN damoov.events AS e ON e.object_id = o.crash_token AND e.event IN ('AccidentEventReceived',
+            'AccidentEventExtraReceived', 'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
+        GROUP BY o.crash_token
+    ) AS s
+    WHERE c.crash_token = s.crash_token;
+
+    WITH gone AS (
+        DELETE FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids) RETURNING r.*
+    )
+    SELECT array_agg(g::damoov.removed_tracks) INTO old_removed FROM gone AS g;
+
+    PERFORM damoov.apply_events(ARRAY(SELECT i.id FROM unnest(event_ids) AS i (id) WHERE i.id <> ALL (fresh)), false);
+    PERFORM damoov.apply_events(fresh, true);
+    tokens := ARRAY(SELECT r.track_token FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids));
+    PERFORM damoov.take_away(tokens);
+
+    -- Object.Id of a heartbeat is the person's token
+    RETURN QUERY
+    SELECT 'event', CASE WHEN e.event <> 'HeartbeatReceived' THEN e.object_id END, '{outcome}'::text[], e.user_id
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (fresh)
+    ORDER BY e.event_id;
+
+    RETURN QUERY
+    SELECT 'download', w.object_id, c.changed, w.user_id
+    FROM damoov.downloads AS w
+    LEFT JOIN unnest(old_downloads) AS o ON (o.kind, o.object_id) = (w.kind, w.object_id)
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(w)) AS c (changed)
+    WHERE c.changed IS NOT NULL AND w.object_id IN (SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (fresh))
+    ORDER BY w.object_id, w.kind;
+
+    RETURN QUERY
+    SELECT 'user', NULL::uuid, c.changed, o.user_id
+    FROM unnest(old_users) AS o
+    JOIN damoov.users AS u ON u.user_id = o.user_id
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(u)) AS c (changed)
+    WHERE c.changed IS NOT NULL
+    ORDER BY o.user_id;
+
+    RETURN QUERY
+    SELECT 'heartbeat', NULL::uuid, array_agg(DISTINCT c.name ORDER BY c.name), n.user_id
+    FROM (
+        SELECT DISTINCT e.user_id, e.sent_at
+        FROM damoov.events AS e
+        WHERE e.event_id = ANY (event_ids) AND e.event = 'HeartbeatReceived'
+    ) AS n
+    LEFT JOIN unnest(old_heartbeats) AS o ON o.user_id = n.user_id AND o.reported_at = n.sent_at
+    LEFT JOIN damoov.heartbeats AS h ON h.user_id = n.user_id AND h.reported_at = n.sent_at
+    CROSS JOIN LATERAL unnest(damoov.changed_columns(to_jsonb(o), to_jsonb(h))) AS c (name)
+    GROUP BY n.user_id
+    ORDER BY n.user_id;
+
+    RETURN QUERY
+    SELECT 'crash', t.crash_token, c.changed, t.user_id
+    FROM damoov.crashes AS t
+    LEFT JOIN unnest(old_crashes) AS o ON o.crash_token = t.crash_token
+    CROSS JOIN LATERAL damoov.changed_columns(to_jsonb(o), to_jsonb(t)) AS c (changed)
+    WHERE c.changed IS NOT NULL AND t.crash_token IN (
+        SELECT e.object_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event LIKE 'Accident%')
+    ORDER BY t.crash_token;
+
+    RETURN QUERY
+    SELECT 'removed_track', k.track_token, array_agg(DISTINCT c.name ORDER BY c.name), min(k.user_id)
+    FROM (
+        SELECT coalesce(o.track_token, r.track_token) AS track_token, coalesce(o.user_id, r.user_id) AS user_id,
+            damoov.changed_columns(to_jsonb(o), to_jsonb(r)) AS changed
+        FROM unnest(old_removed) AS o
+        FULL JOIN (SELECT x.* FROM damoov.removed_tracks AS x WHERE x.event_id = ANY (event_ids)) AS r
+            ON (r.track_token, r.removed_at, r.event_id) = (o.track_token, o.removed_at, o.event_id)
+    ) AS k
+    CROSS JOIN LATERAL unnest(k.changed) AS c (name)
+    GROUP BY k.track_token
+    ORDER BY k.track_token;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[], bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_events(bigint[], bigint[]) IS 'the part of damoov_reparse() that reads events';
+
+CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    learnt bigint[];
+    batch bigint[];
+BEGIN
+    IF since IS NULL THEN
+        RAISE EXCEPTION 'since must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM damoov.lock_people(true);
+    BEGIN
+        learnt := damoov.learn_events(since);
+        -- All of a person's events in one batch, about 1000 a batch.  Events of
+        -- the same instant count as one with those that came since.
+        FOR batch IN
+            SELECT array_agg(n.event_id)
+            FROM (
+                SELECT e.event_id, rank() OVER (ORDER BY e.user_id) / 1000 AS number
+                FROM damoov.events AS e
+                WHERE e.outcome = 'stored' AND (e.user_id, e.sent_at) IN (
+                    SELECT s.user_id, s.sent_at
+                    FROM damoov.events AS s
+                    WHERE s.outcome = 'stored' AND s.received_at >= since)
+            ) AS n
+            GROUP BY n.number
+            ORDER BY n.number
+        LOOP
+            RETURN QUERY SELECT r.* FROM damoov.reparse_events(batch, learnt) AS r;
+        END LOOP;
+        RETURN QUERY SELECT r.* FROM damoov.reparse_documents(since) AS r;
+        IF dry_run IS NOT FALSE THEN
+            RAISE SQLSTATE 'DM002';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'DM002' THEN
+        NULL;
+    END;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
+

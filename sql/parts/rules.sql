@@ -1,0 +1,287 @@
+CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('damoov_alert', json_build_object('kind', 'quarantine', 'count', count(*))::text)
+    FROM arrived
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.alert_quarantine() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.alert_quarantine() IS 'trigger: tells listeners of new rows in the quarantine';
+
+CREATE TRIGGER quarantine_alert
+    AFTER INSERT ON damoov.quarantine
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.alert_quarantine();
+COMMENT ON TRIGGER quarantine_alert ON damoov.quarantine IS 'NOTIFY damoov_alert; a repeated delivery is no new row';
+
+CREATE TYPE damoov.arrival AS (
+    event_id bigint,
+    source text,
+    event text,
+    outcome text,
+    user_id bigint,
+    object_id uuid,
+    sent_at timestamptz,
+    client_id text,
+    url text,
+    track_started_at timestamptz,
+    track_ended_at timestamptz,
+    start_utc_offset_min integer,
+    vendor_reason text,
+    removed uuid[],
+    received_at timestamptz,
+    charge_percent double precision,
+    wifi_enabled boolean,
+    gps_enabled boolean,
+    mobile_data_enabled boolean,
+    real_time_location_enabled boolean,
+    waiting_trips integer,
+    instance_id uuid
+);
+REVOKE ALL ON TYPE damoov.arrival FROM PUBLIC;
+COMMENT ON TYPE damoov.arrival IS 'an event with the values read from its payload';
+
+CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_fetches';
+REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
+
+-- Merging takes processed tracks away, not what was recorded
+CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT NOT EXISTS (
+        SELECT
+        FROM damoov.removed_tracks AS r
+            LEFT JOIN damoov.events AS said USING (event_id)
+        WHERE r.track_token = recording_lives.track_token
+            AND r.user_id = recording_lives.user_id
+            AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
+            AND r.reason = 'invalid'
+            AND r.removed_at > coalesce((
+                SELECT max(e.sent_at)
+                FROM damoov.events AS e
+                WHERE e.event = 'IncomingTrackReceived' AND e.object_id = recording_lives.track_token
+                    AND e.user_id = recording_lives.user_id), '-infinity'));
+END;
+REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'a raw track lives unless it was found invalid after it was received';
+
+CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    arrived CONSTANT damoov.arrival[] := ARRAY(
+        SELECT ROW(
+            e.event_id, e.source, e.event, e.outcome, e.user_id, e.object_id, e.sent_at, d.client_id, d.url,
+            d.track_started_at, d.track_ended_at, d.start_utc_offset_min, d.vendor_reason, d.removed,
+            d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled, d.mobile_data_enabled,
+            d.real_time_location_enabled, d.waiting_trips, coalesce(d.instance_id, i.instance_id))::damoov.arrival
+        FROM damoov.events AS e
+        CROSS JOIN damoov.read_notification(e.payload) AS d
+        JOIN (
+            SELECT s.source, damoov.source_instance(s.source) AS instance_id
+            FROM (SELECT DISTINCT x.source FROM damoov.events AS x WHERE x.event_id = ANY (event_ids)) AS s
+        ) AS i USING (source)
+        WHERE e.event_id = ANY (event_ids) AND e.outcome = 'stored');
+BEGIN
+    -- the newest known reference and instance of each person
+    UPDATE damoov.users AS u
+    SET client_id = n.client_id, client_id_at = n.sent_at
+    FROM (
+        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
+        FROM unnest(arrived) AS a
+        WHERE a.client_id IS NOT NULL
+        ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
+    ) AS n
+    WHERE u.user_id = n.user_id
+        AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
+            OR (u.client_id_at = n.sent_at AND u.client_id < n.client_id COLLATE "C"));
+
+    UPDATE damoov.users AS u
+    SET instance_id = n.instance_id, instance_id_at = n.sent_at
+    FROM (
+        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
+        FROM unnest(arrived) AS a
+        WHERE a.instance_id IS NOT NULL
+        ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
+    ) AS n
+    WHERE u.user_id = n.user_id
+        AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id));
+
+    -- Two reports within one microsecond are one row; the greater one stays,
+    -- whichever came first.
+    INSERT INTO damoov.heartbeats AS h
+    SELECT DISTINCT ON (a.user_id, a.sent_at)
+        a.user_id, a.sent_at, a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
+        a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id
+    FROM unnest(arrived) AS a
+    WHERE a.event = 'HeartbeatReceived'
+    ORDER BY a.user_id, a.sent_at, ROW(a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
+        a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id) DESC
+    ON CONFLICT (user_id, reported_at) DO UPDATE
+    SET received_at = EXCLUDED.received_at,
+        charge_percent = EXCLUDED.charge_percent,
+        wifi_enabled = EXCLUDED.wifi_enabled,
+        gps_enabled = EXCLUDED.gps_enabled,
+        mobile_data_enabled = EXCLUDED.mobile_data_enabled,
+        real_time_location_enabled = EXCLUDED.real_time_location_enabled,
+        waiting_trips = EXCLUDED.waiting_trips,
+        instance_id = EXCLUDED.instance_id
+    WHERE record_gt(EXCLUDED.*, h.*);
+
+    -- All known stages of the crashes touched, not just those that came now
+    INSERT INTO damoov.crashes AS c
+        (crash_token, user_id, header_received_at, buffer_received_at, completed_at, filtered_at, passed_filters)
+    SELECT
+        e.object_id,
+        (array_agg(e.user_id ORDER BY e.sent_at, e.sent_text))[1],
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventReceived'),
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventExtraReceived'),
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived'),
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventFiltered'),
+        (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
+            FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
+    FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
+    WHERE e.object_id IN (SELECT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%')
+        AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
+            'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
+    GROUP BY e.object_id
+    ORDER BY e.object_id
+    ON CONFLICT (crash_token) DO UPDATE
+    SET user_id = EXCLUDED.user_id,
+        header_received_at = least(c.header_received_at, EXCLUDED.header_received_at),
+        buffer_received_at = least(c.buffer_received_at, EXCLUDED.buffer_received_at),
+        completed_at = least(c.completed_at, EXCLUDED.completed_at),
+        filtered_at = least(c.filtered_at, EXCLUDED.filtered_at),
+        passed_filters = coalesce(EXCLUDED.passed_filters, c.passed_filters);
+
+    -- Removals before downloads: the latter look at the tombstones
+    INSERT INTO damoov.removed_tracks
+        (track_token, removed_at, event_id, user_id, reason,
+         vendor_reason, track_started_at, track_ended_at, start_utc_offset_min)
+    SELECT
+        a.object_id, a.sent_at, a.event_id, a.user_id, 'invalid',
+        a.vendor_reason, a.track_started_at, a.track_ended_at, a.start_utc_offset_min
+    FROM unnest(arrived) AS a
+    WHERE a.event = 'IncomingTrackRemoved';
+
+    INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
+    SELECT DISTINCT r.track_token, a.sent_at, a.event_id, a.user_id, 'replaced', a.object_id
+    FROM unnest(arrived) AS a, unnest(a.removed) AS r (track_token)
+    WHERE a.event = 'TrackEnrichmentFinished';
+
+    IF NOT queue THEN
+        RETURN;
+    END IF;
+    WITH wanted AS MATERIALIZED (
+        SELECT k.kind, k.priority, a.*
+        FROM unnest(arrived) AS a
+        JOIN (VALUES
+            ('TrackEnrichmentFinished', 'processed', 20),
+            ('IncomingTrackReceived', 'raw', 30),
+            ('AccidentEventReceived', 'crash', 10),
+            ('AccidentEventCompletePackageReceived', 'crash', 10),
+            ('AccidentEventFiltered', 'crash', 10),
+            ('AccidentEventExtraReceived', 'crash_buffer', 11)
+        ) AS k (event, kind, priority) USING (event)
+    ), fetched AS MATERIALIZED (
+        SELECT s.source, s.kind
+        FROM (SELECT DISTINCT n.source, n.kind FROM wanted AS n) AS s
+        WHERE damoov.fetches(s.source, s.kind)
+    )
+    INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, url, priority, wanted_at)
+    SELECT DISTINCT ON (n.kind, n.object_id)
+        n.kind, n.object_id, n.user_id, n.source, n.url, n.priority, n.sent_at
+    FROM wanted AS n
+    JOIN fetched AS f USING (source, kind)
+    WHERE (n.kind <> 'processed' OR damoov.track_lives(n.object_id, n.user_id, damoov.enriched_at(n.object_id, n.user_id)))
+        AND (n.kind <> 'raw' OR damoov.recording_lives(n.object_id, n.user_id))
+    ORDER BY n.kind, n.object_id, n.sent_at DESC, n.event_id
+    ON CONFLICT (kind, object_id) DO UPDATE
+    SET version = EXCLUDED.version,
+        user_id = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.user_id ELSE EXCLUDED.user_id END,
+        source = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.source ELSE EXCLUDED.source END,
+        url = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.url ELSE EXCLUDED.url END,
+        wanted_at = greatest(w.wanted_at, EXCLUDED.wanted_at),
+        state = 'waiting',
+        attempts = 0,
+        due_at = EXCLUDED.due_at;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.apply_events(bigint[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.apply_events(bigint[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
+
+-- A sequencer counts in hexadecimal, from the left.  Of what is known of a key
+-- only the newest is fetched, in whichever order it came; the lock lets one
+-- see what others have just stored.
+CREATE FUNCTION damoov.queue_objects(event_ids bigint[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1684106095, 257);
+    INSERT INTO damoov.downloads AS w (kind, object_id, source, url, priority, wanted_at)
+    SELECT 'object', n.object_id, n.source, n.url, 15, n.announced_at
+    FROM (
+        SELECT DISTINCT ON (e.object_id) e.event_id, e.object_id, e.source, o.url, o.announced_at
+        FROM damoov.events AS e
+        CROSS JOIN damoov.read_object_event(e.payload) AS o
+        WHERE e.outcome = 'control'
+            AND e.event LIKE 'ObjectCreated:%'
+            AND e.object_id IN (SELECT a.object_id FROM damoov.events AS a WHERE a.event_id = ANY (event_ids))
+            AND o.url IS NOT NULL
+        ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,
+            o.announced_at DESC NULLS LAST, e.event_id DESC
+    ) AS n
+    WHERE n.event_id = ANY (event_ids)
+    ORDER BY n.object_id
+    ON CONFLICT (kind, object_id) DO UPDATE
+    SET version = w.version + 1,
+        source = EXCLUDED.source,
+        url = EXCLUDED.url,
+        wanted_at = EXCLUDED.wanted_at,
+        state = 'waiting',
+        attempts = 0,
+        due_at = EXCLUDED.due_at;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.queue_objects(bigint[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
+
+CREATE FUNCTION damoov.route_events() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM arrived) THEN
+        PERFORM damoov.apply_events(array_agg(a.event_id), true) FROM arrived AS a;
+    END IF;
+    IF EXISTS (SELECT FROM arrived AS a WHERE a.outcome = 'control' AND a.event LIKE 'ObjectCreated:%') THEN
+        PERFORM damoov.queue_objects(array_agg(a.event_id)) FROM arrived AS a;
+    END IF;
+    PERFORM damoov.notify('damoov_crash', 'stage', array_agg(c.crash_id ORDER BY c.crash_id))
+    FROM damoov.crashes AS c
+    WHERE c.crash_token IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.route_events() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.route_events() IS 'trigger: carries new events into users, heartbeats, crashes, removed_tracks and downloads';
+
+CREATE TRIGGER events_route
+    AFTER INSERT ON damoov.events
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT
+    WHEN (damoov.ingesting())
+    EXECUTE FUNCTION damoov.route_events();
+COMMENT ON TRIGGER events_route ON damoov.events IS 'carries new events into the other tables';
+

@@ -1,0 +1,335 @@
+/*
+ * bulk.c
+ *	  Storing many rows at once, and fast: see bulk.h.
+ *
+ * The fast way puts tuples straight into the heap, a page at a time, and into
+ * the indexes; it knows neither triggers nor rules, defaults, checks or
+ * policies.  Whatever a user has added to a table that needs them makes us take
+ * the other way, an INSERT from arrays, so that the result is the same and only
+ * the time differs.  Both check what INSERT checks: privilege, NOT NULL, unique.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "base/bulk.h"
+#include "compat.h"
+
+/*
+ * Rows at a time.  Beyond a hundred tuples the processor's cache is lost before
+ * the indexes get at them; of statements, fewer are better.
+ */
+#define BATCH_TUPLES	100
+#define BATCH_ARRAYS	1000
+
+/* Where our columns are in the table as it stands now. */
+typedef struct ColumnMap
+{
+	int			attribute[SQL_MAX_ARGS];	/* index in the tuple descriptor */
+	bool		not_null[SQL_MAX_ARGS];
+} ColumnMap;
+
+static bool map_columns(Relation relation, const BulkTable *table,
+						ColumnMap *map);
+static bool is_plain(Relation relation);
+static void insert_tuples(Relation relation, const BulkTable *table,
+						  const ColumnMap *map, int64 nrows, BulkFill fill,
+						  void *state);
+static void fill_slot(TupleTableSlot *slot, Relation relation,
+					  const BulkTable *table, const ColumnMap *map,
+					  int64 row, BulkFill fill, void *state);
+static void insert_arrays(BulkTable *table, int64 nrows, BulkFill fill,
+						  void *state);
+static void prepare_insert(BulkTable *table);
+
+void
+bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
+{
+	Relation	relation;
+	ColumnMap	map;
+
+	Assert(table->ncolumns <= SQL_MAX_ARGS);
+	if (nrows == 0)
+		return;
+	relation = table_openrv(makeRangeVar("damoov",
+										 unconstify(char *, table->name), -1),
+							RowExclusiveLock);
+	if (is_plain(relation) && map_columns(relation, table, &map))
+		insert_tuples(relation, table, &map, nrows, fill, state);
+	else
+		insert_arrays(table, nrows, fill, state);
+	table_close(relation, NoLock);
+}
+
+/* Can the fast way do for this table all that INSERT would do? */
+static bool
+is_plain(Relation relation)
+{
+	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
+	Oid			relid = RelationGetRelid(relation);
+
+	if (relation->rd_rel->relkind != RELKIND_RELATION ||
+		relation->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		relation->rd_rel->relispartition ||
+		relation->rd_rel->relhasrules)
+		return false;
+	/* deferrable constraints and foreign keys are triggers, too */
+	if (relation->trigdesc != NULL)
+		return false;
+	if (constraints != NULL && constraints->num_check > 0)
+		return false;
+	if (check_enable_rls(relid, InvalidOid, true) != RLS_NONE)
+		return false;
+	/* without it on the table, the statement looks at that on columns */
+	return pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+}
+
+/*
+ * Finds our columns in the table.  False when one of them is missing or has
+ * another type, or when another column needs a value from elsewhere.
+ */
+static bool
+map_columns(Relation relation, const BulkTable *table, ColumnMap *map)
+{
+	TupleDesc	descriptor = RelationGetDescr(relation);
+	int			found = 0;
+
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+		int			column;
+
+		if (attribute->attisdropped)
+			continue;
+		for (column = 0; column < table->ncolumns; column++)
+		{
+			if (strcmp(table->columns[column].name,
+					   NameStr(attribute->attname)) == 0)
+				break;
+		}
+		if (attribute->attgenerated != '\0' || attribute->attidentity != '\0')
+			return false;
+		if (column == table->ncolumns)
+		{
+			/* a domain may have a default or forbid NULL */
+			if (attribute->atthasdef || attribute->attnotnull ||
+				get_typtype(attribute->atttypid) == TYPTYPE_DOMAIN)
+				return false;
+			continue;
+		}
+		if (attribute->atttypid != table->columns[column].type ||
+			attribute->atttypmod != -1)
+			return false;
+		map->attribute[column] = i;
+		map->not_null[column] = attribute->attnotnull;
+		found++;
+	}
+	return found == table->ncolumns;
+}
+
+static void
+insert_tuples(Relation relation, const BulkTable *table, const ColumnMap *map,
+			  int64 nrows, BulkFill fill, void *state)
+{
+	EState	   *estate = CreateExecutorState();
+	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
+	MemoryContext batch = AllocSetContextCreate(estate->es_query_cxt,
+												"damoov bulk batch",
+												ALLOCSET_DEFAULT_SIZES);
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	int			nslots = (int) Min(nrows, BATCH_TUPLES);
+	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
+	BulkInsertState progress = GetBulkInsertState();
+	CommandId	command = GetCurrentCommandId(true);
+
+	if (!relation->rd_islocaltemp)
+		PreventCommandIfReadOnly("INSERT");
+	InitResultRelInfo(target, relation, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	for (int i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(relation, &estate->es_tupleTable);
+
+	MemoryContextSwitchTo(batch);
+	for (int64 done = 0; done < nrows;)
+	{
+		int			count = (int) Min(nrows - done, nslots);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < count; i++)
+			fill_slot(slots[i], relation, table, map, done + i, fill, state);
+		table_multi_insert(relation, slots, count, command, 0, progress);
+		for (int i = 0; i < count; i++)
+		{
+			if (target->ri_NumIndices > 0)
+				list_free(compat_insert_index_tuples(target, slots[i], estate));
+			ExecClearTuple(slots[i]);
+		}
+		done += count;
+		ResetPerTupleExprContext(estate);
+		MemoryContextReset(batch);
+	}
+
+	table_finish_bulk_insert(relation, 0);
+	FreeBulkInsertState(progress);
+	ExecCloseIndices(target);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	MemoryContextSwitchTo(caller);
+	FreeExecutorState(estate);
+	CommandCounterIncrement();
+}
+
+static void
+fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
+		  const ColumnMap *map, int64 row, BulkFill fill, void *state)
+{
+	Datum		values[SQL_MAX_ARGS];
+	bool		isnull[SQL_MAX_ARGS] = {0};
+
+	fill(state, row, values, isnull);
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true,
+		   slot->tts_tupleDescriptor->natts * sizeof(bool));
+	for (int column = 0; column < table->ncolumns; column++)
+	{
+		int			attribute = map->attribute[column];
+
+		if (!isnull[column])
+		{
+			slot->tts_values[attribute] = values[column];
+			slot->tts_isnull[attribute] = false;
+		}
+		else if (map->not_null[column])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							table->columns[column].name, table->name),
+					 errtablecol(relation, attribute + 1)));
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+/* There are no arrays of arrays, so an array travels as text. */
+static Oid
+travel_type(Oid type)
+{
+	return OidIsValid(get_array_type(type)) ? type : TEXTOID;
+}
+
+/* The output function of what travels as text, invalid for the others. */
+static void
+output_function(Oid type, FmgrInfo *output)
+{
+	Oid			function;
+	bool		is_varlena;
+
+	output->fn_oid = InvalidOid;
+	if (travel_type(type) == type)
+		return;
+	getTypeOutputInfo(type, &function, &is_varlena);
+	fmgr_info(function, output);
+}
+
+static void
+insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
+{
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext,
+												"damoov bulk batch",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(batch);
+	int			ncolumns = table->ncolumns;
+	FmgrInfo	output[SQL_MAX_ARGS];	/* of columns that travel as text */
+
+	prepare_insert(table);
+	for (int column = 0; column < ncolumns; column++)
+		output_function(table->columns[column].type, &output[column]);
+	for (int64 done = 0; done < nrows;)
+	{
+		int			count = (int) Min(nrows - done, BATCH_ARRAYS);
+		Datum	   *values = palloc(ncolumns * count * sizeof(Datum));
+		bool	   *nulls = palloc(ncolumns * count * sizeof(bool));
+		Datum		arrays[SQL_MAX_ARGS];
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < count; i++)
+		{
+			Datum		row_values[SQL_MAX_ARGS];
+			bool		row_nulls[SQL_MAX_ARGS] = {0};
+
+			fill(state, done + i, row_values, row_nulls);
+			for (int column = 0; column < ncolumns; column++)
+			{
+				Datum	   *value = &values[column * count + i];
+
+				*value = row_values[column];
+				nulls[column * count + i] = row_nulls[column];
+				if (!row_nulls[column] && OidIsValid(output[column].fn_oid))
+					*value = CStringGetTextDatum(OutputFunctionCall(&output[column],
+																	*value));
+			}
+		}
+		for (int column = 0; column < ncolumns; column++)
+			arrays[column] = sql_array(values + column * count,
+									   nulls + column * count, count,
+									   travel_type(table->columns[column].type));
+		sql_run(&table->insert, arrays, NULL);
+		done += count;
+		MemoryContextReset(batch);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(batch);
+}
+
+/* Writes the statement: INSERT INTO t (a, b) SELECT a, b FROM unnest ... */
+static void
+prepare_insert(BulkTable *table)
+{
+	StringInfoData names;
+	StringInfoData sources;
+	StringInfoData values;
+	StringInfoData text;
+
+	if (table->insert.text != NULL)
+		return;
+	initStringInfo(&names);
+	initStringInfo(&sources);
+	initStringInfo(&values);
+	initStringInfo(&text);
+	for (int column = 0; column < table->ncolumns; column++)
+	{
+		const char *comma = column > 0 ? ", " : "";
+
+		const char *name = quote_identifier(table->columns[column].name);
+		Oid			type = table->columns[column].type;
+		Oid			travels = travel_type(type);
+
+		appendStringInfo(&names, "%s%s", comma, name);
+		appendStringInfo(&sources, "%spg_catalog.unnest($%d)", comma,
+						 column + 1);
+		appendStringInfo(&values, "%s%s%s%s", comma, name,
+						 travels == type ? "" : "::",
+						 travels == type ? "" : format_type_be_qualified(type));
+		table->insert.argtypes[column] = get_array_type(travels);
+	}
+	appendStringInfo(&text,
+					 "INSERT INTO damoov.%s (%s) SELECT %s FROM ROWS FROM (%s) AS r (%s)",
+					 quote_identifier(table->name), names.data, values.data,
+					 sources.data, names.data);
+	table->insert.nargs = table->ncolumns;
+	table->insert.text = MemoryContextStrdup(TopMemoryContext, text.data);
+}

@@ -1,0 +1,439 @@
+/*
+ * json.c
+ *	  The one-pass JSON reader: see json.h.
+ *
+ * pg_parse_json recurses and checks the stack with an error; it also accepts
+ * numbers that would grow to 131 kB as numeric.  One linear look at the bytes
+ * beforehand keeps both away from it, so that reading foreign bytes never
+ * throws.
+ */
+#include "postgres.h"
+
+#include <errno.h>
+#include <math.h>
+
+#include "mb/pg_wchar.h"
+
+#include "base/json.h"
+#include "compat.h"
+
+static bool check_limits(const char *text, Size len, int max_number, Fault *fault);
+static const char *check_number(const char *at, const char *end, int max_number,
+								Fault *fault);
+static bool is_large_exponent(const char *at, const char *end);
+static bool set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer,
+							Fault *fault);
+static JsonAction on_object_start(void *arg);
+static JsonAction on_object_end(void *arg);
+static JsonAction on_array_start(void *arg);
+static JsonAction on_array_end(void *arg);
+static JsonAction on_field_start(void *arg, char *name, bool isnull);
+static JsonAction on_value_end(void *arg, char *name, bool isnull);
+static JsonAction on_element_start(void *arg, bool isnull);
+static JsonAction on_element_end(void *arg, bool isnull);
+static JsonAction on_scalar(void *arg, char *text, JsonTokenType type);
+
+bool
+json_walk(const char *text, Size len, Size max_len,
+		  const JsonVisitor *visitor, void *state, Fault *fault)
+{
+	JsonLimits	limits = {max_len, JSON_MAX_NUMBER};
+
+	return json_walk_limited(text, len, limits, visitor, state, fault);
+}
+
+bool
+json_walk_limited(const char *text, Size len, JsonLimits limits,
+				  const JsonVisitor *visitor, void *state, Fault *fault)
+{
+	JsonWalk	walk = {0};
+	JsonSemAction actions = {0};
+	JsonParseErrorType error;
+
+	if (len > limits.text)
+		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+						 "JSON text of %zu bytes exceeds the limit of %zu bytes",
+						 len, limits.text);
+	if (pg_verify_mbstr(PG_UTF8, text, (int) len, true) == false ||
+		memchr(text, '\0', len) != NULL)
+		return fault_set(fault, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "bad_utf8",
+						 "invalid byte sequence for encoding \"UTF8\"");
+	if (!check_limits(text, len, limits.number, fault))
+		return false;
+
+	walk.visitor = visitor;
+	walk.state = state;
+	walk.lexer = compat_json_lexer(text, len, PG_UTF8);
+	walk.level[0].index = -1;
+	actions.semstate = &walk;
+	actions.object_start = on_object_start;
+	actions.object_end = on_object_end;
+	actions.array_start = on_array_start;
+	actions.array_end = on_array_end;
+	actions.object_field_start = on_field_start;
+	actions.object_field_end = on_value_end;
+	actions.array_element_start = on_element_start;
+	actions.array_element_end = on_element_end;
+	actions.scalar = on_scalar;
+
+	error = pg_parse_json(walk.lexer, &actions);
+	if (error != JSON_SUCCESS)
+		return set_parse_fault(error, walk.lexer, fault);
+	if (walk.stop.sqlstate != 0)
+	{
+		*fault = walk.stop;
+		return false;
+	}
+	return true;
+}
+
+/* Depth and size of numbers, before anything recurses or converts. */
+static bool
+check_limits(const char *text, Size len, int max_number, Fault *fault)
+{
+	const char *at = text;
+	const char *end = text + len;
+	int			depth = 0;
+
+	while (at < end)
+	{
+		switch (*at)
+		{
+			case '"':
+				for (at++; at < end && *at != '"'; at++)
+				{
+					if (*at == '\\' && at + 1 < end)
+						at++;
+				}
+				break;
+			case '{':
+			case '[':
+				if (++depth > JSON_MAX_DEPTH)
+					return fault_set(fault, ERRCODE_STATEMENT_TOO_COMPLEX,
+									 "too_deep",
+									 "JSON text is nested deeper than %d levels",
+									 JSON_MAX_DEPTH);
+				break;
+			case '}':
+			case ']':
+				depth--;
+				break;
+			case '-':
+			case '0':
+			case '1':
+			case '2':
+			case '3':
+			case '4':
+			case '5':
+			case '6':
+			case '7':
+			case '8':
+			case '9':
+				at = check_number(at, end, max_number, fault);
+				if (at == NULL)
+					return false;
+				continue;
+		}
+		at++;
+	}
+	return true;
+}
+
+/* Returns the end of the number that starts at "at", or NULL with a fault. */
+static const char *
+check_number(const char *at, const char *end, int max_number, Fault *fault)
+{
+	const char *start = at;
+	const char *exponent = NULL;
+
+	while (at < end && (isdigit((unsigned char) *at) || strchr("+-.eE", *at)))
+	{
+		if (*at == 'e' || *at == 'E')
+			exponent = at + 1;
+		at++;
+	}
+	if (at - start > max_number)
+	{
+		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "bad_number",
+				  "number of more than %d characters", max_number);
+		return NULL;
+	}
+	if (exponent && is_large_exponent(exponent, at))
+	{
+		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "bad_number",
+				  "number with an exponent beyond %d", JSON_MAX_EXPONENT);
+		return NULL;
+	}
+	return at;
+}
+
+/* Nothing ends the text: it may stop at the end of the exponent, or before. */
+static bool
+is_large_exponent(const char *at, const char *end)
+{
+	int			value = 0;
+
+	if (at < end && (*at == '+' || *at == '-'))
+		at++;
+	for (; at < end && isdigit((unsigned char) *at) && value <= JSON_MAX_EXPONENT; at++)
+		value = value * 10 + (*at - '0');
+	return value > JSON_MAX_EXPONENT;
+}
+
+static bool
+set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer, Fault *fault)
+{
+	/* the parser's own detail quotes the input, which may hold a token */
+	if (error == JSON_UNICODE_CODE_POINT_ZERO)
+		return fault_set(fault, ERRCODE_UNTRANSLATABLE_CHARACTER, "nul_char",
+						 "\\u0000 cannot be converted to text");
+	return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, "bad_json",
+					 "invalid JSON text, line %d, byte %d",
+					 lexer->line_number,
+					 (int) (lexer->token_start ?
+							lexer->token_start - lexer->input + 1 : 1));
+}
+
+static inline bool
+stopped(const JsonWalk *walk)
+{
+	return walk->stop.sqlstate != 0;
+}
+
+static void
+enter(JsonWalk *walk, bool is_array)
+{
+	JsonLevel  *inner = &walk->level[++walk->depth];
+
+	inner->name = NULL;
+	inner->index = -1;
+	inner->start = NULL;
+	if (walk->visitor->enter && !stopped(walk))
+		walk->visitor->enter(walk, is_array);
+}
+
+static void
+leave(JsonWalk *walk, bool is_array)
+{
+	if (walk->visitor->leave && !stopped(walk))
+		walk->visitor->leave(walk, is_array);
+	walk->depth--;
+}
+
+static void
+value_read(JsonWalk *walk)
+{
+	const char *start = walk->level[walk->depth].start;
+
+	if (walk->visitor->value && !stopped(walk))
+		walk->visitor->value(walk, start,
+							 walk->lexer->prev_token_terminator - start);
+}
+
+static JsonAction
+on_object_start(void *arg)
+{
+	enter(arg, false);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_object_end(void *arg)
+{
+	leave(arg, false);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_array_start(void *arg)
+{
+	enter(arg, true);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_array_end(void *arg)
+{
+	leave(arg, true);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_field_start(void *arg, char *name, bool isnull)
+{
+	JsonWalk   *walk = arg;
+
+	walk->level[walk->depth].name = name;
+	walk->level[walk->depth].start = walk->lexer->token_start;
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_value_end(void *arg, char *name, bool isnull)
+{
+	value_read(arg);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_element_start(void *arg, bool isnull)
+{
+	JsonWalk   *walk = arg;
+
+	walk->level[walk->depth].index++;
+	walk->level[walk->depth].start = walk->lexer->token_start;
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_element_end(void *arg, bool isnull)
+{
+	value_read(arg);
+	JSON_ACTION_DONE;
+}
+
+static JsonAction
+on_scalar(void *arg, char *text, JsonTokenType type)
+{
+	JsonWalk   *walk = arg;
+
+	if (walk->visitor->scalar && !stopped(walk))
+		walk->visitor->scalar(walk, text, type);
+	JSON_ACTION_DONE;
+}
+
+/* ----- spans ----- */
+
+static bool
+is_one_of(char c, const char *characters)
+{
+	return c != '\0' && strchr(characters, c) != NULL;
+}
+
+static const char *
+skip_blanks(const char *at, const char *end)
+{
+	while (at < end && is_one_of(*at, " \t\r\n"))
+		at++;
+	return at;
+}
+
+/* Behind the quote that closes the string; NULL when there is none. */
+static const char *
+skip_string(const char *at, const char *end)
+{
+	for (at++; at < end; at++)
+	{
+		if (*at == '"')
+			return at + 1;
+		if (*at == '\\')
+			at++;
+	}
+	return NULL;
+}
+
+/* Behind the value that starts here; NULL when it does not end. */
+static const char *
+skip_value(const char *at, const char *end)
+{
+	int			depth = 0;
+
+	if (at < end && is_one_of(*at, "}],:"))
+		return NULL;
+	while (at != NULL && at < end)
+	{
+		if (*at == '"')
+			at = skip_string(at, end);
+		else if (depth == 0 && is_one_of(*at, "}],: \t\r\n"))
+			return at;
+		else
+		{
+			depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+			at++;
+		}
+		if (at != NULL && depth == 0 && (at[-1] == '"' || at[-1] == '}' || at[-1] == ']'))
+			return at;
+	}
+	return NULL;
+}
+
+bool
+json_next(JsonSpan *rest, JsonSpan *name, JsonSpan *value)
+{
+	const char *end = rest->start + rest->len;
+	const char *at = skip_blanks(rest->start, end);
+	const char *behind;
+	JsonSpan	no_name = {at, 0};
+
+	if (at == end || !is_one_of(*at, "{[,"))
+		return false;
+	at = skip_blanks(at + 1, end);
+	behind = skip_value(at, end);
+	if (behind && *at == '"' && skip_blanks(behind, end) < end && *skip_blanks(behind, end) == ':')
+	{
+		no_name = (JsonSpan) {at + 1, behind - at - 2};
+		at = skip_blanks(skip_blanks(behind, end) + 1, end);
+		behind = skip_value(at, end);
+	}
+	if (behind == NULL)
+		return false;
+	if (name)
+		*name = no_name;
+	*value = (JsonSpan) {at, behind - at};
+	*rest = (JsonSpan) {behind, end - behind};
+	return true;
+}
+
+bool
+json_find(JsonSpan object, const char *name, JsonSpan *value)
+{
+	JsonSpan	found;
+	const char *end = object.start + object.len;
+	const char *at = skip_blanks(object.start, end);
+
+	if (at == end || *at != '{')
+		return false;
+	while (json_next(&object, &found, value))
+	{
+		if (found.len == strlen(name) && memcmp(found.start, name, found.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* ----- numbers ----- */
+
+bool
+json_double(const char *text, double *value)
+{
+	char	   *end;
+
+	errno = 0;
+	*value = strtod(text, &end);
+	if (*end != '\0' || !isfinite(*value))
+		return false;
+	/* an underflow to zero would change the value without a word */
+	if (errno == ERANGE && *value == 0.0)
+		return false;
+	if (*value == 0.0)
+		*value = 0.0;			/* no negative zero */
+	return true;
+}
+
+bool
+json_int64(const char *text, int64 *value)
+{
+	char	   *end;
+	double		rounded;
+
+	errno = 0;
+	*value = strtoll(text, &end, 10);
+	if (*end == '\0')
+		return errno == 0;
+	/* 1e2 and 100.0 are whole numbers too; a double tells them apart below 2^53 */
+	if (!json_double(text, &rounded) || rounded != rint(rounded) ||
+		fabs(rounded) >= 9007199254740992.0)
+		return false;
+	*value = (int64) rounded;
+	return true;
+}

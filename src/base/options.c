@@ -1,0 +1,532 @@
+/*
+ * options.c
+ *	  Options of foreign servers and user mappings: see options.h.
+ *
+ * The validator sees options but not the server's TYPE, so it checks that an
+ * option exists and that its value can be read; whether it fits the type is
+ * said by the source when it starts, in damoov.status.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/fd.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "base/options.h"
+#include "base/uuid.h"
+#include "compat.h"
+#include "guc.h"
+
+#define WRAPPER_NAME		"damoov"
+#define SECRET_FILE_MAX		(64 * 1024)
+#define SECRET_NAME_MAX		64
+
+SQL_FUNCTION(damoov_check_options);
+SQL_FUNCTION(damoov_source_instance);
+
+typedef enum OptionKind
+{
+	OPTION_TEXT,
+	OPTION_INTEGER,
+	OPTION_BOOLEAN,
+	OPTION_UUID,
+	OPTION_FILE_NAME
+} OptionKind;
+
+typedef struct OptionSpec
+{
+	const char *name;
+	Oid			catalog;		/* where it may stand */
+	OptionKind	kind;
+	int			min;
+	int			max;
+} OptionSpec;
+
+static const OptionSpec specs[] = {
+	/* several types, which narrow the ranges */
+	{"endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"wait_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 120},
+	{"batch_size", ForeignServerRelationId, OPTION_INTEGER, 1, 100},
+	/* sqs */
+	{"queue_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"region", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 604800},
+	/* eventgrid */
+	{"topic", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"subscription", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"lock_seconds", ForeignServerRelationId, OPTION_INTEGER, 1, 300},
+	/* storagequeue */
+	{"queue", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"max_dequeue_count", ForeignServerRelationId, OPTION_INTEGER, 1, 1000},
+	/* servicebus, beside endpoint and wait_seconds */
+	{"entity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"receivers", ForeignServerRelationId, OPTION_INTEGER, 1, 64},
+	/* api */
+	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	/* credentials that have to be asked for */
+	{"identity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"tenant_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"client_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"role_arn", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"external_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"profile", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"client_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	/* webhook */
+	{"topic_arns", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"secret_header", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	/* every source */
+	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0},
+	{"instance_id", ForeignServerRelationId, OPTION_UUID, 0, 0},
+	/* secrets */
+	{"access_key_id", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"secret_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"session_token", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"account_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"account_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"secondary_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"shared_access_key_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"shared_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"connection_string", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"webhook_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
+};
+
+/* ----- the validator ----- */
+
+static bool
+valid_file_name(const char *name)
+{
+	Size		len = strlen(name);
+
+	return len > 0 && len <= SECRET_NAME_MAX &&
+		strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			   "0123456789_.-") == len;
+}
+
+static void
+check_value(const OptionSpec *spec, const char *value)
+{
+	long		number;
+	bool		flag;
+	pg_uuid_t	uuid;
+	char	   *end;
+
+	switch (spec->kind)
+	{
+		case OPTION_TEXT:
+			if (value[0] == '\0')
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" must not be empty", spec->name)));
+			break;
+		case OPTION_INTEGER:
+			errno = 0;
+			number = strtol(value, &end, 10);
+			if (errno != 0 || end == value || *end != '\0' ||
+				number < spec->min || number > spec->max)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" must be an integer between %d and %d",
+								spec->name, spec->min, spec->max)));
+			break;
+		case OPTION_BOOLEAN:
+			if (!parse_bool(value, &flag))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" requires a Boolean value", spec->name)));
+			break;
+		case OPTION_UUID:
+			if (!uuid_parse(value, &uuid))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" must be a UUID", spec->name)));
+			break;
+		case OPTION_FILE_NAME:
+			if (!valid_file_name(value))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" must be a plain file name", spec->name),
+						 errdetail("Letters, digits, \"_\", \".\" and \"-\" are allowed, at most %d characters; the directory is set by \"damoov.secrets_dir\".",
+								   SECRET_NAME_MAX)));
+			break;
+	}
+}
+
+static const char *
+object_kind(Oid catalog)
+{
+	switch (catalog)
+	{
+		case UserMappingRelationId:
+			return "user mapping";
+		case ForeignDataWrapperRelationId:
+			return "foreign-data wrapper";
+		case ForeignServerRelationId:
+			return "server";
+		default:
+			return "foreign table";
+	}
+}
+
+static int
+option_distance(const char *a, const char *b)
+{
+	if (strlen(a) > 255 || strlen(b) > 255)
+		return PG_INT32_MAX;
+	return varstr_levenshtein(a, strlen(a), b, strlen(b), 1, 1, 1, true);
+}
+
+static void
+refuse_option(const char *name, Oid catalog)
+{
+	const OptionSpec *nearest = NULL;
+	int			best = PG_INT32_MAX;
+
+	for (int i = 0; i < (int) lengthof(specs); i++)
+	{
+		int			distance = option_distance(name, specs[i].name);
+
+		if (strcmp(name, specs[i].name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("option \"%s\" does not belong to a %s", name, object_kind(catalog)),
+					 errhint("It is an option of the %s.", object_kind(specs[i].catalog))));
+		if (specs[i].catalog == catalog && distance < best)
+		{
+			best = distance;
+			nearest = &specs[i];
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("invalid option \"%s\" for a %s", name, object_kind(catalog)),
+			 nearest && best <= Max(3, (int) strlen(name) / 2)
+			 ? errhint("Perhaps you meant the option \"%s\".", nearest->name)
+			 : nearest ? 0 : errhint("There are no valid options in this context.")));
+}
+
+Datum
+damoov_check_options(PG_FUNCTION_ARGS)
+{
+	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid			catalog = PG_GETARG_OID(1);
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+		const OptionSpec *found = NULL;
+
+		for (int i = 0; i < (int) lengthof(specs) && !found; i++)
+		{
+			if (specs[i].catalog == catalog && strcmp(specs[i].name, option->defname) == 0)
+				found = &specs[i];
+		}
+		if (!found)
+			refuse_option(option->defname, catalog);
+		else
+			check_value(found, defGetString(option));
+	}
+	PG_RETURN_VOID();
+}
+
+/* ----- reading ----- */
+
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+List *
+options_server_names(void)
+{
+	Oid			wrapper = get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
+	List	   *names = NIL;
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(wrapper))
+		return NIL;
+	catalog = table_open(ForeignServerRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_foreign_server form = (Form_pg_foreign_server) GETSTRUCT(tuple);
+
+		if (form->srvfdw == wrapper)
+			names = lappend(names, pstrdup(NameStr(form->srvname)));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	list_sort(names, compare_names);
+	return names;
+}
+
+/* Options of one user's mapping; false when he has none. */
+static bool
+mapping_options(Oid user, Oid server, List **options)
+{
+	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
+										ObjectIdGetDatum(user),
+										ObjectIdGetDatum(server));
+	Datum		value;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	value = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple,
+							Anum_pg_user_mapping_umoptions, &isnull);
+	*options = isnull ? NIL : untransformRelOptions(value);
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+static bool
+secret_fault(const char *file, const char *problem, Fault *fault)
+{
+	return fault_set(fault, ERRCODE_CONFIG_FILE_ERROR, "secret_file",
+					 "could not use secret file \"%s\": %s", file, problem);
+}
+
+static bool
+check_secret_file(int fd, const char *file, Fault *fault)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return secret_fault(file, "cannot be examined", fault);
+	if (!S_ISREG(st.st_mode))
+		return secret_fault(file, "not a regular file", fault);
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return secret_fault(file, "not owned by the server's user or root", fault);
+	if ((st.st_mode & (S_IWGRP | S_IRWXO)) != 0)
+		return secret_fault(file, "writable by its group or open to others", fault);
+	if (st.st_size > SECRET_FILE_MAX)
+		return secret_fault(file, "too large", fault);
+	return true;
+}
+
+/* Appends the KEY=value lines of a secret file to the list. */
+static void
+parse_secret_lines(char *text, List **secrets)
+{
+	char	   *state = NULL;
+
+	for (char *line = strtok_r(text, "\r\n", &state); line;
+		 line = strtok_r(NULL, "\r\n", &state))
+	{
+		char	   *value = strchr(line, '=');
+
+		if (line[0] == '#' || value == NULL)
+			continue;
+		*value++ = '\0';
+		*secrets = lappend(*secrets,
+						   makeDefElem(pstrdup(line), (Node *) makeString(pstrdup(value)), -1));
+	}
+}
+
+static bool
+load_secret_file(const char *file, List **secrets, Fault *fault)
+{
+	char		path[MAXPGPATH];
+	char		text[SECRET_FILE_MAX + 1];
+	int			fd;
+	ssize_t		len;
+
+	if (damoov_secrets_dir == NULL || damoov_secrets_dir[0] == '\0')
+		return secret_fault(file, "\"damoov.secrets_dir\" is not set", fault);
+	/* the validator checked it, but a catalog can be edited */
+	if (!valid_file_name(file))
+		return secret_fault("", "not a plain file name", fault);
+	snprintf(path, sizeof(path), "%s/%s", damoov_secrets_dir, file);
+	/* not blocking: a FIFO in its place must not hang the worker */
+	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return secret_fault(file, errno == ENOENT ? "does not exist" :
+							errno == ELOOP ? "is a symbolic link" :
+							"cannot be opened", fault);
+	if (!check_secret_file(fd, file, fault))
+	{
+		CloseTransientFile(fd);
+		return false;
+	}
+	len = read(fd, text, SECRET_FILE_MAX);
+	CloseTransientFile(fd);
+	if (len < 0)
+		return secret_fault(file, "cannot be read", fault);
+	text[len] = '\0';
+	parse_secret_lines(text, secrets);
+	explicit_bzero(text, sizeof(text));
+	return true;
+}
+
+static const char *
+find_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+
+		if (strcmp(option->defname, name) == 0)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+bool
+options_load(const char *name, ServerOptions **options, Fault *fault)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	ServerOptions *out;
+	const char *file;
+
+	if (server == NULL)
+		return fault_set(fault, ERRCODE_UNDEFINED_OBJECT, "configuration",
+						 "server \"%s\" does not exist", name);
+	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
+		return fault_set(fault, ERRCODE_WRONG_OBJECT_TYPE, "configuration",
+						 "server \"%s\" is not a server of the foreign-data wrapper \"%s\"",
+						 name, WRAPPER_NAME);
+	if (object_aclcheck(ForeignServerRelationId, server->serverid,
+						GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "configuration",
+						 "permission denied for foreign server %s", name);
+
+	out = palloc0(sizeof(ServerOptions));
+	out->server = server->serverid;
+	out->name = server->servername;
+	out->type = server->servertype ? server->servertype : pstrdup("");
+	out->options = server->options;
+	(void) (mapping_options(GetUserId(), server->serverid, &out->secrets) ||
+			mapping_options(server->owner, server->serverid, &out->secrets) ||
+			mapping_options(InvalidOid, server->serverid, &out->secrets));
+	file = find_option(out->secrets, "secret_file");
+	if (file != NULL && !load_secret_file(file, &out->secrets, fault))
+		return false;
+	*options = out;
+	return true;
+}
+
+void
+options_wipe(ServerOptions *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options->secrets)
+	{
+		char	   *value = defGetString(lfirst(cell));
+
+		explicit_bzero(value, strlen(value));
+	}
+}
+
+const char *
+options_get(const ServerOptions *options, const char *name)
+{
+	return find_option(options->options, name);
+}
+
+const char *
+options_secret(const ServerOptions *options, const char *name)
+{
+	return find_option(options->secrets, name);
+}
+
+static void
+wipe(void *secret)
+{
+	explicit_bzero(secret, strlen(secret));
+}
+
+char *
+options_keep(const char *secret, Size len)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	callback->func = wipe;
+	callback->arg = pnstrdup(secret, len);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return callback->arg;
+}
+
+char *
+options_keep_secret(const ServerOptions *options, const char *name)
+{
+	const char *value = options_secret(options, name);
+
+	return value ? options_keep(value, strlen(value)) : NULL;
+}
+
+int
+options_int(const ServerOptions *options, const char *name, int default_value)
+{
+	const char *value = options_get(options, name);
+
+	return value ? atoi(value) : default_value;
+}
+
+bool
+options_int_within(const ServerOptions *options, const char *name, int min, int max,
+				   int default_value, int *value, Fault *fault)
+{
+	*value = options_int(options, name, default_value);
+	if (*value >= min && *value <= max)
+		return true;
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+					 "option \"%s\" must be between %d and %d for a server of type \"%s\"",
+					 name, min, max, options->type);
+}
+
+bool
+options_bool(const ServerOptions *options, const char *name)
+{
+	const char *value = options_get(options, name);
+	bool		flag = false;
+
+	return value && parse_bool(value, &flag) && flag;
+}
+
+Datum
+damoov_source_instance(PG_FUNCTION_ARGS)
+{
+	ForeignServer *server = GetForeignServerByName(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	const char *value = server ? find_option(server->options, "instance_id") : NULL;
+	pg_uuid_t  *instance = palloc(sizeof(pg_uuid_t));
+
+	if (value == NULL || !uuid_parse(value, instance))
+		PG_RETURN_NULL();
+	PG_RETURN_UUID_P(instance);
+}

@@ -1,0 +1,59 @@
+/*
+ * options.h
+ *	  Options of foreign servers and user mappings.
+ *
+ * A source is a foreign server of the wrapper "damoov"; its secrets stand in a
+ * user mapping or in a file that the mapping names.
+ */
+#ifndef DAMOOV_OPTIONS_H
+#define DAMOOV_OPTIONS_H
+
+#include "base/fault.h"
+#include "nodes/pg_list.h"
+
+/* TYPE of the foreign servers that receive pushes and are never polled. */
+#define WEBHOOK_TYPE	"webhook"
+
+typedef struct ServerOptions
+{
+	Oid			server;
+	char	   *name;
+	char	   *type;			/* "sqs", "api", ...; "" when none was given */
+	List	   *options;		/* DefElem, of the server */
+	List	   *secrets;		/* DefElem, of the mapping or its secret_file */
+} ServerOptions;
+
+/* Names of all foreign servers of the wrapper, in order; needs a transaction. */
+extern List *options_server_names(void);
+
+/*
+ * Reads a server and the secrets the current user may use with it: those of
+ * his own mapping, else of the server's owner, else of PUBLIC.  False with the
+ * fault filled when the server is not there, the user has no right to it, or
+ * the secret file cannot be used.  palloc'd in the current context.
+ */
+extern bool options_load(const char *name, ServerOptions **options, Fault *fault);
+
+/* Overwrites the secrets before their memory is given back. */
+extern void options_wipe(ServerOptions *options);
+
+/* Value of an option, or the default (NULL) when it is not set. */
+extern const char *options_get(const ServerOptions *options, const char *name);
+extern const char *options_secret(const ServerOptions *options, const char *name);
+
+/*
+ * A copy of something secret in the current context, overwritten when that
+ * goes.
+ */
+extern char *options_keep(const char *secret, Size len);
+
+/* The same of a secret, or NULL when it is not set. */
+extern char *options_keep_secret(const ServerOptions *options, const char *name);
+extern bool options_bool(const ServerOptions *options, const char *name);
+extern int	options_int(const ServerOptions *options, const char *name, int default_value);
+
+/* The same where the type has a narrower range than the validator; false with a fault. */
+extern bool options_int_within(const ServerOptions *options, const char *name, int min, int max,
+							   int default_value, int *value, Fault *fault);
+
+#endif							/* DAMOOV_OPTIONS_H */

@@ -1,0 +1,106 @@
+/*
+ * sql.c
+ *	  Saved plans and SPI in one place: see sql.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "base/sql.h"
+
+int
+sql_enter(void)
+{
+	int			scope = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	return scope;
+}
+
+void
+sql_leave(int scope)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	AtEOXact_GUC(true, scope);
+}
+
+uint64
+sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
+{
+	char		nulls[SQL_MAX_ARGS];
+	int			result;
+
+	Assert(statement->nargs <= SQL_MAX_ARGS);
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->text, statement->nargs,
+									   statement->argtypes);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s",
+				 SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "SPI_keepplan failed");
+		statement->plan = plan;
+	}
+	for (int i = 0; i < statement->nargs; i++)
+		nulls[i] = isnull && isnull[i] ? 'n' : ' ';
+
+	result = SPI_execute_plan(statement->plan, unconstify(Datum *, values),
+							  nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s",
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Datum
+sql_value(uint64 row, int column, bool *isnull)
+{
+	bool		null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &null);
+
+	if (isnull)
+		*isnull = null;
+	else if (null)
+		elog(ERROR, "unexpected null in column %d", column);
+	return value;
+}
+
+char *
+sql_text(MemoryContext context, uint64 row, int column)
+{
+	char	   *text = SPI_getvalue(SPI_tuptable->vals[row],
+									SPI_tuptable->tupdesc, column);
+
+	return text ? MemoryContextStrdup(context, text) : NULL;
+}
+
+Datum
+sql_array(const Datum *values, const bool *nulls, int count, Oid type)
+{
+	int16		length;
+	bool		byvalue;
+	char		align;
+	int			dims[1] = {count};
+	int			lower[1] = {1};
+
+	if (count == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	get_typlenbyvalalign(type, &length, &byvalue, &align);
+	return PointerGetDatum(construct_md_array(unconstify(Datum *, values),
+											  unconstify(bool *, nulls),
+											  1, dims, lower, type,
+											  length, byvalue, align));
+}

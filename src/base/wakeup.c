@@ -1,0 +1,171 @@
+/*
+ * wakeup.c
+ *	  Which worker serves which database, and waking it: see wakeup.h.
+ *
+ * Shared memory holds process ids only.  Without shared_preload_libraries
+ * there is none, and nobody to wake.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+
+#include "base/wakeup.h"
+#include "compat.h"
+
+#define MAX_WORKERS 64
+
+SQL_FUNCTION(damoov_worker_pid);
+SQL_FUNCTION(damoov_wake_worker);
+
+typedef struct WorkerSlot
+{
+	Oid			database;
+	int			pid;			/* 0: free */
+} WorkerSlot;
+
+typedef struct WorkerTable
+{
+	LWLock	   *lock;
+	WorkerSlot	slot[MAX_WORKERS];
+} WorkerTable;
+
+static WorkerTable *workers = NULL;
+static bool wake_pending = false;
+static bool callback_registered = false;
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+static void
+request_memory(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerTable)));
+	RequestNamedLWLockTranche("damoov", 1);
+}
+
+static void
+attach_memory(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	workers = ShmemInitStruct("damoov workers", sizeof(WorkerTable), &found);
+	if (!found)
+	{
+		memset(workers, 0, sizeof(WorkerTable));
+		workers->lock = &GetNamedLWLockTranche("damoov")->lock;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+wakeup_init(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_memory;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = attach_memory;
+}
+
+static void
+free_slot(int code, Datum arg)
+{
+	LWLockAcquire(workers->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		if (workers->slot[i].pid == MyProcPid)
+			workers->slot[i].pid = 0;
+	}
+	LWLockRelease(workers->lock);
+}
+
+void
+wakeup_register_worker(void)
+{
+	if (workers == NULL)
+		return;
+	before_shmem_exit(free_slot, (Datum) 0);
+	LWLockAcquire(workers->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		if (workers->slot[i].pid != 0)
+			continue;
+		workers->slot[i].pid = MyProcPid;
+		workers->slot[i].database = MyDatabaseId;
+		break;
+	}
+	LWLockRelease(workers->lock);
+}
+
+int
+wakeup_worker_pid(Oid database)
+{
+	int			pid = 0;
+
+	if (workers == NULL)
+		return 0;
+	LWLockAcquire(workers->lock, LW_SHARED);
+	for (int i = 0; i < MAX_WORKERS && pid == 0; i++)
+	{
+		if (workers->slot[i].database == database)
+			pid = workers->slot[i].pid;
+	}
+	LWLockRelease(workers->lock);
+	return pid;
+}
+
+static void
+wake_after_commit(XactEvent event, void *arg)
+{
+	if (wake_pending && event == XACT_EVENT_COMMIT)
+	{
+		int			pid = wakeup_worker_pid(MyDatabaseId);
+		PGPROC	   *worker = pid ? BackendPidGetProc(pid) : NULL;
+
+		if (worker != NULL)
+			SetLatch(&worker->procLatch);
+	}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		wake_pending = false;
+}
+
+void
+wakeup_at_commit(void)
+{
+	if (workers == NULL)
+		return;
+	if (!callback_registered)
+	{
+		RegisterXactCallback(wake_after_commit, NULL);
+		callback_registered = true;
+	}
+	wake_pending = true;
+}
+
+Datum
+damoov_worker_pid(PG_FUNCTION_ARGS)
+{
+	int			pid = wakeup_worker_pid(MyDatabaseId);
+
+	if (pid == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(pid);
+}
+
+Datum
+damoov_wake_worker(PG_FUNCTION_ARGS)
+{
+	wakeup_at_commit();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,276 @@
+/*
+ * dataset.c
+ *	  The kinds of datasets: see dataset.h.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/json.h"
+#include "base/sql.h"
+#include "base/uuid.h"
+#include "dataset/crash.h"
+#include "dataset/dataset.h"
+#include "dataset/raw.h"
+#include "dataset/track.h"
+#include "guc.h"
+
+typedef struct KindRules
+{
+	bool		(*read) (const DatasetKey *key, const char *text, Size len,
+						 void **dataset, Fault *fault);
+	bool		(*store) (const DatasetKey *key, const void *dataset, int64 *row_id);
+	bool		is_track;		/* can be removed */
+	const char *channel;		/* NOTIFY, NULL: none */
+} KindRules;
+
+static bool read_processed(const DatasetKey *key, const char *text, Size len,
+						   void **dataset, Fault *fault);
+static bool store_processed(const DatasetKey *key, const void *dataset, int64 *row_id);
+static bool read_raw(const DatasetKey *key, const char *text, Size len,
+					 void **dataset, Fault *fault);
+static bool store_raw(const DatasetKey *key, const void *dataset, int64 *row_id);
+static bool read_crash(const DatasetKey *key, const char *text, Size len,
+					   void **dataset, Fault *fault);
+static bool store_crash(const DatasetKey *key, const void *dataset, int64 *row_id);
+static bool read_crash_buffer(const DatasetKey *key, const char *text, Size len,
+							  void **dataset, Fault *fault);
+static bool store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id);
+
+static const KindRules kinds[DATASET_KINDS] = {
+	[DATASET_PROCESSED] = {read_processed, store_processed, true, "damoov_trip"},
+	[DATASET_RAW] = {read_raw, store_raw, true, NULL},
+	[DATASET_CRASH] = {read_crash, store_crash, false, "damoov_crash"},
+	[DATASET_CRASH_BUFFER] = {read_crash_buffer, store_crash_buffer, false, "damoov_crash"},
+};
+
+static Size
+max_document_bytes(void)
+{
+	return (Size) damoov_max_document_size * 1024;
+}
+
+bool
+dataset_read(const DatasetKey *key, const char *text, Size len,
+			 void **dataset, Fault *fault)
+{
+	return kinds[key->kind].read(key, text, len, dataset, fault);
+}
+
+/* ----- what it is ----- */
+
+static bool
+stands_at(const JsonWalk *walk, int level, const char *name)
+{
+	return pg_strcasecmp(json_name(walk, level), name) == 0;
+}
+
+/* The envelopes tell the kinds of tracks apart. */
+static void
+look_at_object(JsonWalk *walk, bool is_array)
+{
+	DatasetIdentity *identity = walk->state;
+
+	if (is_array)
+		return;
+	if (walk->depth == 3 && stands_at(walk, 1, "Result") && stands_at(walk, 2, "Track"))
+		identity->kind = DATASET_PROCESSED;
+	else if ((walk->depth == 2 && stands_at(walk, 1, "Track")) ||
+			 (walk->depth == 3 && stands_at(walk, 1, "result") && stands_at(walk, 2, "TripData")))
+		identity->kind = DATASET_RAW;
+}
+
+static void
+take_id(const char *text, bool *given, pg_uuid_t *id)
+{
+	pg_uuid_t	found;
+
+	if (uuid_parse(text, &found) && !uuid_is_zero(&found))
+	{
+		*given = true;
+		*id = found;
+	}
+}
+
+static void
+look_at_value(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	DatasetIdentity *identity = walk->state;
+	pg_uuid_t	instance;
+
+	if (type != JSON_TOKEN_STRING || walk->depth > 3)
+		return;
+	if (walk->depth == 1 && stands_at(walk, 1, "AccidentTrigger"))
+		identity->kind = DATASET_CRASH;
+	else if (walk->depth == 1 && stands_at(walk, 1, "Id"))
+		take_id(text, &identity->has_object, &identity->object_id);
+	else if (stands_at(walk, walk->depth, "TrackToken"))
+		take_id(text, &identity->has_object, &identity->object_id);
+	else if (stands_at(walk, walk->depth, "DeviceToken") || stands_at(walk, walk->depth, "UserId"))
+		take_id(text, &identity->has_person, &identity->device_token);
+	else if (walk->depth == 3 && stands_at(walk, 2, "S3Location") && stands_at(walk, 3, "Key") &&
+			 !identity->has_person)
+		identity->has_person = raw_ids_of_key(text, &instance, &identity->device_token);
+}
+
+bool
+dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *fault)
+{
+	static const JsonVisitor visitor = {.enter = look_at_object, .scalar = look_at_value};
+
+	memset(identity, 0, sizeof(*identity));
+	identity->kind = -1;
+	return json_walk(text, len, max_document_bytes(), &visitor, identity, fault);
+}
+
+/* ----- storing ----- */
+
+bool
+dataset_store(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	return kinds[key->kind].store(key, dataset, row_id);
+}
+
+void
+dataset_lock(const DatasetKey *const *keys, int count)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.lock_tracks($1)",
+		.nargs = 1, .argtypes = {UUIDARRAYOID}
+	};
+	Datum	   *tokens = palloc(Max(1, count) * sizeof(Datum));
+	int			tracks = 0;
+	Datum		argument;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (kinds[keys[i]->kind].is_track)
+			tokens[tracks++] = UUIDPGetDatum(&keys[i]->object_id);
+	}
+	if (tracks == 0)
+		return;
+	argument = sql_array(tokens, NULL, tracks, UUIDOID);
+	sql_run(&plan, &argument, NULL);
+}
+
+void
+dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
+{
+	/* ids only, and few enough for the channel's 8000 bytes */
+	static SqlPlan plan = {
+		.text = "SELECT pg_notify($1, json_build_object('kind', 'stored', "
+		"'count', cardinality($2), 'ids', $2[1:300])::text)",
+		.nargs = 2, .argtypes = {TEXTOID, INT8ARRAYOID}
+	};
+	Datum		arguments[2];
+
+	if (count == 0 || kinds[kind].channel == NULL)
+		return;
+	arguments[0] = CStringGetTextDatum(kinds[kind].channel);
+	arguments[1] = sql_array(row_ids, NULL, count, INT8OID);
+	sql_run(&plan, arguments, NULL);
+}
+
+/* ----- processed tracks ----- */
+
+static bool
+read_processed(const DatasetKey *key, const char *text, Size len,
+			   void **dataset, Fault *fault)
+{
+	return track_read(text, len, max_document_bytes(), &key->object_id,
+					  (Track **) dataset, fault);
+}
+
+/* What is known of a track: its newest enrichment, and whether it lives. */
+static bool
+track_state(const DatasetKey *key, TrackKey *track)
+{
+	static SqlPlan plan = {
+		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
+		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, "
+		"greatest(count(*), (SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
+		"FROM damoov.events AS e "
+		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
+	Datum		value;
+	bool		isnull;
+
+	sql_run(&plan, arguments, NULL);
+	track->token = key->object_id;
+	track->user_id = key->user_id;
+	value = sql_value(0, 1, &isnull);
+	track->has_enriched_at = !isnull;
+	track->enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
+	track->revision = DatumGetInt32(sql_value(0, 2, NULL));
+	return DatumGetBool(sql_value(0, 3, NULL));
+}
+
+static bool
+store_processed(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	TrackKey	track = {0};
+
+	if (!track_state(key, &track))
+		return false;
+	*row_id = track_store(dataset, &track);
+	return true;
+}
+
+/* ----- raw tracks ----- */
+
+static bool
+read_raw(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+{
+	return raw_read(text, len, max_document_bytes(), &key->object_id,
+					(RawTrack **) dataset, fault);
+}
+
+static bool
+store_raw(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.recording_lives($1, $2)",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
+
+	sql_run(&plan, arguments, NULL);
+	if (!DatumGetBool(sql_value(0, 1, NULL)))
+		return false;
+	*row_id = raw_store(dataset, &key->object_id, key->user_id);
+	return true;
+}
+
+/* ----- crashes: nothing takes them away ----- */
+
+static bool
+read_crash(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+{
+	return crash_header_read(text, len, max_document_bytes(), &key->object_id,
+							 (CrashHeader **) dataset, fault);
+}
+
+static bool
+store_crash(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	*row_id = crash_header_store(dataset, &key->object_id, key->user_id);
+	return true;
+}
+
+static bool
+read_crash_buffer(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+{
+	return crash_buffer_read(text, len, max_document_bytes(), &key->object_id,
+							 (CrashBuffer **) dataset, fault);
+}
+
+static bool
+store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id)
+{
+	*row_id = crash_buffer_store(dataset, &key->object_id, key->user_id);
+	return true;
+}

@@ -1,0 +1,142 @@
+/*
+ * keep.c
+ *	  Keeping members as they stand, but not the secrets in them: see keep.h.
+ */
+#include "postgres.h"
+
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/uuid.h"
+
+#include "dataset/keep.h"
+
+#define REDACTED	"[redacted]"
+
+/* what must not be kept either: 32 digits, lower case; empty: nothing */
+static char hidden[2 * UUID_LEN + 1];
+
+bool
+keep_is_secret(const char *name)
+{
+	return pg_strcasecmp(name, "DeviceToken") == 0 ||
+		pg_strcasecmp(name, "UserId") == 0;
+}
+
+void
+keep_hide(const char *device_token)
+{
+	char	   *to = hidden;
+
+	for (; *device_token && to < hidden + 2 * UUID_LEN; device_token++)
+	{
+		if (*device_token != '-')
+			*to++ = pg_ascii_tolower((unsigned char) *device_token);
+	}
+	*to = '\0';
+}
+
+/* Length of the hidden token if it stands here, in any spelling; else 0. */
+static Size
+hidden_at(const char *start, const char *end)
+{
+	const char *at = start;
+	const char *digit = hidden;
+
+	while (*digit && at < end)
+	{
+		if (*at == '-' && digit > hidden)
+			at++;
+		else if (pg_ascii_tolower((unsigned char) *at++) != *digit++)
+			return 0;
+	}
+	return *digit == '\0' ? at - start : 0;
+}
+
+/* Strings may hold the token; nothing else is changed, so it stays JSON. */
+static void
+append_hiding(StringInfo object, const char *start, const char *end, bool in_string)
+{
+	const char *at = start;
+
+	while (hidden[0] && at < end)
+	{
+		Size		len;
+
+		if (*at == '"')
+			in_string = !in_string;
+		else if (in_string && *at == '\\')
+			at++;
+		else if (in_string && (len = hidden_at(at, end)) > 0)
+		{
+			appendBinaryStringInfo(object, start, (int) (at - start));
+			appendStringInfoString(object, REDACTED);
+			start = at = at + len;
+			continue;
+		}
+		at++;
+	}
+	appendBinaryStringInfo(object, start, (int) (end - start));
+}
+
+void
+keep_add_secret(Secrets *secrets, const char *start, Size len)
+{
+	/* one inside another has come before it */
+	while (secrets->count > 0 &&
+		   secrets->span[secrets->count - 1].start >= start)
+		secrets->count--;
+	if (secrets->count == secrets->room)
+	{
+		secrets->room = secrets->room ? secrets->room * 2 : 8;
+		if (secrets->span == NULL)
+			secrets->span = palloc(secrets->room * sizeof(*secrets->span));
+		else
+			secrets->span = repalloc_huge(secrets->span, secrets->room *
+										  sizeof(*secrets->span));
+	}
+	secrets->span[secrets->count].start = start;
+	secrets->span[secrets->count].len = len;
+	secrets->count++;
+}
+
+void
+keep_append(StringInfo object, const char *start, Size len,
+			 const Secrets *secrets)
+{
+	const char *end = start + len;
+
+	for (int i = 0; i < secrets->count; i++)
+	{
+		const char *secret = secrets->span[i].start;
+
+		if (secret < start || secret >= end)
+			continue;
+		append_hiding(object, start, secret, false);
+		appendBinaryStringInfo(object, "null", 4);
+		start = secret + secrets->span[i].len;
+	}
+	append_hiding(object, start, end, false);
+}
+
+void
+keep_append_member(StringInfo object, const char *name, const char *start,
+					 Size len, const Secrets *secrets)
+{
+	const char *at = name;
+
+	/* most names can be taken as they are */
+	while (*at >= ' ' && *at != '"' && *at != '\\')
+		at++;
+	if (*at == '\0')
+	{
+		appendStringInfoChar(object, '"');
+		append_hiding(object, name, at, true);
+		appendBinaryStringInfo(object, "\":", 2);
+	}
+	else
+	{
+		escape_json(object, name);
+		appendStringInfoChar(object, ':');
+	}
+	keep_append(object, start, len, secrets);
+}

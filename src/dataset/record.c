@@ -1,0 +1,768 @@
+/*
+ * record.c
+ *	  Reads a JSON document into records with typed values: see record.h.
+ *
+ * Memory: what is read stays in the context of the caller of record_reader().
+ * The parser's tokens go to a context of their own, which a record of a list
+ * empties when it has been read; outside the lists each token is freed when it
+ * is done with.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "base/uuid.h"
+#include "dataset/record_data.h"
+
+#define FIRST_ROOM			1024
+
+static void reader_enter(JsonWalk *walk, bool is_array);
+static void reader_leave(JsonWalk *walk, bool is_array);
+static void reader_scalar(JsonWalk *walk, char *text, JsonTokenType type);
+static void reader_value(JsonWalk *walk, const char *start, Size len);
+
+static const JsonVisitor visitor = {
+	reader_enter, reader_leave, reader_scalar, reader_value
+};
+
+/* ----- setting up ----- */
+
+static void
+state_init(RecordReader *reader, RecordState *state, const Record *record,
+		   const char *list)
+{
+	MemoryContext old = MemoryContextSwitchTo(reader->memory.context);
+
+	state->record = record;
+	state->list = list;
+	initStringInfo(&state->extras);
+	MemoryContextSwitchTo(reader->work);
+	state->note = palloc0(record->nmembers * sizeof(*state->note));
+	for (int i = 0; i < RECORD_MAX_MEMBERS; i++)
+		state->order[i] = i < record->nmembers ? i : -1;
+	MemoryContextSwitchTo(old);
+}
+
+RecordReader *
+record_reader(const Record *record, const char *what, const char *what_kind,
+			  const pg_uuid_t *expected_token)
+{
+	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext,
+											   "damoov record tokens",
+											   ALLOCSET_DEFAULT_SIZES);
+	RecordReader *reader = MemoryContextAllocZero(work, sizeof(RecordReader));
+	MemoryContext caller;
+
+	reader->memory.context = CurrentMemoryContext;
+	reader->memory.texts.count = 1;
+	reader->work = work;
+	reader->element_work = AllocSetContextCreate(work, "damoov element tokens",
+												 ALLOCSET_DEFAULT_SIZES);
+	reader->what = what;
+	reader->what_kind = what_kind;
+	reader->expected_token = expected_token;
+
+	state_init(reader, &reader->document, record, NULL);
+	reader->document.row = palloc0(record->size);
+	reader->document.rows = reader->document.row;
+	reader->document.count = 1;
+	for (int i = 0; i < record->nmembers; i++)
+	{
+		const Member *member = &record->members[i];
+
+		if (member->kind != KIND_LIST)
+			continue;
+		Assert(reader->nlists < MAX_LISTS);
+		state_init(reader, &reader->lists[reader->nlists++], member->elements,
+				   member->name);
+	}
+
+	caller = MemoryContextSwitchTo(work);
+	initStringInfo(&reader->outer_extra);
+	initStringInfo(&reader->inner_extra);
+	MemoryContextSwitchTo(caller);
+	return reader;
+}
+
+void
+record_free(RecordReader *reader)
+{
+	MemoryContextDelete(reader->work);
+}
+
+int
+record_add_text(RecordReader *reader, const char *text)
+{
+	Texts	   *texts = &reader->memory.texts;
+
+	Assert(texts->count < MAX_TEXTS);
+	texts->text[texts->count] = text;
+	return texts->count++;
+}
+
+const Texts *
+record_texts(const RecordReader *reader)
+{
+	return &reader->memory.texts;
+}
+
+bool
+record_read(RecordReader *reader, const char *text, Size len, Size max_len,
+			Fault *fault)
+{
+	MemoryContext caller = MemoryContextSwitchTo(reader->work);
+	bool		done = json_walk(text, len, max_len, &visitor, reader, fault);
+
+	MemoryContextSwitchTo(caller);
+	if (!done)
+	{
+		/* it was written in the middle of things */
+		fault->message = pstrdup(fault->message);
+		if (fault->detail)
+			fault->detail = pstrdup(fault->detail);
+	}
+	return done;
+}
+
+RecordState *
+record_document(RecordReader *reader)
+{
+	return &reader->document;
+}
+
+RecordState *
+record_list(RecordReader *reader, const Record *elements)
+{
+	for (int i = 0; i < reader->nlists; i++)
+	{
+		if (reader->lists[i].record == elements)
+			return &reader->lists[i];
+	}
+	elog(ERROR, "document has no such list");
+}
+
+RecordState *
+record_take_list(RecordReader *reader, const Record *elements)
+{
+	RecordState *taken = palloc(sizeof(RecordState));
+
+	*taken = *record_list(reader, elements);
+	taken->note = NULL;			/* goes with the reader */
+	return taken;
+}
+
+/* ----- extra members ----- */
+
+char *
+record_path_name(const Record *record, int group, const char *name)
+{
+	const Member *outer = &record->members[group];
+
+	if (group == GROUP_NONE || outer->kind == KIND_ENVELOPE ||
+		outer->kind == KIND_BODY)
+		return unconstify(char *, name);
+	return psprintf("%s.%s",
+					record_path_name(record, outer->group, outer->name), name);
+}
+
+/* The member being read has no column. */
+static void
+keep_extra(RecordReader *reader, const char *name, const char *start, Size len)
+{
+	RecordState *state = reader->state;
+	StringInfo	object = reader->place == PLACE_ELEMENT ? &state->extras :
+		reader->in_body ? &reader->inner_extra : &reader->outer_extra;
+
+	/* names with a path may make it longer than the document */
+	if (object->len + len > MaxAllocSize / 2)
+	{
+		state->extra_note++;
+		return;
+	}
+	if (reader->place == PLACE_ELEMENT)
+	{
+		appendStringInfoChar(object, state->extra < 0 ? '{' : ',');
+		if (state->extra < 0)
+			state->extra = object->len - 1;
+	}
+	else if (object->len > 0)
+		appendStringInfoChar(object, ',');
+	keep_append_member(object,
+					   record_path_name(state->record, state->group, name),
+					   start, len, &reader->secrets);
+}
+
+/* ----- members ----- */
+
+static int
+find_member(const Record *record, int group, const char *name)
+{
+	for (int i = 0; i < record->nmembers; i++)
+	{
+		const Member *member = &record->members[i];
+
+		if (member->name[0] == name[0] && member->group == group &&
+			strcmp(member->name, name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/* Finds a member by the guess that the record is like the one before. */
+static inline int
+guess_member(RecordState *state, const char *name)
+{
+	const Member *members = state->record->members;
+	int			position = state->position++;
+	int			found;
+
+	if (position >= RECORD_MAX_MEMBERS)
+		return find_member(state->record, state->group, name);
+	found = state->order[position];
+	if (unlikely(found < 0 || members[found].group != state->group ||
+				 strcmp(members[found].name, name) != 0))
+	{
+		found = find_member(state->record, state->group, name);
+		state->order[position] = found;
+	}
+	return found;
+}
+
+/* Forgets the elements of an earlier array of that name. */
+static void
+forget_list(RecordState *list)
+{
+	list->count = 0;
+	resetStringInfo(&list->extras);
+	memset(list->note, 0, list->record->nmembers * sizeof(*list->note));
+	list->element_note = 0;
+	list->extra_note = 0;
+}
+
+static void
+forget_member(RecordReader *reader, int number)
+{
+	RecordState *state = reader->state;
+	const Member *member = &state->record->members[number];
+	uint64		forgotten = MEMBER_BIT(number);
+
+	if (member->kind == KIND_LIST)
+		forget_list(record_list(reader, member->elements));
+	else if (member->kind == KIND_LOCAL_TIME)
+		forgotten |= MEMBER_BIT(number + 1);
+	else if (member->kind == KIND_GROUP || member->kind == KIND_CLOSED_GROUP)
+	{
+		for (int i = 0; i < state->record->nmembers; i++)
+		{
+			if (state->record->members[i].group == number)
+				forget_member(reader, i);
+		}
+	}
+	state->given &= ~forgotten;
+	state->seen &= ~forgotten;
+	state->bad &= ~forgotten;
+}
+
+/* A member begins; NULL when it is unknown. */
+static inline const Member *
+begin_member(RecordReader *reader, const char *name)
+{
+	RecordState *state = reader->state;
+	const Member *members = state->record->members;
+	int			found = guess_member(state, name);
+
+	if (found < 0)
+	{
+		if (keep_is_secret(name) ||
+			members[state->group].kind == KIND_CLOSED_GROUP)
+			reader->keep = KEEP_NOTHING;
+		else
+			reader->keep = KEEP_EXTRA;
+		return NULL;
+	}
+	reader->keep = KEEP_NOTHING;
+	if (unlikely(members[found].kind == KIND_ALIAS))
+		found = members[found].target;
+	reader->member = found;
+	/* an envelope counts when it is entered */
+	if (unlikely(members[found].kind >= KIND_ENVELOPE &&
+				 members[found].kind <= KIND_BODY))
+		return &members[found];
+	if (unlikely(state->seen & MEMBER_BIT(found)))
+	{
+		record_note(state, found, NOTE_REPEATED);
+		forget_member(reader, found);
+	}
+	state->seen |= MEMBER_BIT(found);
+	return &members[found];
+}
+
+static inline void
+set_value(RecordState *state, int number, const RecordValue *value)
+{
+	const Record *record = state->record;
+	char	   *field;
+
+	state->given |= MEMBER_BIT(number);
+	if (record->offsets == NULL)
+	{
+		((RecordRow *) state->row)->value[number] = *value;
+		return;
+	}
+	field = (char *) state->row + record->offsets[number];
+	switch (record->members[number].kind)
+	{
+		case KIND_NUMBER:
+			*(double *) field = value->number;
+			break;
+		case KIND_INTEGER:
+			*(int32 *) field = (int32) value->whole;
+			break;
+		case KIND_BIGINT:
+			*(int64 *) field = value->whole;
+			break;
+		case KIND_BOOLEAN:
+		case KIND_FLAG:
+			*(bool *) field = value->flag;
+			break;
+		case KIND_CODE:
+			*(uint8 *) field = (uint8) value->whole;
+			break;
+		case KIND_TIME:
+			*(TimestampTz *) field = value->at;
+			break;
+		default:
+			Assert(false);
+	}
+}
+
+/* The member being read goes to a jsonb column. */
+static void
+keep_value(RecordReader *reader, const char *start, Size len)
+{
+	MemoryContext old;
+	StringInfoData text;
+	RecordValue value;
+
+	if (len > RECORD_MAX_EXTRA)
+	{
+		record_note(reader->state, reader->member, NOTE_TOO_LONG);
+		return;
+	}
+	old = MemoryContextSwitchTo(reader->memory.context);
+	initStringInfo(&text);
+	keep_append(&text, start, len, &reader->secrets);
+	MemoryContextSwitchTo(old);
+	value.text = text.data;
+	set_value(reader->state, reader->member, &value);
+}
+
+static void
+check_token(JsonWalk *walk, RecordReader *reader, const char *text,
+			JsonTokenType type)
+{
+	pg_uuid_t	token;
+
+	if (type != JSON_TOKEN_STRING || !uuid_parse(text, &token))
+		record_note(reader->state, reader->member, NOTE_NOT_UUID);
+	else if (reader->expected_token &&
+			 !uuid_equal(&token, reader->expected_token))
+		fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
+				  "dataset_mismatch",
+				  "dataset is that of another %s", reader->what);
+}
+
+static inline void
+judge_member(RecordReader *reader, const Member *member, const char *text,
+			 JsonTokenType type)
+{
+	RecordState *state = reader->state;
+	JudgedValue judged;
+	Note		note = value_judge(member, text, type, &reader->memory,
+								   &judged);
+
+	if (unlikely(note != NOTE_NONE))
+		record_note(state, reader->member, note);
+	if (likely(judged.given))
+	{
+		set_value(state, reader->member, &judged.value);
+		if (member->kind == KIND_LOCAL_TIME && judged.has_offset)
+		{
+			judged.value.whole = judged.offset_min;
+			set_value(state, reader->member + 1, &judged.value);
+		}
+	}
+	else if (note != NOTE_NONE)
+		state->bad |= MEMBER_BIT(reader->member);
+}
+
+static void
+member_scalar(JsonWalk *walk, RecordReader *reader, const char *text,
+			  JsonTokenType type)
+{
+	const Member *member = begin_member(reader, json_name(walk, walk->depth));
+
+	if (member == NULL || type == JSON_TOKEN_NULL)
+		return;
+	if (member->kind < KIND_ANY)
+		judge_member(reader, member, text, type);
+	else if (member->kind == KIND_ANY)
+		reader->keep = KEEP_VALUE;
+	else if (member->kind == KIND_EXTRA || member->kind == KIND_ENVELOPE ||
+			 member->kind == KIND_BODY)
+		reader->keep = KEEP_EXTRA;
+	else if (member->kind == KIND_TOKEN)
+		check_token(walk, reader, text, type);
+	else
+		judge_member(reader, member, text, type);
+}
+
+/* ----- spreads ----- */
+static SpreadItem
+find_spread_item(const char *name)
+{
+	SpreadItem	item;
+
+	for (item = 0; item < SPREAD_ITEMS; item++)
+	{
+		if (strcmp(spread_name[item], name) == 0)
+			break;
+	}
+	return item;
+}
+
+static void
+begin_spread(RecordReader *reader)
+{
+	RecordValue value;
+
+	reader->spread = MemoryContextAllocZero(reader->memory.context,
+											sizeof(Spread));
+	value.spread = reader->spread;
+	set_value(reader->state, reader->member, &value);
+}
+
+/* Of an item that comes twice the last one counts, as everywhere. */
+static void
+spread_scalar(RecordReader *reader, const char *name, const char *text,
+			  JsonTokenType type)
+{
+	RecordState *state = reader->state;
+	SpreadItem	item = find_spread_item(name);
+	Member		member = state->record->members[state->group];
+	JudgedValue judged;
+	Note		note;
+
+	reader->keep = KEEP_NOTHING;
+	if (item == SPREAD_ITEMS)
+	{
+		reader->keep = keep_is_secret(name) ? KEEP_NOTHING : KEEP_EXTRA;
+		return;
+	}
+	reader->spread->given[item] = false;
+	if (type == JSON_TOKEN_NULL)
+		return;
+	member.kind = KIND_NUMBER;
+	note = value_judge(&member, text, type, &reader->memory, &judged);
+	if (note != NOTE_NONE)
+		record_note(state, state->group, note);
+	reader->spread->given[item] = judged.given;
+	reader->spread->item[item] = judged.value.number;
+}
+
+static void
+enter_spread_member(RecordReader *reader, const char *name)
+{
+	SpreadItem	item = find_spread_item(name);
+
+	reader->keep = KEEP_NOTHING;
+	if (item < SPREAD_ITEMS)
+		record_note(reader->state, reader->state->group, NOTE_NOT_NUMBER);
+	else if (!keep_is_secret(name))
+		reader->keep = KEEP_EXTRA;
+}
+
+/* ----- walking ----- */
+
+/* Does not look into the object or array that has just been opened. */
+static void
+skip(JsonWalk *walk, RecordReader *reader)
+{
+	reader->skip_depth = walk->depth;
+	reader->secrets.count = 0;
+}
+
+static void
+enter_group(JsonWalk *walk, RecordReader *reader, const Member *member)
+{
+	RecordState *state = reader->state;
+
+	if (member->kind == KIND_ENVELOPE || member->kind == KIND_BODY)
+	{
+		/* of two none is more right than the other */
+		if (state->seen & MEMBER_BIT(reader->member))
+			fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
+					  "dataset_mismatch", "dataset has more than one %s",
+					  member->column);
+		state->seen |= MEMBER_BIT(reader->member);
+		reader->in_body |= member->kind == KIND_BODY;
+	}
+	else if (member->kind == KIND_SPREAD || member->kind == KIND_SPREAD4)
+		begin_spread(reader);
+	reader->outer_group[walk->depth] = state->group;
+	state->group = reader->member;
+}
+
+static void
+leave_group(JsonWalk *walk, RecordReader *reader)
+{
+	RecordState *state = reader->state;
+
+	if (state->record->members[state->group].kind == KIND_BODY)
+		reader->in_body = false;
+	reader->spread = NULL;
+	state->group = reader->outer_group[walk->depth];
+}
+
+static void
+enter_member(JsonWalk *walk, RecordReader *reader, bool is_array)
+{
+	const Member *member = begin_member(reader,
+										json_name(walk, walk->depth - 1));
+	Note		note = member ? value_judge_container(member, is_array) :
+		NOTE_NONE;
+
+	if (note != NOTE_NONE)
+	{
+		record_note(reader->state, reader->member, note);
+		reader->state->bad |= MEMBER_BIT(reader->member);
+	}
+	else if (member != NULL)
+	{
+		switch (member->kind)
+		{
+			case KIND_LIST:
+				reader->list = record_list(reader, member->elements);
+				reader->place = PLACE_LIST;
+				return;
+			case KIND_GROUP:
+			case KIND_CLOSED_GROUP:
+			case KIND_SPREAD:
+			case KIND_SPREAD4:
+				enter_group(walk, reader, member);
+				return;
+			case KIND_ENVELOPE:
+			case KIND_BODY:
+				if (!is_array)
+				{
+					enter_group(walk, reader, member);
+					return;
+				}
+				reader->keep = KEEP_EXTRA;
+				break;
+			case KIND_EXTRA:
+				reader->keep = KEEP_EXTRA;
+				break;
+			case KIND_OBJECT:
+			case KIND_ANY:
+				reader->keep = KEEP_VALUE;
+				break;
+			default:
+				break;
+		}
+	}
+	skip(walk, reader);
+}
+
+static void
+begin_element(JsonWalk *walk, RecordReader *reader)
+{
+	RecordState *list = reader->list;
+	Size		size = list->record->size;
+
+	if (list->count == list->room)
+	{
+		list->room = list->room ? list->room * 2 : FIRST_ROOM;
+		if (list->rows == NULL)
+			list->rows = MemoryContextAllocHuge(reader->memory.context,
+												list->room * size);
+		else
+			list->rows = repalloc_huge(list->rows, list->room * size);
+	}
+	list->row = list->rows + list->count++ * size;
+	memset(list->row, 0, size);
+	list->seq = walk->level[walk->depth - 1].index;
+	list->extra = -1;
+	list->given = 0;
+	list->seen = 0;
+	list->bad = 0;
+	list->group = GROUP_NONE;
+	list->position = 0;
+	reader->state = list;
+	reader->place = PLACE_ELEMENT;
+	MemoryContextSwitchTo(reader->element_work);
+}
+
+static void
+finish_extra(RecordState *list)
+{
+	StringInfo	extras = &list->extras;
+
+	if (list->extra < 0)
+		return;
+	appendStringInfoChar(extras, '}');
+	if (extras->len - list->extra > RECORD_MAX_EXTRA)
+	{
+		extras->len = list->extra;
+		list->extra = -1;
+		list->extra_note++;
+	}
+	else
+		appendStringInfoChar(extras, '\0');
+}
+
+static void
+end_element(RecordReader *reader)
+{
+	RecordState *list = reader->list;
+
+	finish_extra(list);
+	if (list->record->finish)
+		list->record->finish(list);
+	if (list->record->offsets == NULL)
+	{
+		RecordRow  *row = list->row;
+
+		row->given = list->given;
+		row->seq = list->seq;
+		row->extra = list->extra;
+	}
+	reader->state = &reader->document;
+	reader->place = PLACE_LIST;
+	/* the array of spans, if any, goes with the tokens */
+	memset(&reader->secrets, 0, sizeof(Secrets));
+	MemoryContextSwitchTo(reader->work);
+	MemoryContextReset(reader->element_work);
+}
+
+static void
+reader_enter(JsonWalk *walk, bool is_array)
+{
+	RecordReader *reader = walk->state;
+
+	if (reader->skip_depth > 0)
+		return;
+	switch (reader->place)
+	{
+		case PLACE_OUTSIDE:
+			reader->state = &reader->document;
+			if (is_array)
+				skip(walk, reader);
+			else
+				reader->place = PLACE_DOCUMENT;
+			break;
+		case PLACE_DOCUMENT:
+		case PLACE_ELEMENT:
+			if (reader->spread)
+			{
+				enter_spread_member(reader, json_name(walk, walk->depth - 1));
+				skip(walk, reader);
+			}
+			else
+				enter_member(walk, reader, is_array);
+			break;
+		case PLACE_LIST:
+			if (!is_array)
+			{
+				begin_element(walk, reader);
+				break;
+			}
+			reader->list->element_note++;
+			skip(walk, reader);
+			break;
+	}
+}
+
+static void
+reader_leave(JsonWalk *walk, bool is_array)
+{
+	RecordReader *reader = walk->state;
+
+	if (reader->skip_depth > 0)
+	{
+		if (walk->depth == reader->skip_depth)
+			reader->skip_depth = 0;
+		return;
+	}
+	reader->keep = KEEP_NOTHING;
+	if (reader->place == PLACE_LIST)
+		reader->place = PLACE_DOCUMENT;
+	else if (reader->state->group != GROUP_NONE)
+		leave_group(walk, reader);
+	else if (reader->place == PLACE_ELEMENT)
+		end_element(reader);
+	else
+	{
+		((RecordRow *) reader->document.row)->given = reader->document.given;
+		reader->place = PLACE_OUTSIDE;
+	}
+}
+
+static void
+reader_scalar(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	RecordReader *reader = walk->state;
+
+	if (reader->skip_depth == 0)
+	{
+		switch (reader->place)
+		{
+			case PLACE_OUTSIDE:
+				break;
+			case PLACE_LIST:
+				reader->list->element_note++;
+				break;
+			case PLACE_DOCUMENT:
+			case PLACE_ELEMENT:
+				if (reader->spread)
+					spread_scalar(reader, json_name(walk, walk->depth), text,
+								  type);
+				else
+					member_scalar(walk, reader, text, type);
+				if (reader->place == PLACE_ELEMENT)
+					return;		/* freed with the element */
+				break;
+		}
+	}
+	pfree(text);
+}
+
+static void
+reader_value(JsonWalk *walk, const char *start, Size len)
+{
+	RecordReader *reader = walk->state;
+	char	   *name = walk->level[walk->depth].name;
+
+	/* nearly always */
+	if (reader->place == PLACE_ELEMENT && reader->skip_depth == 0 &&
+		reader->keep == KEEP_NOTHING)
+		return;
+	if (reader->skip_depth > 0)
+	{
+		if (name && keep_is_secret(name))
+			keep_add_secret(&reader->secrets, start, len);
+	}
+	else
+	{
+		if (reader->keep == KEEP_VALUE)
+			keep_value(reader, start, len);
+		else if (reader->keep == KEEP_EXTRA)
+			keep_extra(reader, name, start, len);
+		reader->keep = KEEP_NOTHING;
+	}
+	if (name && (reader->place != PLACE_ELEMENT || reader->skip_depth > 0))
+	{
+		pfree(name);
+		walk->level[walk->depth].name = NULL;
+	}
+}

@@ -1,0 +1,204 @@
+/*
+ * record_check.c
+ *	  Looking at records as a whole: what is odd, what else there was, and what
+ *	  a document is that is not the expected one.  See record.h.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "dataset/record_data.h"
+
+static double
+read_number(const RecordState *state, int member)
+{
+	const Record *record = state->record;
+
+	if (record->offsets)
+		return *(double *) ((char *) state->row + record->offsets[member]);
+	return ((RecordRow *) state->row)->value[member].number;
+}
+
+/*
+ * Of half a position the missing half is noted, unless it was there and has
+ * its note already.  0/0, in the Gulf of Guinea, is what receivers without a
+ * fix report.
+ */
+void
+record_check_position(RecordState *state, int latitude)
+{
+	const uint64 both = MEMBER_BIT(latitude) | MEMBER_BIT(latitude + 1);
+
+	if ((state->given & both) == both)
+	{
+		if (read_number(state, latitude) != 0 ||
+			read_number(state, latitude + 1) != 0)
+			return;
+		record_note(state, latitude, NOTE_NULL_ISLAND);
+	}
+	else
+	{
+		for (int i = latitude; i <= latitude + 1; i++)
+		{
+			if (((state->given | state->bad) & MEMBER_BIT(i)) == 0)
+				record_note(state, i, NOTE_MISSING);
+		}
+	}
+	state->given &= ~both;
+	if (state->list == NULL)
+		((RecordRow *) state->row)->given = state->given;
+}
+
+void
+record_check_end(RecordState *state, int start, int end)
+{
+	const RecordRow *row = state->row;
+
+	if (row_has(row, start) && row_has(row, end) &&
+		row->value[end].at < row->value[start].at)
+		record_note(state, end, NOTE_BEFORE_START);
+}
+
+char *
+record_extra(RecordReader *reader)
+{
+	StringInfo	outer = &reader->outer_extra;
+	StringInfo	inner = &reader->inner_extra;
+
+	if ((Size) outer->len + inner->len > RECORD_MAX_EXTRA)
+	{
+		reader->document.extra_note++;
+		return NULL;
+	}
+	if (outer->len + inner->len == 0)
+		return NULL;
+	/* jsonb takes the last of equal names: the body's own */
+	return psprintf("{%s%s%s}", outer->data,
+					outer->len > 0 && inner->len > 0 ? "," : "", inner->data);
+}
+
+/* Without a list's name there is but one record, and nothing to count. */
+static char *
+note_line(const RecordState *state, const char *name, Note note, uint32 count)
+{
+	if (state->list == NULL)
+		return psprintf("%s: %s", name, note_text[note]);
+	return psprintf("%s%s: %s (%u)", state->list, name, note_text[note],
+					count);
+}
+
+static int
+write_notes(const RecordState *state, char **notes)
+{
+	const Record *record = state->record;
+	const char *dot = state->list ? "." : "";
+	int			count = 0;
+
+	if (state->element_note > 0)
+		notes[count++] = note_line(state, "[]", NOTE_NOT_OBJECT,
+								   state->element_note);
+	for (int i = 0; i < record->nmembers; i++)
+	{
+		const Member *member = &record->members[i];
+
+		for (Note note = NOTE_NONE + 1; note < NOTES; note++)
+		{
+			char	   *name;
+
+			if (state->note[i][note] == 0)
+				continue;
+			name = record_path_name(record, member->group, member->name);
+			notes[count++] = note_line(state, psprintf("%s%s", dot, name), note,
+									   state->note[i][note]);
+		}
+	}
+	if (state->extra_note > 0)
+		notes[count++] = note_line(state, psprintf("%sextra", dot),
+								   NOTE_TOO_LONG, state->extra_note);
+	return count;
+}
+
+char **
+record_notes(RecordReader *reader, int *count)
+{
+	int			room = (reader->document.record->nmembers + 1) * NOTES;
+	char	  **notes;
+
+	for (int i = 0; i < reader->nlists; i++)
+		room += (reader->lists[i].record->nmembers + 2) * NOTES;
+	notes = palloc(room * sizeof(char *));
+	*count = write_notes(&reader->document, notes);
+	for (int i = 0; i < reader->nlists; i++)
+		*count += write_notes(&reader->lists[i], notes + *count);
+	return notes;
+}
+
+/* ----- what is it, if not what it should be? ----- */
+
+typedef struct Outside
+{
+	char	   *status;			/* that of an error reply */
+	bool		is_raw;
+	bool		is_processed;
+	bool		is_crash;
+} Outside;
+
+static void
+outside_enter(JsonWalk *walk, bool is_array)
+{
+	Outside    *outside = walk->state;
+	const char *name = json_name(walk, 1);
+
+	if (walk->depth != 2)
+		return;
+	outside->is_raw |= strcmp(name, "Track") == 0 || strcmp(name, "result") == 0;
+	outside->is_processed |= strcmp(name, "Result") == 0;
+}
+
+static void
+outside_scalar(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	Outside    *outside = walk->state;
+	const char *name = json_name(walk, 1);
+
+	if (walk->depth != 1)
+		return;
+	outside->is_crash |= strcmp(name, "AccidentTrigger") == 0;
+	if (type == JSON_TOKEN_NUMBER && strcmp(name, "Status") == 0)
+		outside->status = text;
+}
+
+static bool
+set_refusal(const RecordReader *reader, const Outside *outside,
+			const char *missing, Fault *fault)
+{
+	const char *found = outside->is_raw ? "raw track" :
+		outside->is_processed ? "processed track" :
+		outside->is_crash ? "crash header" : NULL;
+
+	if (outside->status)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
+						 "dataset_mismatch",
+						 "platform answered with status %s instead of the %s",
+						 outside->status, reader->what);
+	if (found && strcmp(found, reader->what_kind) != 0)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
+						 "dataset_mismatch", "dataset is a %s, not a %s",
+						 found, reader->what_kind);
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
+					 "dataset_mismatch", "dataset has no %s", missing);
+}
+
+bool
+record_refuse(const RecordReader *reader, const char *text, Size len,
+			  const char *missing, Fault *fault)
+{
+	static const JsonVisitor look = {outside_enter, NULL, outside_scalar, NULL};
+	Outside		outside = {0};
+	MemoryContext caller = MemoryContextSwitchTo(reader->work);
+
+	/* it has been read before, so this cannot fail */
+	(void) json_walk(text, len, len, &look, &outside, fault);
+	MemoryContextSwitchTo(caller);
+	return set_refusal(reader, &outside, missing, fault);
+}

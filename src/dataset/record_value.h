@@ -1,0 +1,180 @@
+/*
+ * record_value.h
+ *	  One JSON value against what is expected of it.
+ *
+ * A dataset is described by tables of members: what a member is called, which
+ * column it goes to, and what it must look like.  A value that does not is no
+ * error; it is left out, and a note says why.
+ */
+#ifndef DAMOOV_RECORD_VALUE_H
+#define DAMOOV_RECORD_VALUE_H
+
+#include <math.h>
+
+#include "datatype/timestamp.h"
+#include "base/json.h"
+#include "utils/uuid.h"
+
+#define RECORD_MAX_EXTRA	(8 * 1024 * 1024)	/* far below a jsonb's limit */
+
+/* What can be odd about a member. */
+typedef enum Note
+{
+	NOTE_NONE,
+	NOTE_REPEATED,
+	NOTE_MISSING,
+	NOTE_NOT_NUMBER,
+	NOTE_NOT_WHOLE,
+	NOTE_NOT_BOOLEAN,
+	NOTE_NOT_TEXT,
+	NOTE_NOT_OBJECT,
+	NOTE_NOT_ARRAY,
+	NOTE_NOT_TIME,
+	NOTE_NOT_UUID,
+	NOTE_RANGE,
+	NOTE_NEGATIVE,
+	NOTE_ZONE,
+	NOTE_NO_ZONE,
+	NOTE_LEAP_SECOND,
+	NOTE_END_OF_DAY,
+	NOTE_BEFORE_START,
+	NOTE_NULL_ISLAND,
+	NOTE_TOO_LONG,
+	NOTE_TOO_MANY,
+	NOTES
+} Note;
+
+extern const char *const note_text[NOTES];
+
+typedef enum MemberKind
+{
+	KIND_NUMBER,				/* double precision */
+	KIND_DEGREE,				/* double precision; true and false are 1 and 0 */
+	KIND_INTEGER,				/* integer */
+	KIND_BIGINT,				/* bigint */
+	KIND_BOOLEAN,
+	KIND_FLAG,					/* boolean, 0 and 1 do as well */
+	KIND_TEXT,
+	KIND_CODE,					/* text with few different values */
+	KIND_TIME,					/* timestamptz */
+	KIND_LOCAL_TIME,			/* same; the next member gets the UTC offset */
+	KIND_OFFSET,				/* integer; that next member */
+	KIND_EPOCH_S,				/* timestamptz from seconds since 1970 */
+	KIND_EPOCH_MS,				/* timestamptz from milliseconds since 1970 */
+	KIND_UUID,
+	KIND_OBJECT,				/* jsonb, an object */
+	KIND_ANY,					/* jsonb, anything */
+
+	/* an object that sums up many numbers: see Spread */
+	KIND_SPREAD,				/* double precision[] */
+	KIND_SPREAD4,				/* real[] */
+
+	/* without a column */
+	KIND_STATUS,				/* number as it stands, for whoever asks */
+	KIND_TOKEN,					/* id of the whole: compared, not stored */
+	KIND_EXTRA,					/* goes to extra, but not as null */
+	KIND_IGNORED,
+
+	/* objects and arrays with members of their own */
+	KIND_ALIAS,					/* another name of member "target" */
+	KIND_GROUP,					/* object whose members belong to this record */
+	KIND_CLOSED_GROUP,			/* same; of unknown members nothing is kept */
+	KIND_ENVELOPE,				/* same, but just a wrapping; at most one */
+	KIND_BODY,					/* same: what is in the wrapping */
+	KIND_LIST					/* array of records of their own */
+} MemberKind;
+
+/* Position of a group without a position: of members outside every group. */
+#define GROUP_NONE		0		/* so the first member of a table is no group */
+
+typedef struct Member
+{
+	const char *name;
+	const char *column;			/* of an envelope or body: what to call it */
+	MemberKind	kind;
+	double		low;			/* accepted range, both ends included */
+	double		high;
+	double		none;			/* number that stands for "no value" */
+	const char *none_text;		/* text that does, beside the empty one */
+	int			group;			/* number of the group it is in */
+	int			target;			/* KIND_ALIAS */
+	const struct Record *elements;	/* KIND_LIST */
+} Member;
+
+#define NO_NUMBER			NAN /* no number equals it */
+#define NUMBER(low, high)	KIND_NUMBER, low, high, .none = NO_NUMBER
+#define PLAIN(kind)			kind, .none = NO_NUMBER
+/* the member that stands after one of KIND_LOCAL_TIME; no name can find it */
+#define OFFSET_OF_TIME(column)	{"", column, PLAIN(KIND_OFFSET), .group = -1}
+
+/* {Min, Max, Median, Quantile_05, Quantile_95}; arrays have this order. */
+typedef enum SpreadItem
+{
+	SPREAD_MIN,
+	SPREAD_Q05,
+	SPREAD_MEDIAN,
+	SPREAD_Q95,
+	SPREAD_MAX,
+	SPREAD_ITEMS
+} SpreadItem;
+
+typedef struct Spread
+{
+	double		item[SPREAD_ITEMS];
+	bool		given[SPREAD_ITEMS];
+} Spread;
+
+extern const char *const spread_name[SPREAD_ITEMS];
+
+/* one value of any kind */
+typedef union RecordValue
+{
+	double		number;
+	int64		whole;
+	bool		flag;
+	TimestampTz at;
+	char	   *text;			/* KIND_TEXT, KIND_STATUS, jsonb */
+	pg_uuid_t  *uuid;
+	Spread	   *spread;
+} RecordValue;
+
+#define MAX_TEXTS			64	/* different values of KIND_CODE */
+
+/* the texts of KIND_CODE, each once */
+typedef struct Texts
+{
+	int			count;
+	const char *text[MAX_TEXTS];	/* [0] is NULL: no text */
+} Texts;
+
+/* what judging a value may need to remember something in */
+typedef struct ValueMemory
+{
+	MemoryContext context;		/* of the values */
+	Texts		texts;
+} ValueMemory;
+
+typedef struct JudgedValue
+{
+	bool		given;			/* there is a value */
+	bool		has_offset;
+	int			offset_min;		/* from UTC, of times with one */
+	RecordValue value;
+} JudgedValue;
+
+/*
+ * Judges a scalar other than null.  The note may come with a value and
+ * without one.
+ */
+extern Note value_judge(const Member *member, const char *text,
+						JsonTokenType type, ValueMemory *memory,
+						JudgedValue *judged);
+
+/* What to note about a member that is an object or array and must not be. */
+extern Note value_judge_container(const Member *member, bool is_array);
+
+/* These are json_double() and json_int64(), faster for what is common. */
+extern bool value_double(const char *text, double *value);
+extern bool value_int64(const char *text, int64 *value);
+
+#endif							/* DAMOOV_RECORD_VALUE_H */

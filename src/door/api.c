@@ -1,0 +1,381 @@
+/*
+ * api.c
+ *	  Where datasets are fetched from, and where never: see api.h.
+ *
+ * A notification tells a URL and we add the person's permanent credential to
+ * the request, so a forged notification must not be able to choose the host.
+ */
+#include "postgres.h"
+
+#include "foreign/foreign.h"
+#include "utils/builtins.h"
+#include "utils/varlena.h"
+
+#include "base/options.h"
+#include "base/uuid.h"
+#include "compat.h"
+#include "door/api.h"
+#include "wire/url.h"
+
+SQL_FUNCTION(damoov_fetches);
+
+#define DEFAULT_BASE_URL	"https://mobilesdk.telematicssdk.com"
+#define DEFAULT_CRASH_URL	"https://api.telematicssdk.com"
+#define DEFAULT_HOSTS		"*.telematicssdk.com, *.damoov.com"
+#define DEFAULT_FETCH		"processed,crash"
+
+typedef struct KindSpec
+{
+	const char *name;
+	const char *option;			/* what the option "fetch" calls it */
+	bool		is_crash;		/* below crash_url instead of base_url */
+	const char *before;			/* its address: before and behind the id */
+	const char *behind;
+} KindSpec;
+
+static const KindSpec kinds[DATASET_KINDS + 1] = {
+	[DATASET_PROCESSED] = {"processed", "processed", false,
+	"/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
+	[DATASET_RAW] = {"raw", "raw", false,
+	"/mobilesdk/incoming/incoming/tracks/received/", "/v1/"},
+	[DATASET_CRASH] = {"crash", "crash", true,
+	"/api/drivingevents/get/v1/Accidents/received/", ""},
+	[DATASET_CRASH_BUFFER] = {"crash_buffer", "crash", true,
+	"/api/drivingevents/get/v1/Accidents/extras/received/", ""},
+	/* found in a bucket: not asked for by "fetch", and without an address */
+	[DATASET_OBJECT] = {"object", "", false, "", ""},
+};
+
+/* The name of the api server, or NULL when the defaults hold. */
+static char *
+find_api_server(const char *source)
+{
+	char	   *only = NULL;
+	int			found = 0;
+	ListCell   *cell;
+	ServerOptions *options;
+	Fault		ignored = {0};
+
+	if (GetForeignServerByName(source, true) != NULL &&
+		options_load(source, &options, &ignored) &&
+		options_get(options, "api") != NULL)
+		return pstrdup(options_get(options, "api"));
+
+	foreach(cell, options_server_names())
+	{
+		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
+
+		if (server && server->servertype && strcmp(server->servertype, "api") == 0)
+		{
+			only = server->servername;
+			found++;
+		}
+	}
+	return found == 1 ? only : NULL;
+}
+
+/* Words separated by commas or blanks, in lower case. */
+static List *
+split_words(const char *text)
+{
+	List	   *words = NIL;
+	char	   *copy = pstrdup(text);
+	char	   *state = NULL;
+
+	for (char *word = strtok_r(copy, ", ", &state); word; word = strtok_r(NULL, ", ", &state))
+	{
+		for (char *at = word; *at; at++)
+			*at = pg_ascii_tolower((unsigned char) *at);
+		words = lappend(words, word);
+	}
+	return words;
+}
+
+static bool
+read_fetch(Api *api, const char *text, Fault *fault)
+{
+	ListCell   *cell;
+
+	foreach(cell, split_words(text))
+	{
+		bool		known = false;
+
+		for (int i = 0; i < DATASET_KINDS; i++)
+		{
+			if (strcmp(lfirst(cell), kinds[i].option) == 0)
+				known = api->fetch[i] = true;
+		}
+		if (!known)
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+							 "option \"fetch\" knows processed, raw and crash, not \"%s\"",
+							 (char *) lfirst(cell));
+	}
+	return true;
+}
+
+static bool
+check_base_url(const char *option, const char *url, Fault *fault)
+{
+	UrlParts   *parts;
+
+	if (url_parse(url, &parts, fault) && url_scheme_allowed(parts))
+		return true;
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+					 "option \"%s\" of the api server is not an https URL", option);
+}
+
+/* Scheme, host and port of the operator's own setting. */
+static bool
+same_place(const UrlParts *url, const char *base_url)
+{
+	UrlParts   *base;
+	Fault		ignored = {0};
+
+	return url_parse(base_url, &base, &ignored) &&
+		strcmp(url->scheme, base->scheme) == 0 &&
+		strcmp(url->host, base->host) == 0 &&
+		url->port == base->port;
+}
+
+/* Elsewhere than the platform, for it gets other credentials. */
+static bool
+check_endpoint(const Api *api, const char *option, const char *url, Fault *fault)
+{
+	UrlParts   *parts;
+
+	if (url == NULL)
+		return true;
+	if (!check_base_url(option, url, fault))
+		return false;
+	if (url_parse(url, &parts, fault) && strcmp(parts->path, "/") == 0 && parts->query == NULL &&
+		!same_place(parts, api->base_url) && !same_place(parts, api->crash_url))
+		return true;
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+					 "option \"%s\" of the api server must be scheme, host and port of a store, and not of the platform", option);
+}
+
+static char *
+without_slash(const char *url)
+{
+	char	   *copy = pstrdup(url);
+	Size		len = strlen(copy);
+
+	while (len > 0 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	return copy;
+}
+
+bool
+api_load(const char *source, Api **api, Fault *fault)
+{
+	Api		   *out = palloc0(sizeof(Api));
+	char	   *server = find_api_server(source);
+	ServerOptions empty = {0};
+	ServerOptions *options = &empty;
+	const char *base_url;
+	const char *crash_url;
+	const char *hosts;
+	const char *fetch;
+	const char *s3_endpoint;
+	const char *blob_endpoint;
+
+	if (server != NULL && !options_load(server, &options, fault))
+		return false;
+	base_url = options_get(options, "base_url");
+	crash_url = options_get(options, "crash_url");
+	hosts = options_get(options, "allowed_hosts");
+	fetch = options_get(options, "fetch");
+	s3_endpoint = options_get(options, "s3_endpoint");
+	blob_endpoint = options_get(options, "blob_endpoint");
+	out->s3_endpoint = s3_endpoint ? without_slash(s3_endpoint) : NULL;
+	out->blob_endpoint = blob_endpoint ? without_slash(blob_endpoint) : NULL;
+	out->base_url = without_slash(base_url ? base_url : DEFAULT_BASE_URL);
+	out->crash_url = without_slash(crash_url ? crash_url : DEFAULT_CRASH_URL);
+	out->hosts = split_words(hosts ? hosts : DEFAULT_HOSTS);
+	*api = out;
+	return check_base_url("base_url", out->base_url, fault) &&
+		check_base_url("crash_url", out->crash_url, fault) &&
+		check_endpoint(out, "s3_endpoint", out->s3_endpoint, fault) &&
+		check_endpoint(out, "blob_endpoint", out->blob_endpoint, fault) &&
+		read_fetch(out, fetch ? fetch : DEFAULT_FETCH, fault);
+}
+
+const char *
+api_kind_name(DatasetKind kind)
+{
+	return kinds[kind].name;
+}
+
+int
+api_kind(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (strcmp(kinds[i].name, name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+char *
+api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *object_id)
+{
+	char		id[UUID_TEXT_SIZE];
+
+	return psprintf("%s%s%s%s",
+					kinds[kind].is_crash ? api->crash_url : api->base_url,
+					kinds[kind].before, uuid_format(object_id, id), kinds[kind].behind);
+}
+
+bool
+api_fetches(const Api *api, DatasetKind kind)
+{
+	return api->fetch[kind];
+}
+
+/* A store of the operator's, with the bucket or account in path or host. */
+static bool
+at_endpoint(const UrlParts *url, const char *endpoint, bool *other_port)
+{
+	UrlParts   *store;
+	Fault		ignored = {0};
+
+	if (endpoint == NULL || !url_parse(endpoint, &store, &ignored) ||
+		(strcmp(url->host, store->host) != 0 &&
+		 !url_host_matches(url->host, psprintf("*.%s", store->host))))
+		return false;
+	if (strcmp(url->scheme, store->scheme) == 0 && url->port == store->port)
+		return true;
+	*other_port = true;
+	return false;
+}
+
+/*
+ * Does an entry of allowed_hosts allow it?  "host/bucket" allows one bucket (or
+ * container) of a host.  A host that serves everybody's buckets is not
+ * allowed without.
+ */
+static bool
+entry_allows(const char *entry, const UrlParts *url, bool shared, bool *exact)
+{
+	const char *slash = strchr(entry, '/');
+	char	   *host = slash ? pnstrdup(entry, slash - entry) : pstrdup(entry);
+
+	*exact = host[0] != '*';
+	if (!url_host_matches(url->host, host))
+		return false;
+	if (slash == NULL)
+		return !shared;
+	return strcspn(url->path + 1, "/") == strlen(slash + 1) &&
+		strncmp(url->path + 1, slash + 1, strlen(slash + 1)) == 0;
+}
+
+/* "." and "..", which somebody on the way may resolve, in any spelling. */
+static bool
+has_dot_segment(const char *path)
+{
+	while (*path == '/')
+	{
+		int			dots = 0;
+		int			others = 0;
+
+		for (path++; *path && *path != '/'; path++)
+		{
+			bool		encoded = pg_strncasecmp(path, "%2e", 3) == 0;
+
+			if (encoded)
+				path += 2;
+			if (encoded || *path == '.')
+				dots++;
+			else
+				others++;
+		}
+		if (others == 0 && (dots == 1 || dots == 2))
+			return true;
+	}
+	return false;
+}
+
+/* An s3:// URL names a bucket, wherever that is. */
+static bool
+find_address(const Api *api, const char *url, ApiTarget *target, UrlParts **parts, Fault *fault)
+{
+	target->url = pstrdup(url);
+	if (!url_parse(url, parts, fault))
+		return false;
+	if (strcmp((*parts)->scheme, "s3") != 0)
+		return true;
+	target->url = storage_s3_address(*parts, api->s3_endpoint);
+	return url_parse(target->url, parts, fault);
+}
+
+static bool
+url_refused(Fault *fault, const char *problem)
+{
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url", "URL %s", problem);
+}
+
+bool
+api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
+{
+	UrlParts   *parts;
+	bool		own_store;
+	bool		other_port = false;
+	ListCell   *cell;
+
+	memset(target, 0, sizeof(*target));
+	if (!find_address(api, url, target, &parts, fault))
+		return false;
+	if (!url_scheme_allowed(parts))
+		return url_refused(fault, "is not an https URL");
+	if (at_endpoint(parts, api->s3_endpoint, &other_port))
+		target->storage = STORAGE_S3;
+	else if (at_endpoint(parts, api->blob_endpoint, &other_port))
+		target->storage = STORAGE_BLOB;
+	own_store = target->storage != STORAGE_NONE;
+	if (!own_store)
+		target->storage = storage_of_host(parts->host);
+	if (target->storage == STORAGE_NONE &&
+		(same_place(parts, api->base_url) || same_place(parts, api->crash_url)))
+	{
+		target->private_allowed = true;
+		return true;
+	}
+	if (target->storage == STORAGE_NONE && storage_url_is_signed(parts))
+		target->storage = STORAGE_SIGNED;
+	/* a store is one at every port, and must not see the device token */
+	if (!own_store && (other_port || strcmp(parts->scheme, "https") != 0 || parts->port != 443))
+		return url_refused(fault, "has a port that is not allowed");
+	if (target->storage != STORAGE_NONE && has_dot_segment(parts->path))
+		return url_refused(fault, "has a path that is not allowed");
+	foreach(cell, api->hosts)
+	{
+		bool		exact;
+
+		if (entry_allows(lfirst(cell), parts,
+						 !own_store && storage_bucket_in_path(parts->host), &exact))
+		{
+			target->private_allowed = exact || own_store;
+			return true;
+		}
+	}
+	return url_refused(fault, target->storage == STORAGE_NONE
+					   ? "has a host that is not allowed"
+					   : "has a host or bucket that is not allowed");
+}
+
+/* With an api server that cannot be used the defaults hold; the downloads say why. */
+Datum
+damoov_fetches(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			kind = api_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Api		   *api;
+	Fault		fault = {0};
+
+	if (kind < 0 || kind == DATASET_OBJECT)
+		PG_RETURN_BOOL(false);
+	if (!api_load(source, &api, &fault))
+		PG_RETURN_BOOL(strstr(DEFAULT_FETCH, kinds[kind].option) != NULL);
+	PG_RETURN_BOOL(api_fetches(api, kind));
+}

@@ -1,0 +1,457 @@
+/*
+ * check.c
+ *	  damoov_check(), the doctor: what is in the way, and what mends it.
+ *
+ * Asks every source what its provider can tell without taking a message, and
+ * looks at the server's own settings.  Nothing is stored and nothing is
+ * consumed; as with damoov_fetch_track() the caller waits for the wire.
+ */
+#include "postgres.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+#include "base/options.h"
+#include "base/sql.h"
+#include "compat.h"
+#include "door/api.h"
+#include "door/check.h"
+#include "guc.h"
+#include "wire/http.h"
+
+SQL_FUNCTION(damoov_check);
+
+#define CHECK_MS			20000	/* for all sources together */
+#define ANSWER_MS			10000
+#define CLOCK_TOLERANCE_S	60
+#define MAX_REPLY			(1024 * 1024)
+
+typedef struct Doctor
+{
+	MemoryContext context;
+	HttpClient *http;
+	List	   *checks;			/* SourceCheck * */
+	int			waiting;		/* questions without an answer yet */
+} Doctor;
+
+/* ----- findings ----- */
+
+void
+check_add(SourceCheck *check, FindingLevel level, const char *topic,
+		  const char *text, const char *remedy)
+{
+	MemoryContext old = MemoryContextSwitchTo(check->context);
+	Finding    *finding = palloc0(sizeof(Finding));
+
+	finding->source = check->source ? pstrdup(check->source->name) : NULL;
+	finding->level = level;
+	finding->topic = topic;
+	finding->text = pstrdup(text);
+	finding->remedy = remedy ? pstrdup(remedy) : NULL;
+	check->findings = lappend(check->findings, finding);
+	MemoryContextSwitchTo(old);
+}
+
+static const char *
+quoted_name(const SourceCheck *check)
+{
+	return quote_identifier(check->source->name);
+}
+
+/* Trouble of the way there, by the reason that the wire gives. */
+static const char *
+remedy_for(const SourceCheck *check, SourceTrouble trouble, const Fault *fault)
+{
+	if (strcmp(fault->reason, "tls_failed") == 0)
+		return "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate.";
+	if (strcmp(fault->reason, "unreachable") == 0 || strcmp(fault->reason, "timeout") == 0)
+		return "Allow connections from this server to the host, and see that its name can be resolved.";
+	if (trouble == TROUBLE_CREDENTIALS)
+		return psprintf("Renew the secrets with ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET ...), or grant their owner the right to receive.",
+						quoted_name(check));
+	if (trouble == TROUBLE_CONFIGURATION)
+		return psprintf("Correct the options with ALTER SERVER %s OPTIONS (SET ...).", quoted_name(check));
+	return "Try again later.";
+}
+
+void
+check_trouble(SourceCheck *check, SourceTrouble trouble, const Fault *fault)
+{
+	check_add(check, FINDING_ERROR,
+			  trouble == TROUBLE_CREDENTIALS ? "credentials" :
+			  trouble == TROUBLE_CONFIGURATION ? "options" : "connection",
+			  fault->message, remedy_for(check, trouble, fault));
+}
+
+void
+check_clock(SourceCheck *check, pg_time_t date)
+{
+	int64		offset = (int64) date - (int64) time(NULL);
+
+	if (date != 0 && llabs(offset) > CLOCK_TOLERANCE_S)
+		check_add(check, FINDING_WARNING, "clock",
+				  psprintf("this server's clock differs from the service's by " INT64_FORMAT " seconds",
+						   offset),
+				  "Synchronize the clock of the database server; until then requests are signed with the service's time.");
+}
+
+void
+check_end(SourceCheck *check)
+{
+	check->done = true;
+}
+
+/* ----- sources ----- */
+
+static SourceCheck *
+start_check(Doctor *doctor, const char *source_name)
+{
+	SourceCheck *check = MemoryContextAllocZero(doctor->context, sizeof(SourceCheck));
+	MemoryContext old = MemoryContextSwitchTo(doctor->context);
+
+	check->context = doctor->context;
+	if (source_name)
+		check->source = source_create(doctor->context, doctor->http, source_name);
+	doctor->checks = lappend(doctor->checks, check);
+	MemoryContextSwitchTo(old);
+	return check;
+}
+
+static void
+authorized(void *arg, bool transient, const Fault *fault)
+{
+	SourceCheck *check = arg;
+
+	if (fault == NULL)
+		check->source->provider->check(check);
+	else
+	{
+		check_trouble(check, transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, fault);
+		check_end(check);
+	}
+}
+
+static void
+check_source(Doctor *doctor, const char *name)
+{
+	SourceCheck *check = start_check(doctor, name);
+	Source	   *source = check->source;
+	Fault		fault = {0};
+
+	if (!source_try_configure(source, &fault))
+	{
+		check_trouble(check, TROUBLE_CONFIGURATION, &fault);
+		check_end(check);
+		return;
+	}
+	if (source->option_paused)
+		check_add(check, FINDING_WARNING, "options", "the source is paused by its option",
+				  psprintf("ALTER SERVER %s OPTIONS (DROP paused)", quoted_name(check)));
+	source_check(source, check, authorized);
+}
+
+/* What the run state says: pauses, and what is waiting for a human. */
+static void
+check_run_state(SourceCheck *check)
+{
+	static SqlPlan plan = {
+		.text = "SELECT coalesce(s.paused, false), s.pause_reason, "
+		"(SELECT count(*) FROM damoov.quarantine AS q WHERE q.source = $1) "
+		"FROM (VALUES ($1)) AS n (source) LEFT JOIN damoov.sources AS s USING (source)",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	const char *name = check->source->name;
+	Datum		argument = CStringGetTextDatum(name);
+	int64		quarantined;
+
+	sql_run(&plan, &argument, NULL);
+	if (DatumGetBool(sql_value(0, 1, NULL)))
+		check_add(check, FINDING_WARNING, "state", "the source is paused",
+				  psprintf("SELECT damoov_resume(%s)", quote_literal_cstr(name)));
+	quarantined = DatumGetInt64(sql_value(0, 3, NULL));
+	if (quarantined > 0)
+		check_add(check, FINDING_WARNING, "quarantine",
+				  psprintf(INT64_FORMAT " messages could not be understood", quarantined),
+				  "Look at damoov.quarantine; SELECT damoov_retry(quarantine_id, mended) stores one.");
+}
+
+/* ----- the api server ----- */
+
+typedef struct ApiQuestion
+{
+	SourceCheck *check;
+	const char *url;
+} ApiQuestion;
+
+/* Any HTTP status will do: the host was found, and its certificate is good. */
+static void
+api_answered(HttpRequest *request, void *arg)
+{
+	ApiQuestion *question = arg;
+	SourceCheck *check = question->check;
+
+	if (request->status == 0)
+		check_add(check, FINDING_ERROR, "api", request->fault.message,
+				  strcmp(request->fault.reason, "tls_failed") == 0
+				  ? "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate."
+				  : "Allow connections from this server to the host, or correct the option \"base_url\" of the api server.");
+	else
+		check_add(check, FINDING_OK, "api", psprintf("\"%s\" can be reached", question->url), NULL);
+	check_end(check);
+	http_free(request);
+}
+
+static void
+check_api(Doctor *doctor)
+{
+	SourceCheck *check = start_check(doctor, NULL);
+	ApiQuestion *question = MemoryContextAllocZero(doctor->context, sizeof(ApiQuestion));
+	HttpRequest *request;
+	Api		   *api;
+	Fault		fault = {0};
+
+	if (!api_load("", &api, &fault))
+	{
+		check_add(check, FINDING_ERROR, "api", fault.message,
+				  "Correct the options of the server of TYPE 'api' with ALTER SERVER.");
+		check_end(check);
+		return;
+	}
+	question->check = check;
+	question->url = api->base_url;
+	request = http_request(doctor->http, "GET", psprintf("%s/", api->base_url));
+	request->max_bytes = MAX_REPLY;
+	request->timeout_ms = ANSWER_MS;
+	http_start(request, api_answered, question);
+}
+
+/* ----- this server ----- */
+
+static bool
+in_list(const char *list, const char *name)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	if (!SplitDirectoriesString(pstrdup(list), ',', &names))
+		return false;
+	foreach(cell, names)
+	{
+		const char *base = strrchr(lfirst(cell), '/');
+
+		if (strcmp(base ? base + 1 : lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+check_worker(SourceCheck *check)
+{
+	const char *preload = GetConfigOption("shared_preload_libraries", true, false);
+	const char *database = get_database_name(MyDatabaseId);
+	List	   *databases = guc_database_list();
+	ListCell   *cell;
+
+	if (preload == NULL || !in_list(preload, "damoov"))
+	{
+		check_add(check, FINDING_WARNING, "worker", "the library is not preloaded: no background worker polls",
+				  "Add damoov to shared_preload_libraries and restart the server, or schedule CALL damoov_poll().");
+		return;
+	}
+	foreach(cell, databases)
+	{
+		if (strcmp(lfirst(cell), database) == 0)
+			return;
+	}
+	check_add(check, FINDING_WARNING, "worker", "no background worker polls for this database",
+			  psprintf("Add %s to \"damoov.databases\": ALTER SYSTEM SET damoov.databases = ...; SELECT pg_reload_conf()",
+					   database));
+}
+
+static void
+check_settings(SourceCheck *check)
+{
+	const char *synchronous = GetConfigOption("fsync", true, false);
+
+	if (damoov_ca_file && damoov_ca_file[0] && access(damoov_ca_file, R_OK) != 0)
+		check_add(check, FINDING_ERROR, "settings", "the file of \"damoov.ca_file\" cannot be read",
+				  "ALTER SYSTEM SET damoov.ca_file = ...; SELECT pg_reload_conf()");
+	if (damoov_secrets_dir && damoov_secrets_dir[0] && access(damoov_secrets_dir, R_OK | X_OK) != 0)
+		check_add(check, FINDING_ERROR, "settings", "the directory of \"damoov.secrets_dir\" cannot be read",
+				  "ALTER SYSTEM SET damoov.secrets_dir = ...; SELECT pg_reload_conf()");
+	if (synchronous && strcmp(synchronous, "off") == 0)
+		check_add(check, FINDING_WARNING, "settings",
+				  "fsync is off: a crash can lose messages that the queue has forgotten",
+				  "ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf()");
+	if (damoov_allow_http_loopback)
+		check_add(check, FINDING_WARNING, "settings", "plain http to this machine is allowed",
+				  "ALTER SYSTEM RESET damoov.allow_http_loopback; SELECT pg_reload_conf()");
+}
+
+static void
+check_server(Doctor *doctor)
+{
+	SourceCheck *check = start_check(doctor, NULL);
+
+	check_worker(check);
+	check_settings(check);
+	check_end(check);
+}
+
+/* ----- damoov_check() ----- */
+
+static bool
+all_done(const Doctor *doctor)
+{
+	ListCell   *cell;
+
+	foreach(cell, doctor->checks)
+	{
+		if (!((SourceCheck *) lfirst(cell))->done)
+			return false;
+	}
+	return true;
+}
+
+static void
+wait_for_answers(Doctor *doctor)
+{
+	int64		end_ms = source_clock_ms() + CHECK_MS;
+	ListCell   *cell;
+
+	while (!all_done(doctor) && source_clock_ms() < end_ms)
+	{
+		(void) http_wait(doctor->http, (long) Max(1, end_ms - source_clock_ms()));
+		CHECK_FOR_INTERRUPTS();
+	}
+	foreach(cell, doctor->checks)
+	{
+		SourceCheck *check = lfirst(cell);
+
+		if (!check->done)
+			check_add(check, FINDING_ERROR, "connection", "there was no answer in time",
+					  "Allow connections from this server to the host.");
+	}
+}
+
+static const char *
+level_name(FindingLevel level)
+{
+	static const char *const names[] = {
+		[FINDING_OK] = "ok",
+		[FINDING_WARNING] = "warning",
+		[FINDING_ERROR] = "error",
+	};
+
+	return names[level];
+}
+
+static void
+return_findings(FunctionCallInfo fcinfo, const Doctor *doctor)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *check_cell;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(check_cell, doctor->checks)
+	{
+		foreach(cell, ((SourceCheck *) lfirst(check_cell))->findings)
+		{
+			const Finding *finding = lfirst(cell);
+			Datum		values[5] = {0};
+			bool		nulls[5] = {0};
+
+			nulls[0] = finding->source == NULL;
+			if (finding->source)
+				values[0] = CStringGetTextDatum(finding->source);
+			values[1] = CStringGetTextDatum(level_name(finding->level));
+			values[2] = CStringGetTextDatum(finding->topic);
+			values[3] = CStringGetTextDatum(finding->text);
+			nulls[4] = finding->remedy == NULL;
+			if (finding->remedy)
+				values[4] = CStringGetTextDatum(finding->remedy);
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+	}
+}
+
+/* The servers to look at: the one that is named, or all sources of messages. */
+static List *
+names_to_check(const char *only)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	if (only)
+		return list_make1(unconstify(char *, only));
+	foreach(cell, options_server_names())
+	{
+		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
+
+		if (server && source_is_polled(server->servertype))
+			names = lappend(names, lfirst(cell));
+	}
+	return names;
+}
+
+static void
+refuse_other_servers(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name)));
+	if (!source_is_polled(server->servertype))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not a source of messages", name)));
+}
+
+Datum
+damoov_check(PG_FUNCTION_ARGS)
+{
+	char	   *only = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Doctor		doctor = {0};
+	ListCell   *cell;
+	int			scope;
+
+	if (only)
+		refuse_other_servers(only);
+	doctor.context = AllocSetContextCreate(CurrentMemoryContext, "damoov check",
+										   ALLOCSET_DEFAULT_SIZES);
+	doctor.http = http_client(doctor.context);
+	if (only == NULL)
+	{
+		check_server(&doctor);
+		check_api(&doctor);
+	}
+	foreach(cell, names_to_check(only))
+		check_source(&doctor, lfirst(cell));
+	wait_for_answers(&doctor);
+	scope = sql_enter();
+	foreach(cell, doctor.checks)
+	{
+		if (((SourceCheck *) lfirst(cell))->source)
+			check_run_state(lfirst(cell));
+	}
+	sql_leave(scope);
+	return_findings(fcinfo, &doctor);
+	MemoryContextDelete(doctor.context);
+	return (Datum) 0;
+}

@@ -1,0 +1,836 @@
+/*
+ * ingest.c
+ *	  The door for notifications: see ingest.h.
+ *
+ * damoov_ingest() and the worker share all of it.  They differ in what a bad
+ * notification does: from SQL it raises, in the worker it is kept in the
+ * quarantine.  What a stored event means for the other tables is said by
+ * triggers in the install script, not here.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "base/json.h"
+#include "base/sql.h"
+#include "base/wakeup.h"
+#include "compat.h"
+#include "door/api.h"
+#include "door/ingest.h"
+#include "door/person.h"
+
+SQL_FUNCTION(damoov_ingest);
+SQL_FUNCTION(damoov_ingest_bytes);
+SQL_FUNCTION(damoov_ingesting);
+SQL_FUNCTION(damoov_read_notification);
+
+/* The rules in the install script act only while this is above 0. */
+static int	ingesting = 0;
+
+static void store_all(List *entries, const char *source);
+static void store_isolated(List *entries, const char *source);
+static void add_users(List *entries);
+static void refuse_foreign_removals(List *entries, const char *source);
+static bool names_forgotten(const IngestEntry *entry);
+static void drop_forgotten_objects(List *entries);
+static void insert_events(List *entries, const char *source);
+static void count_duplicates(List *entries, const char *source);
+static void insert_quarantine(List *entries, const char *source);
+static void insert_receipt(List *entries, const char *source);
+
+/* ----- reading ----- */
+
+static void
+read_part(IngestEntry *entry, NotificationOrigin origin)
+{
+	if (entry->part.fault.sqlstate != 0)
+		entry->fault = entry->part.fault;
+	else if (entry->part.control == NULL)
+		(void) notification_read(entry->part.text, entry->part.len, origin,
+								 &entry->notification, &entry->fault);
+}
+
+List *
+ingest_refuse(List *entries, const char *body, Size len, const Fault *fault)
+{
+	IngestEntry *entry = palloc0(sizeof(IngestEntry));
+
+	entry->body = body;
+	entry->body_len = len;
+	entry->fault = *fault;
+	return lappend(entries, entry);
+}
+
+static List *
+read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
+{
+	Fault		fault = {0};
+	List	   *parts = envelope_open(body, len, &fault);
+	ListCell   *cell;
+
+	/* a queue's message ends as something, also one that holds nothing */
+	if (fault.sqlstate == 0 && parts == NIL && origin == NOTIFICATION_RAW)
+		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+				  "array holds no notification");
+	if (fault.sqlstate != 0)
+		return ingest_refuse(entries, body, len, &fault);
+	foreach(cell, parts)
+	{
+		IngestEntry *entry = palloc0(sizeof(IngestEntry));
+		bool		by_itself;
+
+		entry->part = *(EnvelopePart *) lfirst(cell);
+		/*
+		 * Of several parts each is kept by itself, a single one as delivered;
+		 * but never in an encoding in which nobody finds a device token.
+		 */
+		by_itself = list_length(parts) > 1 || entry->part.decoded;
+		entry->body = by_itself ? entry->part.text : body;
+		entry->body_len = by_itself ? entry->part.len : len;
+		read_part(entry, origin);
+		entries = lappend(entries, entry);
+	}
+	return entries;
+}
+
+List *
+ingest_read(List *entries, const char *body, Size len)
+{
+	return read_body(entries, body, len, NOTIFICATION_RAW);
+}
+
+/* ----- storing ----- */
+
+const char *
+ingest_outcome_name(IngestOutcome outcome)
+{
+	static const char *const names[] = {
+		[INGEST_STORED] = "stored",
+		[INGEST_DUPLICATE] = "duplicate",
+		[INGEST_UNKNOWN] = "unknown",
+		[INGEST_CONTROL] = "control",
+		[INGEST_QUARANTINED] = "quarantined",
+	};
+
+	return names[outcome];
+}
+
+/*
+ * Runs store_all in a subtransaction.  False, with the error in the fault,
+ * when the data cannot be stored; what may work later is thrown on.
+ */
+static bool
+try_store(List *entries, const char *source, Fault *fault)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool stored = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	ingesting++;
+	PG_TRY();
+	{
+		store_all(entries, source);
+		ReleaseCurrentSubTransaction();
+		stored = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		ingesting--;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (fault_is_transient(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		fault_set(fault, error->sqlerrcode, "store_failed",
+				  "could not store notification: %s", error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	if (stored)
+		ingesting--;
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return stored;
+}
+
+/* One by one: the entries that cannot be stored become faults. */
+static void
+store_isolated(List *entries, const char *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		if (entry->fault.sqlstate == 0)
+			(void) try_store(list_make1(entry), source, &entry->fault);
+	}
+}
+
+void
+ingest_store(List *entries, const char *source)
+{
+	int			scope = sql_enter();
+	Fault		fault = {0};
+
+	person_lock();
+	if (!try_store(entries, source, &fault))
+		store_isolated(entries, source);
+	insert_quarantine(entries, source);
+	insert_receipt(entries, source);
+	sql_leave(scope);
+	wakeup_at_commit();
+}
+
+static void
+store_all(List *entries, const char *source)
+{
+	add_users(entries);
+	drop_forgotten_objects(entries);
+	refuse_foreign_removals(entries, source);
+	insert_events(entries, source);
+	count_duplicates(entries, source);
+}
+
+/* ----- statements: one for the whole batch each ----- */
+
+/* Columns of a batch, transposed into arrays for unnest(). */
+typedef struct Columns
+{
+	int			count;
+	int			rows;
+	int			space;
+	Oid			types[12];
+	Datum	   *values[12];
+	bool	   *nulls[12];
+} Columns;
+
+static Columns *
+columns_make(int space, int count, const Oid *types)
+{
+	Columns    *columns = palloc0(sizeof(Columns));
+
+	columns->count = count;
+	columns->space = space;
+	for (int i = 0; i < count; i++)
+	{
+		columns->types[i] = types[i];
+		columns->values[i] = palloc0(Max(1, space) * sizeof(Datum));
+		columns->nulls[i] = palloc0(Max(1, space) * sizeof(bool));
+	}
+	return columns;
+}
+
+static void
+columns_put(Columns *columns, int column, bool given, Datum value)
+{
+	columns->values[column][columns->rows] = value;
+	columns->nulls[column][columns->rows] = !given;
+}
+
+static void
+columns_put_text(Columns *columns, int column, const char *text)
+{
+	columns_put(columns, column, text != NULL,
+				text ? CStringGetTextDatum(text) : (Datum) 0);
+}
+
+static void
+columns_arrays(Columns *columns, Datum *arguments)
+{
+	for (int i = 0; i < columns->count; i++)
+		arguments[i] = sql_array(columns->values[i], columns->nulls[i],
+								 columns->rows, columns->types[i]);
+}
+
+static bool
+is_notification(const IngestEntry *entry)
+{
+	return entry->fault.sqlstate == 0 && entry->part.control == NULL;
+}
+
+/* Becomes a row of damoov.events, unless that is there already. */
+static bool
+is_event(const IngestEntry *entry)
+{
+	return entry->fault.sqlstate == 0 && !entry->forgotten;
+}
+
+/*
+ * Whoever is not known yet becomes a person, unless damoov_forget() was called
+ * for this token: nothing of such an entry is kept.
+ */
+static void
+add_users(List *entries)
+{
+	static SqlPlan plan = {
+		.text = "WITH n AS MATERIALIZED (SELECT n.*, EXISTS (SELECT FROM damoov.forgotten AS f "
+		"WHERE f.token_digest = damoov.token_digest(n.token)) AS forgotten "
+		"FROM unnest($1, $2) AS n (entry, token) "
+		"WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = n.token)), "
+		"added AS (INSERT INTO damoov.users (device_token) "
+		"SELECT DISTINCT n.token FROM n WHERE NOT n.forgotten "
+		"ORDER BY n.token ON CONFLICT DO NOTHING) "
+		"SELECT n.entry FROM n WHERE n.forgotten",
+		.nargs = 2, .argtypes = {INT4ARRAYOID, UUIDARRAYOID}
+	};
+	Oid			types[] = {INT4OID, UUIDOID};
+	Columns    *columns = columns_make(list_length(entries), 2, types);
+	ListCell   *cell;
+	Datum		arguments[2];
+	uint64		found;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		entry->forgotten = false;
+		if (!is_notification(entry))
+			continue;
+		columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
+		columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.device_token));
+		columns->rows++;
+	}
+	columns_arrays(columns, arguments);
+	found = sql_run(&plan, arguments, NULL);
+	for (uint64 row = 0; row < found; row++)
+	{
+		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+
+		entry->forgotten = true;
+		entry->outcome = INGEST_DUPLICATE;
+	}
+}
+
+/*
+ * A merge may only take away tracks of its own person.  Tracks that are not
+ * known yet get a tombstone that is bound to the person, see track_lives().
+ */
+static void
+refuse_foreign_removals(List *entries, const char *source)
+{
+	static SqlPlan plan = {
+		.text = "SELECT n.entry, damoov.other_tenant($4, n.track, u.user_id) IS TRUE "
+		"FROM unnest($1, $2, $3) AS n (entry, track, token) "
+		"JOIN damoov.users AS u ON u.device_token = n.token "
+		"WHERE EXISTS (SELECT FROM damoov.trips AS t "
+		"WHERE t.track_token = n.track AND t.user_id <> u.user_id) "
+		"OR EXISTS (SELECT FROM damoov.downloads AS d "
+		"WHERE d.kind = 'processed' AND d.object_id = n.track AND d.user_id <> u.user_id) "
+		"OR damoov.other_tenant($4, n.track, u.user_id)",
+		.nargs = 4, .argtypes = {INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTOID}
+	};
+	Oid			types[] = {INT4OID, UUIDOID, UUIDOID};
+	Columns    *columns;
+	ListCell   *cell;
+	int			removals = 0;
+	Datum		arguments[4];
+	uint64		found;
+
+	foreach(cell, entries)
+		removals += ((IngestEntry *) lfirst(cell))->notification.nremoved;
+	if (removals == 0)
+		return;
+
+	columns = columns_make(removals, 3, types);
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		for (int i = 0; is_notification(entry) && i < entry->notification.nremoved; i++)
+		{
+			columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
+			columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.removed[i]));
+			columns_put(columns, 2, true, UUIDPGetDatum(&entry->notification.device_token));
+			columns->rows++;
+		}
+	}
+	columns_arrays(columns, arguments);
+	arguments[3] = CStringGetTextDatum(source);
+	found = sql_run(&plan, arguments, NULL);
+	for (uint64 row = 0; row < found; row++)
+	{
+		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+
+		if (DatumGetBool(sql_value(row, 2, NULL)))
+			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_tenant",
+					  "\"TracksRemoved\" names a track of another instance");
+		else
+			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_user",
+					  "\"TracksRemoved\" names a track of another user");
+	}
+}
+
+/* Notes joined by line feeds, which no note contains. */
+static char *
+join_notes(const List *notes)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	if (notes == NIL)
+		return NULL;
+	initStringInfo(&text);
+	foreach(cell, notes)
+		appendStringInfo(&text, "%s%s", text.len ? "\n" : "", (char *) lfirst(cell));
+	return text.data;
+}
+
+/* The business key and the rest of a row of damoov.events. */
+enum
+{
+	E_ENTRY, E_EVENT, E_TOKEN, E_OBJECT, E_SENT_TEXT, E_KEY_COLUMNS,
+	E_OUTCOME = E_KEY_COLUMNS, E_TYPE, E_SENT_AT, E_PAYLOAD, E_NOTES, E_COLUMNS
+};
+
+static const Oid event_types[E_COLUMNS] = {
+	INT4OID, TEXTOID, UUIDOID, UUIDOID, TEXTOID,
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID
+};
+
+static void
+put_event(Columns *columns, int index, IngestEntry *entry)
+{
+	const Notification *n = &entry->notification;
+	bool		control = entry->part.control != NULL;
+
+	entry->outcome = control ? INGEST_CONTROL :
+		n->kind == EVENT_UNKNOWN ? INGEST_UNKNOWN : INGEST_STORED;
+	columns_put(columns, E_ENTRY, true, Int32GetDatum(index));
+	columns_put_text(columns, E_EVENT, control ? entry->part.control : n->event);
+	columns_put(columns, E_TOKEN, !control, UUIDPGetDatum(&n->device_token));
+	columns_put(columns, E_OBJECT, true,
+				UUIDPGetDatum(control ? &entry->part.control_id : &n->object_id));
+	columns_put_text(columns, E_SENT_TEXT,
+					 control ? entry->part.control_time : n->sent_text);
+	if (columns->count == E_COLUMNS)
+	{
+		columns_put_text(columns, E_OUTCOME, ingest_outcome_name(entry->outcome));
+		columns_put_text(columns, E_TYPE, n->object_type);
+		columns_put(columns, E_SENT_AT, !control, TimestampTzGetDatum(n->sent_at));
+		columns_put(columns, E_PAYLOAD, true,
+					PointerGetDatum(cstring_to_text_with_len(entry->part.text,
+															 entry->part.len)));
+		columns_put_text(columns, E_NOTES, join_notes(n->notes));
+	}
+	columns->rows++;
+}
+
+/* The key of an object may name a person who was forgotten. */
+static void
+drop_forgotten_objects(List *entries)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		if (entry->fault.sqlstate != 0 || !entry->part.names_object || !names_forgotten(entry))
+			continue;
+		entry->forgotten = true;
+		entry->outcome = INGEST_DUPLICATE;
+	}
+}
+
+static void
+insert_events(List *entries, const char *source)
+{
+	/* event_id is drawn beforehand to know which entry became which row */
+	static SqlPlan plan = {
+		.text = "WITH n AS MATERIALIZED ("
+		"SELECT n.*, u.user_id, nextval('damoov.events_event_id_seq') AS event_id "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n "
+		"(entry, event, token, object_id, sent_text, outcome, object_type, sent_at, payload, notes) "
+		"LEFT JOIN damoov.users AS u ON u.device_token = n.token), "
+		"stored AS (INSERT INTO damoov.events (event_id, source, event, outcome, user_id, "
+		"object_id, object_type, sent_at, sent_text, payload, notes) "
+		"SELECT n.event_id, $11, n.event, n.outcome, n.user_id, n.object_id, n.object_type, "
+		"n.sent_at, n.sent_text, n.payload::jsonb, string_to_array(n.notes, E'\\n') FROM n "
+		"ORDER BY n.event, n.object_id, n.user_id, n.sent_text COLLATE \"C\", n.entry "
+		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING RETURNING event_id) "
+		"SELECT n.entry, n.event_id FROM n JOIN stored USING (event_id)",
+		.nargs = 11,
+		.argtypes = {INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID}
+	};
+	Columns    *columns = columns_make(list_length(entries), E_COLUMNS, event_types);
+	Datum		arguments[E_COLUMNS + 1];
+	ListCell   *cell;
+	uint64		rows;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		entry->event_id = 0;
+		if (is_event(entry))
+			put_event(columns, foreach_current_index(cell), entry);
+	}
+	columns_arrays(columns, arguments);
+	arguments[E_COLUMNS] = CStringGetTextDatum(source);
+	rows = sql_run(&plan, arguments, NULL);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+
+		entry->event_id = DatumGetInt64(sql_value(row, 2, NULL));
+	}
+}
+
+/* What was not inserted is there already: count it and learn its id. */
+static void
+count_duplicates(List *entries, const char *source)
+{
+	static SqlPlan plan = {
+		.text = "WITH n AS (SELECT n.*, u.user_id FROM unnest($1, $2, $3, $4, $5) AS n "
+		"(entry, event, token, object_id, sent_text) "
+		"LEFT JOIN damoov.users AS u ON u.device_token = n.token), "
+		"known AS (SELECT n.entry, e.event_id FROM n JOIN damoov.events AS e "
+		"ON e.event = n.event AND e.object_id = n.object_id AND e.sent_text = n.sent_text "
+		"AND e.user_id IS NOT DISTINCT FROM n.user_id), "
+		"counted AS (INSERT INTO damoov.redeliveries AS r (event_id, source, times) "
+		"SELECT k.event_id, $6, count(*) FROM known AS k GROUP BY k.event_id ORDER BY k.event_id "
+		"ON CONFLICT ON CONSTRAINT redeliveries_pkey DO UPDATE SET times = r.times + EXCLUDED.times) "
+		"SELECT k.entry, k.event_id FROM known AS k",
+		.nargs = 6,
+		.argtypes = {INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTOID}
+	};
+	Columns    *columns = columns_make(list_length(entries), E_KEY_COLUMNS, event_types);
+	Datum		arguments[E_KEY_COLUMNS + 1];
+	ListCell   *cell;
+	uint64		rows;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		if (is_event(entry) && entry->event_id == 0)
+			put_event(columns, foreach_current_index(cell), entry);
+	}
+	if (columns->rows == 0)
+		return;
+	columns_arrays(columns, arguments);
+	arguments[E_KEY_COLUMNS] = CStringGetTextDatum(source);
+	rows = sql_run(&plan, arguments, NULL);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+
+		entry->event_id = DatumGetInt64(sql_value(row, 2, NULL));
+		entry->outcome = INGEST_DUPLICATE;
+	}
+}
+
+/* Not even what could not be read may bring a forgotten person back. */
+static bool
+names_forgotten(const IngestEntry *entry)
+{
+	return person_names_forgotten(entry->body, entry->body_len);
+}
+
+static void
+insert_quarantine(List *entries, const char *source)
+{
+	static SqlPlan plan = {
+		.text = "INSERT INTO damoov.quarantine AS q "
+		"(source, reason, sqlstate, message, body, body_digest) "
+		"SELECT $1, n.reason, n.sqlstate, n.message, n.body, sha256(n.body) "
+		"FROM (SELECT DISTINCT ON (body) * FROM unnest($2, $3, $4, $5) AS n "
+		"(reason, sqlstate, message, body)) AS n "
+		"ON CONFLICT ON CONSTRAINT quarantine_source_digest_key "
+		"DO UPDATE SET attempts = q.attempts + 1, reason = EXCLUDED.reason, "
+		"sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message",
+		.nargs = 5,
+		.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID}
+	};
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, BYTEAOID};
+	Columns    *columns = columns_make(list_length(entries), 4, types);
+	Datum		arguments[5];
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		if (entry->fault.sqlstate == 0)
+			continue;
+		entry->event_id = 0;
+		entry->outcome = names_forgotten(entry) ? INGEST_DUPLICATE : INGEST_QUARANTINED;
+		if (entry->outcome == INGEST_DUPLICATE)
+			continue;
+		columns_put_text(columns, 0, entry->fault.reason);
+		columns_put_text(columns, 1, unpack_sql_state(entry->fault.sqlstate));
+		columns_put_text(columns, 2, entry->fault.message);
+		columns_put(columns, 3, true,
+					PointerGetDatum(cstring_to_text_with_len(entry->body,
+															 entry->body_len)));
+		columns->rows++;
+	}
+	if (columns->rows == 0)
+		return;
+	arguments[0] = CStringGetTextDatum(source);
+	columns_arrays(columns, arguments + 1);
+	sql_run(&plan, arguments, NULL);
+}
+
+static void
+insert_receipt(List *entries, const char *source)
+{
+	static SqlPlan plan = {
+		.text = "INSERT INTO damoov.receipts "
+		"(source, received, stored, duplicate, unknown, control, quarantined) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		.nargs = 7,
+		.argtypes = {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}
+	};
+	int64		counts[INGEST_OUTCOMES] = {0};
+	Datum		arguments[2 + INGEST_OUTCOMES];
+	ListCell   *cell;
+
+	foreach(cell, entries)
+		counts[((IngestEntry *) lfirst(cell))->outcome]++;
+	arguments[0] = CStringGetTextDatum(source);
+	arguments[1] = Int64GetDatum(list_length(entries));
+	for (int i = 0; i < INGEST_OUTCOMES; i++)
+		arguments[2 + i] = Int64GetDatum(counts[i]);
+	sql_run(&plan, arguments, NULL);
+}
+
+/* ----- SQL functions ----- */
+
+/* The worker refuses such a URL when it fetches; a caller can be told now. */
+static bool
+check_url(const Notification *notification, const char *source, Fault *fault)
+{
+	Api		   *api;
+	ApiTarget	target;
+
+	if (notification->url == NULL || notification->kind == EVENT_UNKNOWN)
+		return true;
+	return api_load(source, &api, fault) &&
+		api_check_url(api, notification->url, &target, fault);
+}
+
+/* From SQL the first bad entry raises, before anything is stored. */
+static void
+raise_first_fault(List *entries, const char *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+		Fault		fault = entry->fault;
+
+		if (fault.sqlstate == 0)
+			(void) check_url(&entry->notification, source, &fault);
+		if (fault.sqlstate == 0)
+			continue;
+		if (list_length(entries) > 1)
+			fault.detail = psprintf("The error is in element %d of %d.",
+									foreach_current_index(cell) + 1,
+									list_length(entries));
+		fault_raise(&fault);
+	}
+}
+
+/* Stores the entries or raises for the first that cannot be, and returns rows. */
+static void
+store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *cell;
+	int			scope;
+
+	raise_first_fault(entries, source);
+	scope = sql_enter();
+	person_lock();
+	ingesting++;
+	PG_TRY();
+	{
+		store_all(entries, source);
+	}
+	PG_FINALLY();
+	{
+		ingesting--;
+	}
+	PG_END_TRY();
+	raise_first_fault(entries, source);
+	insert_receipt(entries, source);
+	sql_leave(scope);
+	wakeup_at_commit();
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+		const char *event = entry->part.control ? entry->part.control : entry->notification.event;
+		Datum		values[] = {
+			Int64GetDatum(entry->event_id),
+			CStringGetTextDatum(event),
+			CStringGetTextDatum(ingest_outcome_name(entry->outcome))
+		};
+		bool		nulls[] = {entry->event_id == 0, false, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/*
+ * A few bytes of jsonb can hold a number of 131,072 digits.  They are refused
+ * before they are printed.
+ */
+static void
+refuse_huge_numbers(Jsonb *payload)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&payload->root);
+	Datum		largest = DirectFunctionCall3(numeric_in, CStringGetDatum("1e1000"),
+											  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		Datum		number;
+
+		if ((token != WJB_VALUE && token != WJB_ELEM) || value.type != jbvNumeric)
+			continue;
+		number = NumericGetDatum(value.val.numeric);
+		if (DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) > JSON_MAX_PLAIN_NUMBER ||
+			DatumGetBool(DirectFunctionCall2(numeric_gt,
+											 DirectFunctionCall1(numeric_abs, number), largest)))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errhidestmt(true),
+					 errmsg("number with an exponent beyond %d", JSON_MAX_EXPONENT)));
+	}
+}
+
+Datum
+damoov_ingest(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	StringInfoData text;
+
+	refuse_huge_numbers(payload);
+	initStringInfo(&text);
+	JsonbToCString(&text, &payload->root, VARSIZE(payload));
+	store_or_raise(fcinfo, read_body(NIL, text.data, text.len, NOTIFICATION_JSONB), source);
+	return (Datum) 0;
+}
+
+/* What a queue delivered, byte for byte: for damoov_retry(). */
+Datum
+damoov_ingest_bytes(PG_FUNCTION_ARGS)
+{
+	bytea	   *body = PG_GETARG_BYTEA_PP(0);
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	store_or_raise(fcinfo, ingest_read(NIL, VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body)), source);
+	return (Datum) 0;
+}
+
+Datum
+damoov_ingesting(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(ingesting > 0);
+}
+
+static void
+put_time(Datum *values, bool *nulls, int at, const OptionalTime *time)
+{
+	values[at] = TimestampTzGetDatum(time->at);
+	nulls[at] = !time->given;
+}
+
+static void
+put_bool(Datum *values, bool *nulls, int at, const OptionalBool *flag)
+{
+	values[at] = BoolGetDatum(flag->value);
+	nulls[at] = !flag->given;
+}
+
+static void
+put_text(Datum *values, bool *nulls, int at, const char *text)
+{
+	nulls[at] = text == NULL;
+	if (text)
+		values[at] = CStringGetTextDatum(text);
+}
+
+static Datum
+removed_array(const Notification *n)
+{
+	Datum	   *ids = palloc(Max(1, n->nremoved) * sizeof(Datum));
+
+	for (int i = 0; i < n->nremoved; i++)
+		ids[i] = UUIDPGetDatum(&n->removed[i]);
+	return sql_array(ids, NULL, n->nremoved, UUIDOID);
+}
+
+Datum
+damoov_read_notification(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
+	StringInfoData text;
+	TupleDesc	desc;
+	Notification n;
+	Fault		fault = {0};
+	Datum		values[19] = {0};
+	bool		nulls[19];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(nulls, true, sizeof(nulls));
+	initStringInfo(&text);
+	JsonbToCString(&text, &payload->root, VARSIZE(payload));
+	if (notification_read(text.data, text.len, NOTIFICATION_STORED, &n, &fault))
+	{
+		put_text(values, nulls, 0, n.client_id);
+		put_text(values, nulls, 1, n.url);
+		put_time(values, nulls, 2, &n.track_started);
+		put_time(values, nulls, 3, &n.track_ended);
+		values[4] = Int32GetDatum(n.track_started.offset_min);
+		nulls[4] = !n.track_started.has_offset;
+		put_text(values, nulls, 5, n.vendor_reason);
+		values[6] = removed_array(&n);
+		nulls[6] = false;
+		put_time(values, nulls, 7, &n.stage_at);
+		put_bool(values, nulls, 8, &n.passed_filters);
+		put_time(values, nulls, 9, &n.time_received);
+		values[10] = Float8GetDatum(n.charge_percent);
+		nulls[10] = !n.has_charge;
+		put_bool(values, nulls, 11, &n.wifi);
+		put_bool(values, nulls, 12, &n.gps);
+		put_bool(values, nulls, 13, &n.mobile_data);
+		put_bool(values, nulls, 14, &n.real_time_location);
+		values[15] = Int32GetDatum(n.waiting_trips);
+		nulls[15] = !n.has_waiting_trips;
+		values[16] = UUIDPGetDatum(&n.instance_id);
+		nulls[16] = !n.has_instance;
+		put_text(values, nulls, 17, n.kind == EVENT_UNKNOWN ? NULL : n.event);
+		put_text(values, nulls, 18, n.object_type);
+	}
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}

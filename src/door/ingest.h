@@ -1,0 +1,55 @@
+/*
+ * ingest.h
+ *	  The door for notifications: delivered bodies to committed rows.
+ */
+#ifndef DAMOOV_INGEST_H
+#define DAMOOV_INGEST_H
+
+#include "message/envelope.h"
+#include "message/notification.h"
+
+typedef enum IngestOutcome
+{
+	INGEST_STORED,
+	INGEST_DUPLICATE,
+	INGEST_UNKNOWN,
+	INGEST_CONTROL,
+	INGEST_QUARANTINED,
+	INGEST_OUTCOMES
+} IngestOutcome;
+
+/* One notification on its way: read in memory first, stored later. */
+typedef struct IngestEntry
+{
+	EnvelopePart part;
+	Notification notification;	/* unless control or fault */
+	const char *body;			/* exact bytes for the quarantine */
+	Size		body_len;
+	Fault		fault;			/* refused: goes to the quarantine */
+	bool		forgotten;		/* about an erased person: dropped as a duplicate */
+	IngestOutcome outcome;		/* set by ingest_store */
+	int64		event_id;		/* 0: no row of damoov.events */
+} IngestEntry;
+
+/*
+ * Reads a delivered body and appends its entries (IngestEntry *) to the list.
+ * Touches no table; palloc'd in the current context.  Never throws for bad
+ * input: what cannot be read is an entry with a fault.
+ */
+extern List *ingest_read(List *entries, const char *body, Size len);
+
+/* The same for a body that is not to be read, with what is wrong with it. */
+extern List *ingest_refuse(List *entries, const char *body, Size len, const Fault *fault);
+
+/*
+ * Stores entries of one source inside the caller's transaction: events with
+ * all that follows from them, the quarantine, the receipt.  An error while
+ * storing the lot is traced to the entries that cause it; those go to the
+ * quarantine as store_failed.  Transient errors (deadlock, full disk) and
+ * cancels are thrown: then nothing is stored and nothing may be settled.
+ */
+extern void ingest_store(List *entries, const char *source);
+
+extern const char *ingest_outcome_name(IngestOutcome outcome);
+
+#endif							/* DAMOOV_INGEST_H */

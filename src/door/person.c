@@ -1,0 +1,150 @@
+/*
+ * person.c
+ *	  Persons: see person.h.
+ *
+ * What is erased, and in which order, is said by damoov.erase_person() in the
+ * install script.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "base/sql.h"
+#include "base/uuid.h"
+#include "compat.h"
+#include "door/person.h"
+
+SQL_FUNCTION(damoov_forget);
+
+void
+person_lock(void)
+{
+	static SqlPlan plan = {.text = "SELECT damoov.lock_people(false)"};
+
+	sql_run(&plan, NULL, NULL);
+}
+
+bool
+person_exists(int64 user_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT FROM damoov.users AS u WHERE u.user_id = $1",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	Datum		argument = Int64GetDatum(user_id);
+
+	return sql_run(&plan, &argument, NULL) > 0;
+}
+
+bool
+person_is_forgotten(const pg_uuid_t *device_token)
+{
+	static SqlPlan plan = {
+		.text = "SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest($1)",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
+
+	return sql_run(&plan, &argument, NULL) > 0;
+}
+
+void
+person_refuse_forgotten(const char *device_token)
+{
+	pg_uuid_t	token;
+
+	if (uuid_parse(device_token, &token) && person_is_forgotten(&token))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errhidestmt(true),
+				 errmsg("person was forgotten"),
+				 errdetail("damoov.forgotten keeps a mark of each person that damoov_forget() erased.")));
+}
+
+bool
+person_names_forgotten(const char *text, Size len)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.names_forgotten($1)",
+		.nargs = 1, .argtypes = {BYTEAOID}
+	};
+	Datum		argument = PointerGetDatum(cstring_to_text_with_len(text, len));
+
+	sql_run(&plan, &argument, NULL);
+	return DatumGetBool(sql_value(0, 1, NULL));
+}
+
+int64
+person_of_new_token(const pg_uuid_t *device_token)
+{
+	static SqlPlan plan = {
+		.text = "WITH added AS (INSERT INTO damoov.users (device_token) "
+		"SELECT $1 WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = $1) "
+		"ON CONFLICT DO NOTHING RETURNING user_id) "
+		"SELECT user_id FROM added UNION ALL "
+		"SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
+
+	if (sql_run(&plan, &argument, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not store the person because of a concurrent change")));
+	return DatumGetInt64(sql_value(0, 1, NULL));
+}
+
+/* ----- damoov_forget ----- */
+
+/* Whatever goes wrong below: the statement in the log would hold the token. */
+static void
+hide_statement(void *arg)
+{
+	errhidestmt(true);
+}
+
+static void
+erase(const pg_uuid_t *token, ReturnSetInfo *result)
+{
+	static SqlPlan plan = {
+		.text = "SELECT e.table_name, e.row_count FROM damoov.erase_person($1) AS e",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(token);
+	int			scope = sql_enter();
+	uint64		rows = sql_run(&plan, &argument, NULL);
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		Datum		values[] = {sql_value(row, 1, NULL), sql_value(row, 2, NULL)};
+		bool		nulls[] = {false, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	sql_leave(scope);
+}
+
+Datum
+damoov_forget(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding = {.callback = hide_statement};
+	pg_uuid_t	token;
+
+	hiding.previous = error_context_stack;
+	error_context_stack = &hiding;
+	if (PG_ARGISNULL(0) ||
+		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &token) || uuid_is_zero(&token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("device token is not a UUID")));
+	PreventCommandIfReadOnly("damoov_forget()");
+	InitMaterializedSRF(fcinfo, 0);
+	erase(&token, (ReturnSetInfo *) fcinfo->resultinfo);
+	error_context_stack = hiding.previous;
+	return (Datum) 0;
+}

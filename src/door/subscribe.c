@@ -1,0 +1,241 @@
+/*
+ * subscribe.c
+ *	  Confirming subscriptions to SNS topics: see subscribe.h.
+ *
+ * SNS pushes nothing until a token it has sent comes back to it.  The door
+ * (webhook.c) keeps tokens of verified messages in damoov.subscriptions; here
+ * the engine sends them to the host that the topic's ARN names, and only for
+ * topics that are listed at that moment.  Confirming twice is harmless, so a
+ * lease is a due time that moves ahead, and one at a time is enough.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "base/options.h"
+#include "base/sql.h"
+#include "door/subscribe.h"
+#include "door/webhook.h"
+#include "wire/sign.h"
+
+#define ANSWER_MS		10000
+#define MAX_REPLY		(64 * 1024)
+
+typedef enum Stage
+{
+	STAGE_IDLE,
+	STAGE_PICKED,				/* leased, if the transaction commits */
+	STAGE_ASKED,
+	STAGE_ANSWERED				/* to be written */
+} Stage;
+
+struct Subscriptions
+{
+	MemoryContext context;		/* of the one at work, reset when done */
+	HttpClient *http;
+	Stage		stage;
+	bool		looked;			/* the last look found nothing due */
+	int64		id;
+	char	   *url;
+	bool		is_test;
+	bool		confirmed;
+	char	   *error;			/* why not */
+};
+
+Subscriptions *
+subscriptions_create(MemoryContext context, HttpClient *http)
+{
+	Subscriptions *s = MemoryContextAllocZero(context, sizeof(Subscriptions));
+
+	s->context = AllocSetContextCreate(context, "damoov subscription", ALLOCSET_SMALL_SIZES);
+	s->http = http;
+	return s;
+}
+
+static void
+set_idle(Subscriptions *s)
+{
+	MemoryContextReset(s->context);
+	s->stage = STAGE_IDLE;
+	s->confirmed = false;
+	s->url = NULL;
+	s->error = NULL;
+}
+
+static char *
+confirmation_url(const char *base_url, const char *topic_arn, const char *token)
+{
+	StringInfoData url;
+
+	initStringInfo(&url);
+	appendStringInfo(&url, "%s/?Action=ConfirmSubscription&Version=2010-03-31&TopicArn=", base_url);
+	sign_append_encoded(&url, topic_arn);
+	appendStringInfoString(&url, "&Token=");
+	sign_append_encoded(&url, token);
+	return url.data;
+}
+
+/* Sets the URL to ask, or the error that keeps us from asking. */
+static void
+prepare(Subscriptions *s, const char *source, const char *topic_arn, const char *token)
+{
+	ServerOptions *options;
+	Fault		fault = {0};
+	char	   *base_url;
+	bool		usable = false;
+
+	if (options_load(source, &options, &fault))
+	{
+		usable = webhook_topic_url(options, topic_arn, &base_url, &s->is_test, &fault);
+		options_wipe(options);
+	}
+	if (usable)
+		s->url = confirmation_url(base_url, topic_arn, token);
+	else
+		s->error = fault.message;
+}
+
+void
+subscriptions_pick(Subscriptions *s)
+{
+	static SqlPlan plan = {
+		.text = "UPDATE damoov.subscriptions AS s SET attempts = s.attempts + 1, "
+		"due_at = now() + least(power(2, least(s.attempts, 7)) * interval '30 seconds', interval '1 hour') "
+		"WHERE s.subscription_id = (SELECT d.subscription_id FROM damoov.subscriptions AS d "
+		"WHERE d.state = 'waiting' AND d.due_at <= now() "
+		"ORDER BY d.due_at LIMIT 1 FOR UPDATE SKIP LOCKED) "
+		"RETURNING s.subscription_id, s.source, s.topic_arn, s.token",
+		.nargs = 0
+	};
+	MemoryContext old;
+	int			scope;
+	const char *source;
+	const char *topic_arn;
+	const char *token;
+
+	if (s->stage != STAGE_IDLE)
+		return;
+	scope = sql_enter();
+	s->looked = sql_run(&plan, NULL, NULL) == 0;
+	if (!s->looked)
+	{
+		s->id = DatumGetInt64(sql_value(0, 1, NULL));
+		source = sql_text(s->context, 0, 2);
+		topic_arn = sql_text(s->context, 0, 3);
+		token = sql_text(s->context, 0, 4);
+		old = MemoryContextSwitchTo(s->context);
+		prepare(s, source, topic_arn, token);
+		MemoryContextSwitchTo(old);
+		s->stage = STAGE_PICKED;
+	}
+	sql_leave(scope);
+}
+
+/* The service's code for what is wrong; its text is never passed on. */
+static char *
+error_code(const char *reply)
+{
+	const char *code = strstr(reply, "<Code>");
+	Size		len = 0;
+
+	if (code)
+	{
+		code += strlen("<Code>");
+		len = strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.");
+	}
+	return len > 0 && len <= 64 ? psprintf(" (%s)", pnstrdup(code, len)) : pstrdup("");
+}
+
+static void
+confirm_done(HttpRequest *request, void *arg)
+{
+	Subscriptions *s = arg;
+	MemoryContext old = MemoryContextSwitchTo(s->context);
+
+	s->confirmed = request->status == 200 && strstr(request->reply, "<SubscriptionArn>");
+	if (!s->confirmed)
+		s->error = request->status == 0 ? pstrdup(request->fault.message)
+			: psprintf("SNS answered with status %d%s", request->status,
+					   error_code(request->reply));
+	s->stage = STAGE_ANSWERED;
+	MemoryContextSwitchTo(old);
+	http_free(request);
+}
+
+void
+subscriptions_start(Subscriptions *s)
+{
+	HttpRequest *request;
+
+	if (s->stage != STAGE_PICKED)
+		return;
+	if (s->error)
+	{
+		s->stage = STAGE_ANSWERED;
+		return;
+	}
+	s->stage = STAGE_ASKED;
+	request = http_request(s->http, "GET", s->url);
+	request->max_bytes = MAX_REPLY;
+	request->timeout_ms = ANSWER_MS;
+	request->public_only = !s->is_test;
+	http_start(request, confirm_done, s);
+}
+
+bool
+subscriptions_have_answer(const Subscriptions *s)
+{
+	return s->stage == STAGE_ANSWERED;
+}
+
+/* A token is good for two days. */
+void
+subscriptions_store(Subscriptions *s)
+{
+	static SqlPlan plan = {
+		.text = "WITH n AS (SELECT CASE WHEN $2 THEN 'confirmed' "
+		"WHEN s.requested_at < now() - interval '2 days' THEN 'failed' ELSE 'waiting' END AS state "
+		"FROM damoov.subscriptions AS s WHERE s.subscription_id = $1) "
+		"UPDATE damoov.subscriptions AS s SET state = n.state, last_error = $3, "
+		"token = CASE WHEN n.state = 'waiting' THEN s.token END, "
+		"confirmed_at = CASE WHEN $2 THEN now() END "
+		"FROM n WHERE s.subscription_id = $1",
+		.nargs = 3, .argtypes = {INT8OID, BOOLOID, TEXTOID}
+	};
+	Datum		values[] = {
+		Int64GetDatum(s->id),
+		BoolGetDatum(s->confirmed),
+		s->error ? CStringGetTextDatum(s->error) : (Datum) 0
+	};
+	bool		nulls[] = {false, false, s->error == NULL};
+	int			scope = sql_enter();
+
+	sql_run(&plan, values, nulls);
+	sql_leave(scope);
+	if (s->confirmed)
+		ereport(LOG, (errmsg("a subscription to an SNS topic was confirmed")));
+}
+
+bool
+subscriptions_forget_stored(Subscriptions *s)
+{
+	if (s->stage != STAGE_ANSWERED)
+		return false;
+	set_idle(s);
+	return true;
+}
+
+void
+subscriptions_forget_unstarted(Subscriptions *s)
+{
+	if (s->stage == STAGE_PICKED)
+		set_idle(s);
+}
+
+bool
+subscriptions_are_quiet(const Subscriptions *s)
+{
+	return s->stage == STAGE_IDLE && s->looked;
+}

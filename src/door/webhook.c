@@ -1,0 +1,684 @@
+/*
+ * webhook.c
+ *	  The door for pushes: see webhook.h.
+ *
+ * damoov_webhook() gets a request from a gateway and says what to answer.
+ * Anybody can send to a gateway, so until the sender is known nothing is
+ * written: a message of SNS is known by its signature and its topic, any other
+ * push by a shared secret.  Then it goes the way of every notification.
+ *
+ * The answers follow the senders' rules.  A push that was refused gets 403,
+ * which neither SNS nor Event Grid tries again.  What may be right the next
+ * time (no certificate yet, a deadlock, a setting that cannot be used) gets
+ * 503.  What was understood and is bad is in the quarantine and gets 200.
+ */
+#include "postgres.h"
+
+#include <openssl/crypto.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "base/json.h"
+#include "base/sql.h"
+#include "base/timestamp.h"
+#include "base/wakeup.h"
+#include "door/ingest.h"
+#include "door/webhook.h"
+#include "message/sns.h"
+#include "wire/http.h"
+#include "wire/sign.h"
+#include "wire/url.h"
+
+#define FETCH_MS			5000	/* SNS waits for 15 s */
+#define MAX_CERTIFICATE		(64 * 1024)
+#define KEYS				8	/* certificates remembered */
+#define KEY_SECONDS			SECS_PER_DAY
+#define FAILURE_SECONDS		30
+/* SNS retries for an hour; the rest is for clocks */
+#define MAX_AGE				(INT64CONST(75) * USECS_PER_MINUTE)
+#define MAX_TOKEN			1024
+#define GRID_ORIGIN			"eventgrid.azure.net"
+#define GRID_VALIDATION		"Microsoft.EventGrid.SubscriptionValidationEvent"
+
+SQL_FUNCTION(damoov_webhook);
+
+/* What the gateway is to send back. */
+typedef struct Answer
+{
+	int			status;
+	const char *body;			/* JSON text, or NULL */
+	bool		handshake;		/* with the headers of one */
+} Answer;
+
+typedef struct Push
+{
+	const char *body;
+	Size		body_len;
+	Jsonb	   *headers;
+	List	   *servers;		/* ServerOptions *, of TYPE webhook */
+	Fault		trouble;		/* a server could not be used: ours to mend */
+} Push;
+
+/* ----- answers ----- */
+
+static Answer
+answer(int status, const char *body)
+{
+	Answer		result = {status, body, false};
+
+	return result;
+}
+
+/* Once when it begins or changes, not for each who knocks. */
+static void
+log_once(const char *reason)
+{
+	static char last[128] = "";
+
+	if (strncmp(last, reason, sizeof(last) - 1) != 0)
+		ereport(LOG, (errmsg("could not take push: %s", reason), errhidestmt(true)));
+	strlcpy(last, reason, sizeof(last));
+}
+
+/* The reason is for the operator, who finds it in the sender's delivery log. */
+static Answer
+error_answer(int status, const char *reason)
+{
+	StringInfoData body;
+
+	log_once(reason);
+	initStringInfo(&body);
+	appendStringInfoString(&body, "{\"error\": ");
+	escape_json(&body, reason);
+	appendStringInfoChar(&body, '}');
+	return answer(status, body.data);
+}
+
+/* Trouble of ours may work the next time, and is nobody else's business. */
+static Answer
+trouble_answer(const char *trouble)
+{
+	log_once(trouble);
+	return answer(503, "{\"error\": \"not now, see the server log\"}");
+}
+
+/* Nobody vouches for it, unless one does who cannot be asked. */
+static Answer
+refuse(const Push *push, const char *reason)
+{
+	if (push->trouble.sqlstate != 0)
+		return trouble_answer(push->trouble.message);
+	return error_answer(403, reason);
+}
+
+static Datum
+answer_jsonb(const Answer *answer)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "{\"status\": %d, \"headers\": {", answer->status);
+	if (answer->handshake)
+		appendStringInfoString(&text, "\"WebHook-Allowed-Origin\": \"" GRID_ORIGIN "\", "
+							   "\"WebHook-Allowed-Rate\": \"*\", \"Allow\": \"POST\"");
+	else if (answer->body)
+		appendStringInfoString(&text, "\"Content-Type\": \"application/json\"");
+	appendStringInfoString(&text, "}, \"body\": ");
+	escape_json(&text, answer->body ? answer->body : "");
+	appendStringInfoChar(&text, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data));
+}
+
+/* ----- the request ----- */
+
+/*
+ * The value of a header, whatever the case of its name; NULL when it is absent
+ * or given twice with different values.
+ */
+static char *
+header(const Push *push, const char *name)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&push->headers->root);
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	bool		is_it = false;
+	char	   *found = NULL;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			is_it = pg_strncasecmp(value.val.string.val, name, value.val.string.len) == 0 &&
+				strlen(name) == (Size) value.val.string.len;
+		else if (token == WJB_VALUE && is_it && value.type == jbvString)
+		{
+			char	   *text = pnstrdup(value.val.string.val, value.val.string.len);
+
+			if (found && strcmp(found, text) != 0)
+				return NULL;
+			found = text;
+		}
+	}
+	return found;
+}
+
+/* The webhook servers that can be used; what is wrong with others is noted. */
+static bool
+load_servers(Push *push)
+{
+	bool		any = false;
+	ListCell   *cell;
+
+	foreach(cell, options_server_names())
+	{
+		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
+		ServerOptions *options;
+
+		if (!server || !server->servertype || strcmp(server->servertype, WEBHOOK_TYPE) != 0)
+			continue;
+		any = true;
+		if (options_load(server->servername, &options, &push->trouble))
+			push->servers = lappend(push->servers, options);
+	}
+	return any;
+}
+
+static void
+wipe_servers(Push *push)
+{
+	ListCell   *cell;
+
+	foreach(cell, push->servers)
+		options_wipe(lfirst(cell));
+}
+
+static bool
+is_paused(const ServerOptions *options)
+{
+	static SqlPlan plan = {
+		.text = "SELECT FROM damoov.sources WHERE source = $1 AND paused",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		argument = CStringGetTextDatum(options->name);
+	int			scope = sql_enter();
+	bool		paused = sql_run(&plan, &argument, NULL) > 0;
+
+	sql_leave(scope);
+	return paused || options_bool(options, "paused");
+}
+
+/* ----- topics ----- */
+
+static bool
+lists_topic(const ServerOptions *options, const char *topic_arn)
+{
+	const char *topics = options_get(options, "topic_arns");
+	char	   *state = NULL;
+
+	if (topics == NULL)
+		return false;
+	for (char *topic = strtok_r(pstrdup(topics), ", \t\r\n", &state); topic;
+		 topic = strtok_r(NULL, ", \t\r\n", &state))
+	{
+		if (strcmp(topic, topic_arn) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+webhook_topic_url(const ServerOptions *options, const char *topic_arn,
+				  char **base_url, bool *is_test, Fault *fault)
+{
+	const char *endpoint = options_get(options, "endpoint");
+	UrlParts   *parts;
+
+	if (!lists_topic(options, topic_arn))
+		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "configuration",
+						 "topic is not listed in option \"topic_arns\"");
+	*base_url = sns_topic_host(topic_arn);
+	if (*base_url == NULL)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+						 "option \"topic_arns\" lists what is not the ARN of an SNS topic");
+	*is_test = endpoint != NULL;
+	if (endpoint == NULL)
+		return true;
+	/* who names the certificate's host could sign for any topic: tests only */
+	if (!url_parse(endpoint, &parts, fault) || !url_scheme_allowed(parts) ||
+		strcmp(parts->scheme, "http") != 0)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+						 "option \"endpoint\" of a webhook server is for tests: plain http to loopback while \"damoov.allow_http_loopback\" is on");
+	*base_url = psprintf("http://%s", parts->host_header);
+	return true;
+}
+
+/* ----- the keys of SNS ----- */
+
+typedef struct KnownKey
+{
+	char		url[512];
+	EVP_PKEY   *key;			/* NULL: it could not be fetched */
+	TimestampTz until;
+} KnownKey;
+
+/* Per session: they can be fetched again at any time. */
+static KnownKey known_keys[KEYS];
+static KnownKey last_failure;
+static int	next_key = 0;
+
+static EVP_PKEY *
+find_key(const char *url)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < KEYS; i++)
+	{
+		if (known_keys[i].key && strcmp(known_keys[i].url, url) == 0 &&
+			known_keys[i].until > now)
+			return known_keys[i].key;
+	}
+	return NULL;
+}
+
+static void
+remember(KnownKey *entry, const char *url, EVP_PKEY *key, int seconds)
+{
+	EVP_PKEY_free(entry->key);
+	strlcpy(entry->url, url, sizeof(entry->url));
+	entry->key = key;
+	entry->until = GetCurrentTimestamp() + seconds * USECS_PER_SEC;
+}
+
+static void
+fetch_done(HttpRequest *request, void *arg)
+{
+	*(bool *) arg = true;
+}
+
+/* Like damoov_fetch_track(), in the caller's transaction: nothing is locked yet. */
+static HttpRequest *
+fetch(MemoryContext context, const char *url, bool is_test)
+{
+	HttpClient *http = http_client(context);
+	HttpRequest *request = http_request(http, "GET", url);
+	bool		done = false;
+
+	request->max_bytes = MAX_CERTIFICATE;
+	request->timeout_ms = FETCH_MS;
+	request->public_only = !is_test;
+	http_start(request, fetch_done, &done);
+	while (!done)
+	{
+		(void) http_wait(http, -1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return request;
+}
+
+/*
+ * The key for a URL that was checked.  NULL with *status: 403 when SNS has no
+ * such certificate, 503 when it could not be asked.
+ */
+static EVP_PKEY *
+fetch_key(const char *url, const char *topic_arn, bool is_test, int *status, Fault *fault)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov certificate",
+												  ALLOCSET_DEFAULT_SIZES);
+	HttpRequest *request = fetch(context, url, is_test);
+	EVP_PKEY   *key = NULL;
+	int			seconds = 0;
+
+	*status = 503;
+	if (request->status == 200)
+	{
+		*status = 403;
+		key = sns_certificate_key(request->reply, request->reply_len, topic_arn, &seconds, fault);
+	}
+	else if (request->status >= 400 && !http_status_is_transient(request->status))
+	{
+		*status = 403;
+		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_signature",
+				  "certificate of the SNS message does not exist");
+	}
+	else
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "no_certificate",
+				  "certificate of the SNS message could not be fetched");
+	if (key)
+	{
+		remember(&known_keys[next_key], url, key, Min(seconds, KEY_SECONDS));
+		next_key = (next_key + 1) % KEYS;
+	}
+	MemoryContextDelete(context);
+	return key;
+}
+
+static EVP_PKEY *
+get_key(const char *url, const char *topic_arn, bool is_test, int *status, Fault *fault)
+{
+	EVP_PKEY   *key = find_key(url);
+
+	if (key)
+		return key;
+	/* who repeats a URL that does not work must not make us ask each time */
+	if (last_failure.until > GetCurrentTimestamp() && strcmp(last_failure.url, url) == 0)
+	{
+		*status = 503;
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "no_certificate",
+				  "certificate of the SNS message could not be fetched a moment ago");
+		return NULL;
+	}
+	key = fetch_key(url, topic_arn, is_test, status, fault);
+	if (key == NULL)
+		remember(&last_failure, url, NULL, FAILURE_SECONDS);
+	return key;
+}
+
+/* ----- storing ----- */
+
+/* data.validationCode of Event Grid's handshake */
+static void
+on_validation_scalar(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	if (walk->depth == 2 && type == JSON_TOKEN_STRING &&
+		strcmp(json_name(walk, 1), "data") == 0 &&
+		strcmp(json_name(walk, 2), "validationCode") == 0)
+		*(char **) walk->state = text;
+}
+
+static char *
+validation_code(List *entries)
+{
+	static const JsonVisitor visitor = {.scalar = on_validation_scalar};
+	char	   *code = NULL;
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		const EnvelopePart *part = &((IngestEntry *) lfirst(cell))->part;
+		Fault		ignored = {0};
+
+		if (part->control && strcmp(part->control, GRID_VALIDATION) == 0)
+			(void) json_walk(part->text, part->len, NOTIFICATION_MAX_SIZE, &visitor, &code, &ignored);
+	}
+	return code;
+}
+
+static Answer
+stored_answer(List *entries)
+{
+	char	   *code = validation_code(entries);
+	int			counts[INGEST_OUTCOMES] = {0};
+	StringInfoData body;
+	ListCell   *cell;
+
+	initStringInfo(&body);
+	if (code)
+	{
+		appendStringInfoString(&body, "{\"validationResponse\": ");
+		escape_json(&body, code);
+		appendStringInfoChar(&body, '}');
+		return answer(200, body.data);
+	}
+	foreach(cell, entries)
+		counts[((IngestEntry *) lfirst(cell))->outcome]++;
+	for (int i = 0; i < INGEST_OUTCOMES; i++)
+		appendStringInfo(&body, "%s\"%s\": %d", i ? ", " : "{", ingest_outcome_name(i), counts[i]);
+	appendStringInfoChar(&body, '}');
+	return answer(200, body.data);
+}
+
+/* The worker asks SNS to confirm; nobody visits what a message says. */
+static void
+ask_for_confirmation(const SnsMessage *message, const char *source)
+{
+	static SqlPlan plan = {
+		.text = "INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest) "
+		"VALUES ($1, $2, $3, sha256(convert_to($3, 'UTF8'))) "
+		"ON CONFLICT ON CONSTRAINT subscriptions_token_digest_key DO NOTHING",
+		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		arguments[] = {
+		CStringGetTextDatum(source),
+		CStringGetTextDatum(message->value[SNS_TOPIC_ARN]),
+		CStringGetTextDatum(message->value[SNS_TOKEN])
+	};
+
+	sql_run(&plan, arguments, NULL);
+	wakeup_at_commit();
+}
+
+static void
+store_push(List *entries, const SnsMessage *message, const char *source)
+{
+	ingest_store(entries, source);
+	if (message && sns_is_confirmation(message) &&
+		strlen(message->value[SNS_TOKEN]) <= MAX_TOKEN)
+	{
+		int			scope = sql_enter();
+
+		ask_for_confirmation(message, source);
+		sql_leave(scope);
+	}
+}
+
+/*
+ * Errors of the surroundings are an answer, too: a gateway might translate
+ * them into a status that is not tried again.
+ */
+static Answer
+store(const Push *push, const SnsMessage *message, const char *source)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	List	   *entries = ingest_read(NIL, push->body, push->body_len);
+	const char *volatile problem = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		store_push(entries, message, source);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (!fault_is_transient(error->sqlerrcode) ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		problem = psprintf("could not store messages: %s", error->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (problem)
+		return trouble_answer(problem);
+	return stored_answer(entries);
+}
+
+/* ----- SNS ----- */
+
+static bool
+is_fresh(const SnsMessage *message)
+{
+	const char *text = message->value[SNS_TIMESTAMP];
+	ParsedTime	time;
+
+	return timestamp_parse(text, strlen(text), &time) == TIME_OK &&
+		time.at > GetCurrentTimestamp() - MAX_AGE;
+}
+
+static Answer
+take_sns(const Push *push, const SnsMessage *message)
+{
+	const char *topic_arn = message->value[SNS_TOPIC_ARN];
+	const ServerOptions *server = NULL;
+	Fault		fault = {0};
+	const char *path;
+	char	   *base_url;
+	bool		is_test;
+	EVP_PKEY   *key;
+	int			status = 403;
+	ListCell   *cell;
+
+	foreach(cell, push->servers)
+	{
+		if (server == NULL && lists_topic(lfirst(cell), topic_arn))
+			server = lfirst(cell);
+	}
+	if (server == NULL)
+		return refuse(push, "topic is not listed in option \"topic_arns\"");
+	if (is_paused(server))
+		return error_answer(503, "source is paused");
+	if (!webhook_topic_url(server, topic_arn, &base_url, &is_test, &fault))
+		return trouble_answer(fault.message);
+	path = sns_certificate_path(message->value[SNS_CERTIFICATE_URL], topic_arn);
+	if (path == NULL)
+		return error_answer(403, "certificate of the SNS message is not where that of its topic is");
+	if (!is_fresh(message))
+		return error_answer(403, "SNS message is too old");
+
+	key = get_key(psprintf("%s%s", base_url, path), topic_arn, is_test, &status, &fault);
+	if (key == NULL)
+		return error_answer(status, fault.message);
+	switch (sns_verify(message, key))
+	{
+		case SNS_VALID:
+			return store(push, message, server->name);
+		case SNS_UNVERIFIABLE:
+			return trouble_answer("SHA-1 signatures cannot be verified here; set SignatureVersion 2 of the topic");
+		case SNS_INVALID:
+			break;
+	}
+	return error_answer(403, "signature of the SNS message is not valid");
+}
+
+/* ----- shared secrets ----- */
+
+/* Compares digests, so that neither content nor length shows in the time. */
+static bool
+same_secret(const char *a, const char *b)
+{
+	char		digest_a[SIGN_SHA256_HEX_SIZE];
+	char		digest_b[SIGN_SHA256_HEX_SIZE];
+
+	sign_sha256_hex(a, strlen(a), digest_a);
+	sign_sha256_hex(b, strlen(b), digest_b);
+	return CRYPTO_memcmp(digest_a, digest_b, sizeof(digest_a)) == 0;
+}
+
+static bool
+knows_secret(const Push *push, const ServerOptions *server)
+{
+	static const char bearer[] = "Bearer ";
+	const char *secret = options_secret(server, "webhook_secret");
+	const char *name = options_get(server, "secret_header");
+	const char *given = header(push, name ? name : "Authorization");
+
+	if (secret == NULL || secret[0] == '\0' || given == NULL)
+		return false;
+	if (pg_strncasecmp(given, bearer, strlen(bearer)) == 0)
+		given += strlen(bearer);
+	return same_secret(given, secret);
+}
+
+static Answer
+take_other(const Push *push)
+{
+	const ServerOptions *server = NULL;
+	ListCell   *cell;
+
+	foreach(cell, push->servers)
+	{
+		if (server == NULL && knows_secret(push, lfirst(cell)))
+			server = lfirst(cell);
+	}
+	if (server == NULL)
+		return refuse(push, "push is neither signed by SNS nor has it the secret");
+	if (is_paused(server))
+		return error_answer(503, "source is paused");
+	return store(push, NULL, server->name);
+}
+
+/*
+ * CloudEvents asks beforehand, with OPTIONS, whether we take deliveries at
+ * all.  This says yes to one service; each delivery still needs the secret.
+ */
+static Answer
+take_handshake(const Push *push, const char *origin)
+{
+	Answer		result = {200, NULL, true};
+	ListCell   *cell;
+
+	foreach(cell, push->servers)
+	{
+		if (pg_strcasecmp(origin, GRID_ORIGIN) == 0 &&
+			options_secret(lfirst(cell), "webhook_secret") != NULL)
+			return result;
+	}
+	return error_answer(403, "handshake of an origin that may not push");
+}
+
+static Answer
+take(Push *push)
+{
+	char	   *origin = header(push, "WebHook-Request-Origin");
+	SnsMessage	message;
+	Fault		fault = {0};
+
+	if (!load_servers(push))
+		return error_answer(404, "there is no server of type \"webhook\"");
+	if (push->body_len == 0 && origin)
+		return take_handshake(push, origin);
+	if (!sns_read(push->body, push->body_len, &message, &fault))
+		return take_other(push);
+	if (fault.sqlstate != 0)
+		return error_answer(403, fault.message);
+	return take_sns(push, &message);
+}
+
+Datum
+damoov_webhook(PG_FUNCTION_ARGS)
+{
+	bytea	   *body = PG_GETARG_BYTEA_PP(0);
+	Push		push = {
+		.body = VARDATA_ANY(body),
+		.body_len = VARSIZE_ANY_EXHDR(body),
+		.headers = PG_GETARG_JSONB_P(1)
+	};
+	Answer		result = {0};
+
+	/* the statement holds messages and a secret: no error of any kind shows it */
+	PG_TRY();
+	{
+		PreventCommandIfReadOnly("damoov_webhook()");
+		if (!JB_ROOT_IS_OBJECT(push.headers))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("headers must be a JSON object")));
+		result = take(&push);
+		wipe_servers(&push);
+	}
+	PG_CATCH();
+	{
+		errhidestmt(true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(answer_jsonb(&result));
+}

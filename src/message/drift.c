@@ -1,0 +1,207 @@
+/*
+ * drift.c
+ *	  What arrives and has no column: the functions behind damoov.drift.
+ *
+ * Both turn an object into { path: sample value } of what is new in it.  A
+ * sample is for people to see what a member is like.  It never is what could be
+ * a device token, nor anything whose name sounds like a credential.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/uuid.h"
+
+#include "compat.h"
+#include "message/notification.h"
+
+#define MAX_SAMPLE	100			/* bytes */
+#define HIDDEN		"(hidden)"
+
+SQL_FUNCTION(damoov_unknown_members);
+SQL_FUNCTION(damoov_extra_members);
+
+/* ----- samples ----- */
+
+static bool
+sounds_secret(const char *name)
+{
+	static const char *const parts[] = {
+		"token", "secret", "password", "passwd", "pwd", "key", "auth", "credential",
+		"cookie", "session", "jwt", "bearer", "signature", "userid", "user_id", "deviceid"
+	};
+
+	for (int i = 0; i < (int) lengthof(parts); i++)
+	{
+		if (strcasestr(name, parts[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Any UUID may be a person's token, so none is shown, nor longer digits. */
+static bool
+names_uuid(const char *text)
+{
+	int			digits = 0;
+
+	for (; *text && digits < 2 * UUID_LEN; text++)
+	{
+		if (isxdigit((unsigned char) *text))
+			digits++;
+		else if (*text != '-')
+			digits = 0;
+	}
+	return digits == 2 * UUID_LEN;
+}
+
+static char *
+sample(const char *name, const JsonbValue *value)
+{
+	char	   *text;
+
+	if (sounds_secret(name))
+		return HIDDEN;
+	switch (value->type)
+	{
+		case jbvNull:
+			return "null";
+		case jbvBool:
+			return value->val.boolean ? "true" : "false";
+		case jbvNumeric:
+			text = DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+			break;
+		case jbvString:
+			text = pnstrdup(value->val.string.val, value->val.string.len);
+			break;
+		case jbvBinary:
+			return JsonContainerIsArray(value->val.binary.data) ? "(array)" : "(object)";
+		default:
+			return "";
+	}
+	/* the query of a URL may be a signature */
+	if (strstr(text, "://") != NULL)
+		*strchrnul(text, '?') = '\0';
+	if (names_uuid(text))
+		return HIDDEN;
+	text[pg_mbcliplen(text, strlen(text), MAX_SAMPLE)] = '\0';
+	return text;
+}
+
+static void
+put_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = text;
+	value.val.string.len = strlen(text);
+	(void) pushJsonbValue(state, token, &value);
+}
+
+static void
+report(JsonbParseState **state, const char *before, const char *name, const JsonbValue *value)
+{
+	if (*state == NULL)
+		(void) pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	put_text(state, WJB_KEY, psprintf("%s%s", before, names_uuid(name) ? HIDDEN : name));
+	put_text(state, WJB_VALUE, sample(name, value));
+}
+
+static Datum
+finish(FunctionCallInfo fcinfo, JsonbParseState *state)
+{
+	if (state == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* ----- walking ----- */
+
+/* Steps through an object's members, or an array's elements (name NULL). */
+static bool
+next_member(JsonbIterator **iterator, char **name, JsonbValue *value)
+{
+	JsonbValue	key;
+
+	for (;;)
+	{
+		switch (JsonbIteratorNext(iterator, &key, true))
+		{
+			case WJB_KEY:
+				*name = pnstrdup(key.val.string.val, key.val.string.len);
+				(void) JsonbIteratorNext(iterator, value, true);
+				return true;
+			case WJB_ELEM:
+				*name = NULL;
+				*value = key;
+				return true;
+			case WJB_DONE:
+				return false;
+			default:
+				break;
+		}
+	}
+}
+
+static void
+find_unknown(JsonbParseState **state, JsonbContainer *container, const char *parent, const char *before)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(container);
+	JsonbValue	value;
+	char	   *name;
+
+	check_stack_depth();
+	while (next_member(&iterator, &name, &value))
+	{
+		bool		is_container = value.type == jbvBinary;
+
+		if (name == NULL)
+		{
+			/* an element of an array whose members are known */
+			if (is_container)
+				find_unknown(state, value.val.binary.data, parent, before);
+		}
+		else if (!notification_knows(parent, name))
+			report(state, before, name, &value);
+		else if (is_container)
+			find_unknown(state, value.val.binary.data, name,
+						 psprintf("%s%s%s", before, name,
+								  JsonContainerIsArray(value.val.binary.data) ? "[]." : "."));
+	}
+}
+
+Datum
+damoov_unknown_members(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
+	JsonbParseState *state = NULL;	/* nothing found yet */
+
+	if (!JB_ROOT_IS_OBJECT(payload))
+		PG_RETURN_NULL();
+	find_unknown(&state, &payload->root, NULL, "");
+	return finish(fcinfo, state);
+}
+
+Datum
+damoov_extra_members(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *extra = PG_GETARG_JSONB_P(0);
+	JsonbParseState *state = NULL;
+	JsonbIterator *iterator;
+	JsonbValue	value;
+	char	   *name;
+
+	if (!JB_ROOT_IS_OBJECT(extra))
+		PG_RETURN_NULL();
+	iterator = JsonbIteratorInit(&extra->root);
+	while (next_member(&iterator, &name, &value))
+		report(&state, "", name, &value);
+	return finish(fcinfo, state);
+}

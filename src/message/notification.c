@@ -1,0 +1,724 @@
+/*
+ * notification.c
+ *	  One Damoov notification: bytes to checked values.
+ *
+ * One table names every member we know, where it stands and whether it is
+ * hard (without it the notification is refused) or soft (it becomes NULL and
+ * a note).  Reading fills two cells a member: what stood under the exact name
+ * and what stood under another spelling of case, which counts only when the
+ * exact name is absent.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/json.h"
+#include "base/timestamp.h"
+#include "base/uuid.h"
+#include "message/notification.h"
+
+#define MAX_CLIENT_ID	1000	/* characters; a reference, not a document */
+#define MAX_EVENT_NAME	200 /* it is part of a key */
+#define MAX_AHEAD		(INT64CONST(24) * USECS_PER_HOUR)
+#define OLD_YEARS		10
+
+typedef enum Member
+{
+	M_EVENT,
+	M_USER_ID,
+	M_CLIENT_ID,
+	M_TIMESTAMP,
+	M_OBJECT,
+	M_DETAILS,
+	M_OBJECT_ID,
+	M_OBJECT_TYPE,
+	M_OBJECT_URL,
+	M_OBJECT_URI,
+	M_TRACK_START,
+	M_TRACK_FINISH,
+	M_REASON,
+	M_TRACKS_REMOVED,
+	M_DATE_RECEIVED,
+	M_PACKAGE_DATE,
+	M_PASSED_FILTERS,
+	M_DATE_FILTERED,
+	M_CHARGE_LEVEL,
+	M_WIFI,
+	M_GPS,
+	M_MOBILE_DATA,
+	M_REAL_TIME,
+	M_WAITING_TRIPS,
+	M_INSTANCE_ID,
+	M_TIME_RECEIVED,
+	MEMBER_COUNT
+} Member;
+
+typedef struct MemberSpec
+{
+	int			parent;			/* M_OBJECT, M_DETAILS or -1 */
+	const char *name;
+	bool		hard;
+} MemberSpec;
+
+static const MemberSpec specs[MEMBER_COUNT] = {
+	[M_EVENT] = {-1, "Event", true},
+	[M_USER_ID] = {-1, "UserId", true},
+	[M_CLIENT_ID] = {-1, "ClientId", false},
+	[M_TIMESTAMP] = {-1, "Timestamp", true},
+	[M_OBJECT] = {-1, "Object", true},
+	[M_DETAILS] = {-1, "Details", false},
+	[M_OBJECT_ID] = {M_OBJECT, "Id", true},
+	[M_OBJECT_TYPE] = {M_OBJECT, "Type", false},
+	[M_OBJECT_URL] = {M_OBJECT, "Url", false},
+	[M_OBJECT_URI] = {M_OBJECT, "Uri", false},
+	[M_TRACK_START] = {M_DETAILS, "TrackStartDate", false},
+	[M_TRACK_FINISH] = {M_DETAILS, "TrackFinishDate", false},
+	[M_REASON] = {M_DETAILS, "Reason", false},
+	[M_TRACKS_REMOVED] = {M_DETAILS, "TracksRemoved", false},
+	[M_DATE_RECEIVED] = {M_DETAILS, "DateReceived", false},
+	[M_PACKAGE_DATE] = {M_DETAILS, "PackageDateReceived", false},
+	[M_PASSED_FILTERS] = {M_DETAILS, "AccidentPassedFilters", false},
+	[M_DATE_FILTERED] = {M_DETAILS, "DateFiltered", false},
+	[M_CHARGE_LEVEL] = {M_DETAILS, "ChargeLevel", false},
+	[M_WIFI] = {M_DETAILS, "WifiEnabled", false},
+	[M_GPS] = {M_DETAILS, "GPSEnabled", false},
+	[M_MOBILE_DATA] = {M_DETAILS, "MobileDataEnabled", false},
+	[M_REAL_TIME] = {M_DETAILS, "RealTimeLocationEnabled", false},
+	[M_WAITING_TRIPS] = {M_DETAILS, "NotUploadedTripsCount", false},
+	[M_INSTANCE_ID] = {M_DETAILS, "InstanceId", false},
+	[M_TIME_RECEIVED] = {M_DETAILS, "TimeReceived", false},
+};
+
+/* The events, their Object.Type, and which Details member dates the stage. */
+typedef struct EventSpec
+{
+	const char *name;
+	const char *object_type;
+	int			stage_member;	/* -1: none */
+} EventSpec;
+
+static const EventSpec events[] = {
+	[EVENT_TRACK_RECEIVED] = {"IncomingTrackReceived", "IncomingTrack", -1},
+	[EVENT_TRACK_REMOVED] = {"IncomingTrackRemoved", "IncomingTrackSummary", -1},
+	[EVENT_TRACK_ENRICHED] = {"TrackEnrichmentFinished", "RichTrack", -1},
+	[EVENT_CRASH_RECEIVED] = {"AccidentEventReceived", "Accident", M_DATE_RECEIVED},
+	[EVENT_CRASH_BUFFER] = {"AccidentEventExtraReceived", "AccidentExtra", M_DATE_RECEIVED},
+	[EVENT_CRASH_COMPLETE] = {"AccidentEventCompletePackageReceived", "Accident", M_PACKAGE_DATE},
+	[EVENT_CRASH_FILTERED] = {"AccidentEventFiltered", "Accident", M_DATE_FILTERED},
+	[EVENT_HEARTBEAT] = {"HeartbeatReceived", "RawHeartbeat", -1},
+};
+
+/* Older names, the portal's numbers, and the vendor's own misspelling. */
+static const struct
+{
+	const char *alias;
+	EventKind	kind;
+}			aliases[] = {
+	{"DataBufferReceived", EVENT_CRASH_BUFFER},
+	{"CrashDataSetCompleted", EVENT_CRASH_COMPLETE},
+	{"TrackEnrichementFinished", EVENT_TRACK_ENRICHED},
+	{"4", EVENT_CRASH_RECEIVED},
+	{"5", EVENT_CRASH_BUFFER},
+	{"6", EVENT_CRASH_COMPLETE},
+	{"7", EVENT_CRASH_FILTERED},
+};
+
+/* JSON_TOKEN_INVALID stands for "absent" */
+typedef struct Cell
+{
+	JsonTokenType type;
+	char	   *text;			/* scalars only */
+	const char *name;			/* as spelled */
+	bool		repeated;		/* seen more than once */
+	bool		differs;		/* with different values */
+	bool		respelled;		/* by different spellings of case */
+} Cell;
+
+typedef struct Reading
+{
+	Cell		exact[MEMBER_COUNT];
+	Cell		variant[MEMBER_COUNT];
+	const Cell *cell[MEMBER_COUNT]; /* the one that counts, or NULL */
+	bool		top_is_object;
+	char	  **removed;		/* texts of TracksRemoved[].Id, NULL: no Id */
+	int			nremoved;
+	int			removed_space;
+	bool		bad_removed;	/* an element that is no object */
+	Notification *out;
+} Reading;
+
+static bool settle_cells(Reading *reading, bool refuse_duplicates, Fault *fault);
+static bool read_event(Reading *reading, Fault *fault);
+static bool read_id(Reading *reading, Member member, pg_uuid_t *id, Fault *fault);
+static bool read_sent_at(Reading *reading, bool refuse_future, Fault *fault);
+static bool read_removed(Reading *reading, Fault *fault);
+static void read_soft_members(Reading *reading);
+
+/* ----- collecting the members ----- */
+
+static int
+find_member(int parent, const char *name, bool *exact)
+{
+	for (int i = 0; i < MEMBER_COUNT; i++)
+	{
+		/* the first letter, in either case, tells most of them apart */
+		if (specs[i].parent == parent && ((specs[i].name[0] ^ name[0]) & ~0x20) == 0 &&
+			pg_strcasecmp(specs[i].name, name) == 0)
+		{
+			*exact = strcmp(specs[i].name, name) == 0;
+			return i;
+		}
+	}
+	return -1;
+}
+
+bool
+notification_knows(const char *parent, const char *name)
+{
+	/* documented, without a meaning for the tables */
+	static const MemberSpec unused[] = {
+		{-1, "Sender", false},
+		{M_DETAILS, "ObjectReplaced", false},
+		{M_TRACKS_REMOVED, "Id", false},
+		{M_TRACKS_REMOVED, "Type", false},
+	};
+	int			at = -1;
+	bool		exact;
+
+	if (parent != NULL)
+	{
+		at = find_member(-1, parent, &exact);
+		if (at < 0)
+			at = find_member(M_DETAILS, parent, &exact);
+	}
+	for (int i = 0; i < (int) lengthof(unused); i++)
+	{
+		if (unused[i].parent == at && pg_strcasecmp(unused[i].name, name) == 0)
+			return true;
+	}
+	return find_member(at, name, &exact) >= 0;
+}
+
+/* The member that stands at the walk's current place, or -1. */
+static int
+current_member(const JsonWalk *walk, int depth, bool *exact)
+{
+	bool		parent_exact = true;
+	int			parent = -1;
+	int			member;
+
+	if (depth == 2)
+	{
+		parent = find_member(-1, json_name(walk, 1), &parent_exact);
+		if (parent != M_OBJECT && parent != M_DETAILS)
+			return -1;
+	}
+	else if (depth != 1)
+		return -1;
+	member = find_member(parent, json_name(walk, depth), exact);
+	*exact = *exact && parent_exact;
+	return member;
+}
+
+/* The last of two objects counts, as in jsonb; their members must not mix. */
+static void
+forget_members(Reading *reading, int parent)
+{
+	for (int i = 0; i < MEMBER_COUNT; i++)
+	{
+		if (specs[i].parent != parent)
+			continue;
+		memset(&reading->exact[i], 0, sizeof(Cell));
+		memset(&reading->variant[i], 0, sizeof(Cell));
+	}
+}
+
+static void
+put_cell(Reading *reading, JsonWalk *walk, int depth, JsonTokenType type, char *text)
+{
+	bool		exact = false;
+	int			member = current_member(walk, depth, &exact);
+	Cell	   *cell;
+
+	if (member < 0)
+		return;
+	cell = exact ? &reading->exact[member] : &reading->variant[member];
+	if (cell->type != JSON_TOKEN_INVALID)
+	{
+		cell->repeated = true;
+		cell->differs |= cell->type != type || text == NULL ||
+			strcmp(cell->text, text) != 0;
+		if (text == NULL)
+			forget_members(reading, member);
+		cell->respelled |= strcmp(cell->name, json_name(walk, depth)) != 0;
+	}
+	cell->type = type;
+	cell->text = text;
+	cell->name = json_name(walk, depth);
+}
+
+static bool
+in_tracks_removed(const JsonWalk *walk)
+{
+	return walk->depth >= 3 &&
+		pg_strcasecmp(json_name(walk, 1), "Details") == 0 &&
+		pg_strcasecmp(json_name(walk, 2), "TracksRemoved") == 0;
+}
+
+static void
+on_enter(JsonWalk *walk, bool is_array)
+{
+	Reading    *reading = walk->state;
+
+	if (walk->depth == 1)
+		reading->top_is_object = !is_array;
+	else if (walk->depth <= 3)
+		put_cell(reading, walk, walk->depth - 1,
+				 is_array ? JSON_TOKEN_ARRAY_START : JSON_TOKEN_OBJECT_START, NULL);
+
+	if (!in_tracks_removed(walk))
+		return;
+	if (walk->depth == 3)
+	{
+		/* a repeated TracksRemoved: the last one counts, as in jsonb */
+		reading->nremoved = 0;
+		reading->bad_removed = false;
+	}
+	else if (walk->depth == 4)
+	{
+		if (is_array)
+			reading->bad_removed = true;
+		if (reading->nremoved == reading->removed_space)
+		{
+			reading->removed_space = Max(16, reading->removed_space * 2);
+			reading->removed = reading->removed
+				? repalloc(reading->removed, reading->removed_space * sizeof(char *))
+				: palloc(reading->removed_space * sizeof(char *));
+		}
+		reading->removed[reading->nremoved++] = NULL;
+	}
+}
+
+static void
+on_scalar(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	Reading    *reading = walk->state;
+
+	put_cell(reading, walk, walk->depth, type, text);
+	if (!in_tracks_removed(walk))
+		return;
+	if (walk->depth == 3)
+		reading->bad_removed = true;
+	else if (walk->depth == 4 && type == JSON_TOKEN_STRING &&
+			 reading->nremoved > 0 && pg_strcasecmp(json_name(walk, 4), "Id") == 0)
+		reading->removed[reading->nremoved - 1] = text;
+}
+
+/* ----- notes ----- */
+
+static void
+add_note(Reading *reading, Member member, const char *reason)
+{
+	const char *parent = specs[member].parent < 0 ? "" : specs[specs[member].parent].name;
+
+	reading->out->notes = lappend(reading->out->notes,
+								  psprintf("%s%s%s: %s", parent, *parent ? "." : "",
+										   specs[member].name, reason));
+}
+
+/* ----- the whole ----- */
+
+static const JsonLimits limits[] = {
+	[NOTIFICATION_RAW] = {NOTIFICATION_MAX_SIZE, JSON_MAX_NUMBER},
+	[NOTIFICATION_JSONB] = {NOTIFICATION_MAX_SIZE, JSON_MAX_PLAIN_NUMBER},
+	[NOTIFICATION_STORED] = {MaxAllocSize, PG_INT32_MAX},
+};
+
+bool
+notification_read(const char *text, Size len, NotificationOrigin origin,
+				  Notification *notification, Fault *fault)
+{
+	static const JsonVisitor visitor = {
+		.enter = on_enter,
+		.scalar = on_scalar,
+	};
+	Reading    *reading = palloc0(sizeof(Reading));
+
+	memset(notification, 0, sizeof(*notification));
+	reading->out = notification;
+	if (!json_walk_limited(text, len, limits[origin], &visitor, reading, fault))
+		return false;
+	if (!reading->top_is_object)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+						 "notification is not a JSON object");
+	if (!settle_cells(reading, origin == NOTIFICATION_RAW, fault) ||
+		!read_event(reading, fault) ||
+		!read_id(reading, M_USER_ID, &notification->device_token, fault) ||
+		!read_id(reading, M_OBJECT_ID, &notification->object_id, fault) ||
+		!read_sent_at(reading, origin != NOTIFICATION_STORED, fault) ||
+		!read_removed(reading, fault))
+		return false;
+	read_soft_members(reading);
+	return true;
+}
+
+static bool
+duplicate_fault(const char *name, Fault *fault)
+{
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "dup_key",
+					 "notification has more than one \"%s\"", name);
+}
+
+/* Decides for each member which cell counts. */
+static bool
+settle_cells(Reading *reading, bool refuse_duplicates, Fault *fault)
+{
+	for (int i = 0; i < MEMBER_COUNT; i++)
+	{
+		const Cell *exact = &reading->exact[i];
+		const Cell *variant = &reading->variant[i];
+
+		if (exact->type != JSON_TOKEN_INVALID)
+			reading->cell[i] = exact;
+		else if (variant->type != JSON_TOKEN_INVALID)
+		{
+			if (specs[i].hard && variant->respelled)
+				return duplicate_fault(specs[i].name, fault);
+			reading->cell[i] = variant;
+			add_note(reading, i, "other spelling of case");
+		}
+		if (reading->cell[i] == NULL || !reading->cell[i]->repeated)
+			continue;
+		if (specs[i].hard && reading->cell[i]->differs && refuse_duplicates)
+			return duplicate_fault(specs[i].name, fault);
+		add_note(reading, i, "repeated, the last one taken");
+	}
+
+	if (reading->cell[M_OBJECT] == NULL)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "missing_field",
+						 "notification has no \"Object\"");
+	if (reading->cell[M_OBJECT]->type != JSON_TOKEN_OBJECT_START)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+						 "\"Object\" of the notification is not a JSON object");
+	if (reading->cell[M_DETAILS] != NULL &&
+		reading->cell[M_DETAILS]->type != JSON_TOKEN_OBJECT_START &&
+		reading->cell[M_DETAILS]->type != JSON_TOKEN_NULL)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+						 "\"Details\" of the notification is not a JSON object");
+	return true;
+}
+
+/* Text of a member, or NULL when it is absent, null or empty. */
+static const char *
+filled(const Reading *reading, Member member)
+{
+	const Cell *cell = reading->cell[member];
+
+	if (cell == NULL || cell->type == JSON_TOKEN_NULL ||
+		(cell->type == JSON_TOKEN_STRING && cell->text[0] == '\0'))
+		return NULL;
+	return cell->text ? cell->text : "";
+}
+
+static bool
+missing_fault(Member member, Fault *fault)
+{
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "missing_field",
+					 "notification has no \"%s%s\"",
+					 member == M_OBJECT_ID ? "Object." : "", specs[member].name);
+}
+
+static bool
+type_fault(Member member, Fault *fault)
+{
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+					 "\"%s%s\" of the notification has the wrong JSON type",
+					 member == M_OBJECT_ID ? "Object." : "", specs[member].name);
+}
+
+static bool
+read_event(Reading *reading, Fault *fault)
+{
+	Notification *out = reading->out;
+	const char *name = filled(reading, M_EVENT);
+	JsonTokenType type;
+
+	if (name == NULL)
+		return missing_fault(M_EVENT, fault);
+	out->kind = EVENT_UNKNOWN;
+	out->event = pstrdup(name);
+	type = reading->cell[M_EVENT]->type;
+	for (int i = 0; i < (int) lengthof(aliases); i++)
+	{
+		if (strcmp(name, aliases[i].alias) == 0)
+		{
+			out->kind = aliases[i].kind;
+			out->event = pstrdup(events[out->kind].name);
+			return true;
+		}
+	}
+	if (type != JSON_TOKEN_STRING)
+		return type_fault(M_EVENT, fault);
+	if (strlen(name) > MAX_EVENT_NAME)
+		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+						 "\"Event\" of the notification is longer than %d bytes",
+						 MAX_EVENT_NAME);
+	for (int i = EVENT_UNKNOWN + 1; i < (int) lengthof(events); i++)
+	{
+		if (strcmp(name, events[i].name) == 0)
+			out->kind = i;
+	}
+	return true;
+}
+
+static bool
+read_id(Reading *reading, Member member, pg_uuid_t *id, Fault *fault)
+{
+	const char *text = filled(reading, member);
+
+	if (text == NULL)
+		return missing_fault(member, fault);
+	if (reading->cell[member]->type != JSON_TOKEN_STRING)
+		return type_fault(member, fault);
+	/* the text is not quoted: UserId is a credential */
+	if (!uuid_parse(text, id))
+		return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, "bad_uuid",
+						 "\"%s%s\" of the notification is not a UUID",
+						 member == M_OBJECT_ID ? "Object." : "", specs[member].name);
+	if (uuid_is_zero(id))
+		return missing_fault(member, fault);
+	return true;
+}
+
+static bool
+read_sent_at(Reading *reading, bool refuse_future, Fault *fault)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	const Cell *cell = reading->cell[M_TIMESTAMP];
+	ParsedTime	time;
+	TimeResult	result = TIME_SYNTAX;
+
+	if (cell == NULL)
+		return missing_fault(M_TIMESTAMP, fault);
+	if (cell->type == JSON_TOKEN_STRING)
+		result = timestamp_parse(cell->text, strlen(cell->text), &time);
+	if (result != TIME_OK)
+		return fault_set(fault, timestamp_sqlstate(result), "bad_time",
+						 "\"Timestamp\" of the notification %s",
+						 timestamp_fault(result));
+	if (refuse_future && time.at > now + MAX_AHEAD)
+		return fault_set(fault, ERRCODE_DATETIME_FIELD_OVERFLOW, "clock_skew",
+						 "\"Timestamp\" of the notification is more than 24 hours ahead");
+	if (!time.has_zone)
+		add_note(reading, M_TIMESTAMP, "no zone, read as UTC");
+	if (time.leap_second)
+		add_note(reading, M_TIMESTAMP, "second 60");
+	if (time.end_of_day)
+		add_note(reading, M_TIMESTAMP, "hour 24");
+	if (time.at < now - OLD_YEARS * DAYS_PER_YEAR * USECS_PER_DAY)
+		add_note(reading, M_TIMESTAMP, "far in the past");
+	reading->out->sent_at = time.at;
+	reading->out->sent_text = cell->text;
+	return true;
+}
+
+static bool
+read_removed(Reading *reading, Fault *fault)
+{
+	Notification *out = reading->out;
+	const Cell *cell = reading->cell[M_TRACKS_REMOVED];
+	bool		self = false;
+
+	if (cell == NULL || cell->type == JSON_TOKEN_NULL)
+		return true;
+	if (cell->type != JSON_TOKEN_ARRAY_START || reading->bad_removed)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+						 "\"TracksRemoved\" of the notification is not an array of objects");
+	out->removed = palloc(Max(1, reading->nremoved) * sizeof(pg_uuid_t));
+	for (int i = 0; i < reading->nremoved; i++)
+	{
+		pg_uuid_t  *id = &out->removed[out->nremoved];
+
+		if (reading->removed[i] == NULL || reading->removed[i][0] == '\0')
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "missing_field",
+							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
+		if (!uuid_parse(reading->removed[i], id))
+			return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, "bad_uuid",
+							 "\"Id\" of element %d of \"TracksRemoved\" is not a UUID", i + 1);
+		if (uuid_is_zero(id))
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "missing_field",
+							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
+		if (uuid_equal(id, &out->object_id))
+			self = true;
+		else
+			out->nremoved++;
+	}
+	if (self)
+		add_note(reading, M_TRACKS_REMOVED, "names the track itself, ignored");
+	return true;
+}
+
+/* ----- soft members ----- */
+
+static char *
+soft_text(Reading *reading, Member member)
+{
+	const char *text = filled(reading, member);
+
+	if (text == NULL)
+		return NULL;
+	if (reading->cell[member]->type != JSON_TOKEN_STRING)
+	{
+		add_note(reading, member, "not a string");
+		return NULL;
+	}
+	return unconstify(char *, text);
+}
+
+static OptionalTime
+soft_time(Reading *reading, Member member)
+{
+	OptionalTime out = {0};
+	const char *text = soft_text(reading, member);
+	ParsedTime	time;
+	TimeResult	result;
+
+	if (text == NULL)
+		return out;
+	result = timestamp_parse(text, strlen(text), &time);
+	if (result == TIME_OK)
+	{
+		out.given = true;
+		out.at = time.at;
+		out.has_offset = time.has_zone;
+		out.offset_min = time.offset_min;
+		if (!time.has_zone)
+			add_note(reading, member, "no zone, read as UTC");
+	}
+	else if (result != TIME_EMPTY)	/* the platform's "no date" */
+		add_note(reading, member, "not a time");
+	return out;
+}
+
+static OptionalBool
+soft_bool(Reading *reading, Member member)
+{
+	OptionalBool out = {0};
+
+	if (filled(reading, member) == NULL)
+		return out;
+	switch (reading->cell[member]->type)
+	{
+		case JSON_TOKEN_TRUE:
+		case JSON_TOKEN_FALSE:
+			out.given = true;
+			out.value = reading->cell[member]->type == JSON_TOKEN_TRUE;
+			break;
+		default:
+			add_note(reading, member, "not a boolean");
+	}
+	return out;
+}
+
+static void
+soft_charge(Reading *reading)
+{
+	Notification *out = reading->out;
+	const char *text = filled(reading, M_CHARGE_LEVEL);
+	double		value;
+
+	if (text == NULL)
+		return;
+	if (reading->cell[M_CHARGE_LEVEL]->type != JSON_TOKEN_NUMBER)
+		add_note(reading, M_CHARGE_LEVEL, "not a number");
+	else if (!json_double(text, &value) || value < 0 || value > 100)
+		add_note(reading, M_CHARGE_LEVEL, "out of range");
+	else
+	{
+		out->has_charge = true;
+		out->charge_percent = value;
+	}
+}
+
+static void
+soft_waiting_trips(Reading *reading)
+{
+	Notification *out = reading->out;
+	const char *text = filled(reading, M_WAITING_TRIPS);
+	int64		value;
+
+	if (text == NULL)
+		return;
+	if (reading->cell[M_WAITING_TRIPS]->type != JSON_TOKEN_NUMBER ||
+		!json_int64(text, &value))
+		add_note(reading, M_WAITING_TRIPS, "not an integer");
+	else if (value < 0 || value > PG_INT32_MAX)
+		add_note(reading, M_WAITING_TRIPS, "out of range");
+	else
+	{
+		out->has_waiting_trips = true;
+		out->waiting_trips = (int) value;
+	}
+}
+
+static void
+soft_instance(Reading *reading)
+{
+	Notification *out = reading->out;
+	const char *text = soft_text(reading, M_INSTANCE_ID);
+
+	if (text == NULL)
+		return;
+	if (!uuid_parse(text, &out->instance_id))
+		add_note(reading, M_INSTANCE_ID, "not a UUID");
+	else
+		out->has_instance = !uuid_is_zero(&out->instance_id);
+}
+
+static void
+soft_object(Reading *reading)
+{
+	Notification *out = reading->out;
+	char		id[UUID_TEXT_SIZE];
+
+	out->object_type = soft_text(reading, M_OBJECT_TYPE);
+	if (out->object_type && out->kind != EVENT_UNKNOWN &&
+		strcmp(out->object_type, events[out->kind].object_type) != 0)
+		add_note(reading, M_OBJECT_TYPE, "not the type of this event");
+
+	out->url = soft_text(reading, M_OBJECT_URL);
+	if (out->url == NULL)
+		out->url = soft_text(reading, M_OBJECT_URI);
+	if (out->url && strcasestr(out->url, uuid_format(&out->object_id, id)) == NULL)
+		add_note(reading, M_OBJECT_URL, "does not name the object");
+}
+
+static void
+read_soft_members(Reading *reading)
+{
+	Notification *out = reading->out;
+
+	soft_object(reading);
+	out->client_id = soft_text(reading, M_CLIENT_ID);
+	if (out->client_id && pg_mbstrlen(out->client_id) > MAX_CLIENT_ID)
+	{
+		out->client_id = NULL;
+		add_note(reading, M_CLIENT_ID, "too long");
+	}
+	out->vendor_reason = soft_text(reading, M_REASON);
+	out->track_started = soft_time(reading, M_TRACK_START);
+	out->track_ended = soft_time(reading, M_TRACK_FINISH);
+	out->time_received = soft_time(reading, M_TIME_RECEIVED);
+	if (out->kind != EVENT_UNKNOWN && events[out->kind].stage_member >= 0)
+		out->stage_at = soft_time(reading, events[out->kind].stage_member);
+	out->passed_filters = soft_bool(reading, M_PASSED_FILTERS);
+	out->wifi = soft_bool(reading, M_WIFI);
+	out->gps = soft_bool(reading, M_GPS);
+	out->mobile_data = soft_bool(reading, M_MOBILE_DATA);
+	out->real_time_location = soft_bool(reading, M_REAL_TIME);
+	soft_charge(reading);
+	soft_waiting_trips(reading);
+	soft_instance(reading);
+}

@@ -1,0 +1,284 @@
+/*
+ * s3_event.c
+ *	  What S3 tells of a bucket: see s3_event.h.
+ *
+ * A record says that an object is there, not what it is; that is found out when
+ * it has been fetched.  Here it gets an address: "s3://bucket/key", with the
+ * region and the version that the record names.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "base/json.h"
+#include "base/timestamp.h"
+#include "base/uuid.h"
+#include "compat.h"
+#include "message/envelope.h"
+#include "message/s3_event.h"
+#include "wire/sign.h"
+#include "wire/storage_name.h"
+
+SQL_FUNCTION(damoov_read_object_event);
+
+#define S3_SOURCE			"aws:s3"
+#define CREATED				"ObjectCreated:"
+#define MAX_RECORDS			10000	/* S3 sends one, and no queue takes more */
+
+static const JsonLimits record_limits = {2 * 1024 * 1024, JSON_MAX_PLAIN_NUMBER};
+
+typedef struct S3Record
+{
+	const char *event_version;
+	const char *event_source;
+	const char *event_name;
+	const char *event_time;
+	const char *region;
+	const char *bucket;
+	const char *key;			/* form-encoded */
+	const char *size;
+	const char *version_id;
+	const char *sequencer;
+} S3Record;
+
+/* where the members stand: their names, from the outermost */
+static const struct
+{
+	const char *path[3];
+	Size		offset;
+}			record_members[] = {
+	{{"eventVersion"}, offsetof(S3Record, event_version)},
+	{{"eventSource"}, offsetof(S3Record, event_source)},
+	{{"eventName"}, offsetof(S3Record, event_name)},
+	{{"eventTime"}, offsetof(S3Record, event_time)},
+	{{"awsRegion"}, offsetof(S3Record, region)},
+	{{"s3", "bucket", "name"}, offsetof(S3Record, bucket)},
+	{{"s3", "object", "key"}, offsetof(S3Record, key)},
+	{{"s3", "object", "size"}, offsetof(S3Record, size)},
+	{{"s3", "object", "versionId"}, offsetof(S3Record, version_id)},
+	{{"s3", "object", "sequencer"}, offsetof(S3Record, sequencer)},
+};
+
+/* ----- one record ----- */
+
+static void
+on_member(JsonWalk *walk, char *text, JsonTokenType type)
+{
+	S3Record   *record = walk->state;
+
+	if (type != JSON_TOKEN_STRING && type != JSON_TOKEN_NUMBER)
+		return;
+	for (int i = 0; i < (int) lengthof(record_members); i++)
+	{
+		int			depth = 0;
+
+		while (depth < 3 && record_members[i].path[depth] && depth < walk->depth &&
+			   strcmp(json_name(walk, depth + 1), record_members[i].path[depth]) == 0)
+			depth++;
+		if (depth == walk->depth && (depth == 3 || record_members[i].path[depth] == NULL))
+			*(const char **) ((char *) record + record_members[i].offset) = text;
+	}
+}
+
+static bool
+read_record(const char *text, Size len, S3Record *record, Fault *fault)
+{
+	static const JsonVisitor visitor = {.scalar = on_member};
+
+	memset(record, 0, sizeof(*record));
+	return json_walk_limited(text, len, record_limits, &visitor, record, fault);
+}
+
+static bool
+plain(const char *text, const char *characters)
+{
+	return text[0] != '\0' && text[strspn(text, characters)] == '\0';
+}
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+static bool
+record_fault(Fault *fault, const char *problem)
+{
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+					 "record of a bucket %s", problem);
+}
+
+/* The object's place in its bucket, encoded. */
+static bool
+check_record(const S3Record *record, char **path, Fault *fault)
+{
+	if (record->event_source == NULL || strcmp(record->event_source, S3_SOURCE) != 0)
+		return record_fault(fault, "is not one of S3");
+	if (record->event_version == NULL || strncmp(record->event_version, "2.", 2) != 0)
+		return record_fault(fault, "has a version that is not known");
+	if (record->event_name == NULL || record->event_name[0] == '\0' || strlen(record->event_name) > 200)
+		return record_fault(fault, "has no name of an event");
+	if (record->bucket == NULL || !plain(record->bucket, LETTERS "."))
+		return record_fault(fault, "does not name a bucket");
+	*path = storage_encode_path(record->key ? record->key : "", true);
+	return (*path)[0] != '\0' || record_fault(fault, "has no key");
+}
+
+/*
+ * What there is to fetch.  Nothing for a removal, nor for the empty objects
+ * that stand for folders.
+ */
+static char *
+object_url(const S3Record *record, const char *path)
+{
+	StringInfoData url;
+
+	if (strncmp(record->event_name, CREATED, strlen(CREATED)) != 0 ||
+		(record->size && strcmp(record->size, "0") == 0) ||
+		path[strlen(path) - 1] == '/')
+		return NULL;
+	initStringInfo(&url);
+	appendStringInfo(&url, "s3://%s/%s", record->bucket, path);
+	if (record->region && plain(record->region, LETTERS))
+		appendStringInfo(&url, "?region=%s", record->region);
+	if (record->version_id && record->version_id[0] && strcmp(record->version_id, "null") != 0)
+		appendStringInfo(&url, "%cversionId=%s", strchr(url.data, '?') ? '&' : '?',
+						 storage_encode_path(record->version_id, false));
+	return url.data;
+}
+
+static void
+digest_id(const char *text, Size len, pg_uuid_t *id)
+{
+	char		digest[SIGN_SHA256_HEX_SIZE];
+
+	sign_sha256_hex(text, len, digest);
+	digest[2 * UUID_LEN] = '\0';
+	(void) uuid_parse(digest, id);
+}
+
+static EnvelopePart *
+make_part(const char *text, Size len, const char *event, const char *time)
+{
+	EnvelopePart *part = palloc0(sizeof(EnvelopePart));
+
+	part->text = text;
+	part->len = len;
+	part->control = event;
+	part->control_time = time ? time : "";
+	return part;
+}
+
+static EnvelopePart *
+record_part(const char *text, Size len)
+{
+	EnvelopePart *part = make_part(text, len, NULL, NULL);
+	S3Record	record;
+	char	   *path;
+	char	   *object;
+
+	if (!read_record(text, len, &record, &part->fault) ||
+		!check_record(&record, &path, &part->fault))
+		return part;
+	object = psprintf("%s/%s", record.bucket, path);
+	part->control = record.event_name;
+	part->control_time = psprintf("%s%s%s", record.event_time ? record.event_time : "",
+								  record.sequencer ? " " : "",
+								  record.sequencer ? record.sequencer : "");
+	digest_id(object, strlen(object), &part->control_id);
+	part->names_object = true;
+	return part;
+}
+
+/* ----- the message ----- */
+
+static void
+on_record(JsonWalk *walk, const char *start, Size len)
+{
+	List	  **parts = walk->state;
+
+	if (walk->depth != 1)
+		return;
+	if (list_length(*parts) == MAX_RECORDS)
+		fault_set(&walk->stop, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+				  "message holds more than %d records", MAX_RECORDS);
+	else
+		*parts = lappend(*parts, record_part(start, len));
+}
+
+static List *
+record_parts(const S3Outline *outline, Fault *fault)
+{
+	static const JsonVisitor visitor = {.value = on_record};
+	JsonLimits	limits = {outline->records_len, JSON_MAX_PLAIN_NUMBER};
+	List	   *parts = NIL;
+
+	if (json_walk_limited(outline->records, outline->records_len, limits, &visitor, &parts, fault) &&
+		parts == NIL)
+		record_fault(fault, "is missing");
+	return parts;
+}
+
+List *
+s3_event_parts(const S3Outline *outline, const char *text, Size len)
+{
+	List	   *parts;
+	EnvelopePart *part;
+
+	if (outline->records)
+	{
+		part = make_part(text, len, NULL, NULL);
+		parts = record_parts(outline, &part->fault);
+		return part->fault.sqlstate != 0 ? list_make1(part) : parts;
+	}
+	if (outline->service == NULL || strcmp(outline->service, "Amazon S3") != 0 ||
+		outline->event == NULL || strcmp(outline->event, "s3:TestEvent") != 0)
+		return NIL;
+	part = make_part(text, len, outline->event, outline->time);
+	digest_id(text, len, &part->control_id);
+	return list_make1(part);
+}
+
+/* ----- SQL ----- */
+
+/* For damoov.apply_events(): of a stored record. */
+Datum
+damoov_read_object_event(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
+	StringInfoData text;
+	TupleDesc	desc;
+	S3Record	record;
+	ParsedTime	time;
+	char	   *path;
+	char	   *url;
+	Fault		fault = {0};
+	Datum		values[3] = {0};
+	bool		nulls[3] = {true, true, true};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	initStringInfo(&text);
+	JsonbToCString(&text, &payload->root, VARSIZE(payload));
+	if (read_record(text.data, text.len, &record, &fault) &&
+		check_record(&record, &path, &fault) &&
+		(url = object_url(&record, path)) != NULL)
+	{
+		values[0] = CStringGetTextDatum(url);
+		nulls[0] = false;
+		if (record.event_time &&
+			timestamp_parse(record.event_time, strlen(record.event_time), &time) == TIME_OK)
+		{
+			values[1] = TimestampTzGetDatum(time.at);
+			nulls[1] = false;
+		}
+		if (record.sequencer && strlen(record.sequencer) <= 64 &&
+			plain(record.sequencer, "0123456789abcdefABCDEF"))
+		{
+			values[2] = CStringGetTextDatum(record.sequencer);
+			nulls[2] = false;
+		}
+	}
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}

@@ -1,0 +1,256 @@
+/*
+ * launcher.c
+ *	  Starts one worker per database of damoov.databases and keeps them going.
+ *
+ * The launcher is connected to no database in particular.  At every tick it
+ * compares the wanted state (the setting) with the actual one (its workers):
+ * a worker that ended is started again after a wait that doubles with each
+ * short life and begins anew after a healthy one; a database that left the
+ * setting loses its worker.
+ */
+#include "postgres.h"
+
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "process/launcher.h"
+#include "process/worker.h"
+#include "provider/source.h"
+
+#define TICK_MS			60000
+#define RESTART_BASE_MS 1000
+#define RESTART_CAP_MS	60000
+#define HEALTHY_MS		60000
+
+pg_noreturn PGDLLEXPORT void damoov_launcher_main(Datum argument);
+
+typedef struct WorkerState
+{
+	char		database[NAMEDATALEN];
+	BackgroundWorkerHandle *handle; /* NULL: not running */
+	bool		wanted;
+	int			failures;
+	int64		started_ms;
+	int64		restart_ms;		/* not before */
+	bool		complained;		/* about what keeps it from starting */
+} WorkerState;
+
+static List *workers = NIL;		/* WorkerState * */
+
+void
+launcher_register(void)
+{
+	BackgroundWorker launcher = {0};
+
+	launcher.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	launcher.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	launcher.bgw_restart_time = 5;
+	strlcpy(launcher.bgw_library_name, "damoov", sizeof(launcher.bgw_library_name));
+	strlcpy(launcher.bgw_function_name, "damoov_launcher_main", sizeof(launcher.bgw_function_name));
+	strlcpy(launcher.bgw_name, "damoov launcher", BGW_MAXLEN);
+	strlcpy(launcher.bgw_type, "damoov launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&launcher);
+}
+
+static WorkerState *
+find_worker(const char *database)
+{
+	MemoryContext old;
+	ListCell   *cell;
+	WorkerState *state;
+
+	foreach(cell, workers)
+	{
+		state = lfirst(cell);
+		if (strcmp(state->database, database) == 0)
+			return state;
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	state = palloc0(sizeof(WorkerState));
+	strlcpy(state->database, database, NAMEDATALEN);
+	workers = lappend(workers, state);
+	MemoryContextSwitchTo(old);
+	return state;
+}
+
+/* Names of the databases that accept connections. */
+static List *
+existing_databases(MemoryContext context)
+{
+	List	   *names = NIL;
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	catalog = table_open(DatabaseRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		if (form->datallowconn && !form->datistemplate)
+			names = lappend(names, pstrdup(NameStr(form->datname)));
+		MemoryContextSwitchTo(old);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	CommitTransactionCommand();
+	/* where a commit leaves us differs from release to release */
+	MemoryContextSwitchTo(context);
+	return names;
+}
+
+static bool
+contains(const List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+complain(WorkerState *state, const char *problem)
+{
+	if (!state->complained)
+		ereport(LOG,
+				(errmsg("could not start damoov worker for database \"%s\": %s",
+						state->database, problem)));
+	state->complained = true;
+}
+
+static void
+start_worker(WorkerState *state, int64 now_ms)
+{
+	BackgroundWorker worker;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		registered;
+
+	/* the handle lives as long as the worker */
+	worker_describe(&worker, state->database);
+	registered = RegisterDynamicBackgroundWorker(&worker, &state->handle);
+	MemoryContextSwitchTo(old);
+	if (!registered)
+	{
+		state->handle = NULL;
+		complain(state, "no background worker slot is free (see \"max_worker_processes\")");
+		state->restart_ms = now_ms + RESTART_CAP_MS / 6;
+		return;
+	}
+	state->complained = false;
+	state->started_ms = now_ms;
+}
+
+/* Notices the end of a worker and decides when it may start again. */
+static void
+check_end(WorkerState *state, int64 now_ms)
+{
+	pid_t		pid;
+
+	if (state->handle == NULL ||
+		GetBackgroundWorkerPid(state->handle, &pid) != BGWH_STOPPED)
+		return;
+	pfree(state->handle);
+	state->handle = NULL;
+	if (now_ms - state->started_ms > HEALTHY_MS)
+		state->failures = 0;
+	state->restart_ms = now_ms +
+		source_backoff_ms(RESTART_BASE_MS, state->failures++, RESTART_CAP_MS);
+}
+
+/* One look at everything; returns how long until the next is needed. */
+static long
+tick(MemoryContext context)
+{
+	List	   *listed = guc_database_list();
+	List	   *existing = listed == NIL ? NIL : existing_databases(context);
+	int64		now_ms = source_clock_ms();
+	long		wait_ms = TICK_MS;
+	ListCell   *cell;
+
+	foreach(cell, workers)
+		((WorkerState *) lfirst(cell))->wanted = false;
+	foreach(cell, listed)
+	{
+		WorkerState *state = find_worker(lfirst(cell));
+
+		state->wanted = true;
+		if (!contains(existing, state->database) && state->handle == NULL)
+		{
+			state->wanted = false;
+			complain(state, "the database does not exist");
+			wait_ms = Min(wait_ms, RESTART_CAP_MS / 6);
+		}
+	}
+	foreach(cell, workers)
+	{
+		WorkerState *state = lfirst(cell);
+
+		check_end(state, now_ms);
+		if (!state->wanted && state->handle)
+			TerminateBackgroundWorker(state->handle);
+		else if (state->wanted && state->handle == NULL && now_ms >= state->restart_ms)
+			start_worker(state, now_ms);
+		if (state->wanted && state->handle == NULL)
+			wait_ms = Min(wait_ms, Max(10, state->restart_ms - now_ms));
+	}
+	return wait_ms;
+}
+
+void
+damoov_launcher_main(Datum argument)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("damoov launcher");
+	context = AllocSetContextCreate(TopMemoryContext, "damoov launcher", ALLOCSET_SMALL_SIZES);
+	for (;;)
+	{
+		long		wait_ms;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		MemoryContextSwitchTo(context);
+		wait_ms = tick(context);
+		MemoryContextSwitchTo(TopMemoryContext);
+		MemoryContextReset(context);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 wait_ms, compat_wait_event("DamoovLauncher"));
+		ResetLatch(MyLatch);
+	}
+}

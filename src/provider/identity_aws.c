@@ -1,0 +1,455 @@
+/*
+ * identity_aws.c
+ *	  Temporary keys of AWS for SQS.
+ *
+ * Where they come from is the usual set: the shared credentials file, the
+ * metadata service of a machine (IMDSv2) or of a container, and the token
+ * service STS.  Facts: documented.  Variables are those of the postmaster's
+ * environment, so that whoever may only write SQL chooses no file and no
+ * address.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "utils/timestamp.h"
+
+#include "base/timestamp.h"
+#include "provider/identity_ways.h"
+#include "wire/reply.h"
+#include "wire/sign.h"
+#include "wire/url.h"
+
+#define METADATA			"http://169.254.169.254"
+#define CONTAINER			"http://169.254.170.2"
+#define ROLES_PATH			"/latest/meta-data/iam/security-credentials/"
+#define SESSION_SECONDS		"21600"
+#define SESSION_NAME		"damoov"
+#define FILE_LIFE_S			300 /* a credentials file is read again after that */
+#define STS_TYPE			"application/x-www-form-urlencoded; charset=utf-8"
+
+static bool
+refuse_status(IdentityAsk *ask, const HttpRequest *request, const char *words)
+{
+	bool		transient = http_status_is_transient(request->status);
+
+	if (request->status == 200)
+		return false;
+	identity_refused(ask, transient,
+					 psprintf("%s (HTTP status %d)",
+							  transient ? "it cannot answer now" : words, request->status));
+	return true;
+}
+
+static void
+not_understood(IdentityAsk *ask)
+{
+	identity_refused(ask, true, "the reply could not be understood");
+}
+
+/* Keys with their end as ISO 8601 text. */
+static void
+take_keys(IdentityAsk *ask, const AwsKeys *keys, const char *expiration)
+{
+	ParsedTime	end;
+
+	if (keys->access_key_id == NULL || keys->secret_access_key == NULL ||
+		keys->session_token == NULL || expiration == NULL ||
+		timestamp_parse(expiration, strlen(expiration), &end) != TIME_OK)
+		not_understood(ask);
+	else
+		identity_got_keys(ask, keys, timestamptz_to_time_t(end.at));
+}
+
+/* ----- shared credentials file ----- */
+
+static bool
+configure_shared_file(Identity *identity, const ServerOptions *options, Fault *fault)
+{
+	identity->profile = identity_setting(options, "profile", "AWS_PROFILE");
+	if (identity->profile == NULL)
+		identity->profile = pstrdup("default");
+	return true;
+}
+
+static char *
+trimmed(char *text)
+{
+	char	   *end = text + strlen(text);
+
+	while (end > text && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r'))
+		*--end = '\0';
+	return text + strspn(text, " \t");
+}
+
+/* Reads the profile's section; comments and other members are passed over. */
+static void
+read_profile(char *text, const char *profile, AwsKeys *keys)
+{
+	char	   *section = psprintf("[%s]", profile);
+	char	   *state = NULL;
+	bool		inside = false;
+
+	for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state))
+	{
+		char	   *value = strchr(line, '=');
+		char	   *name;
+
+		if (line[0] == '[')
+			inside = strcmp(trimmed(line), section) == 0;
+		else if (inside && value != NULL && line[0] != '#' && line[0] != ';')
+		{
+			*value++ = '\0';
+			name = trimmed(line);
+			if (strcmp(name, "aws_access_key_id") == 0)
+				keys->access_key_id = trimmed(value);
+			else if (strcmp(name, "aws_secret_access_key") == 0)
+				keys->secret_access_key = trimmed(value);
+			else if (strcmp(name, "aws_session_token") == 0)
+				keys->session_token = trimmed(value);
+		}
+	}
+}
+
+static void
+ask_shared_file(IdentityAsk *ask)
+{
+	const char *path = getenv("AWS_SHARED_CREDENTIALS_FILE");
+	const char *home = getenv("HOME");
+	AwsKeys		keys = {0};
+	char	   *text;
+	Size		len;
+
+	ask->service = "the shared credentials file";
+	if (path == NULL && home != NULL)
+		path = psprintf("%s/.aws/credentials", home);
+	text = path ? identity_read_file(path) : NULL;
+	if (text == NULL)
+	{
+		identity_refused(ask, false, "there is no readable file");
+		return;
+	}
+	len = strlen(text);
+	read_profile(text, ask->identity->profile, &keys);
+	if (keys.access_key_id == NULL || keys.secret_access_key == NULL)
+		identity_refused(ask, false, "the profile is not there or has no keys");
+	else
+		identity_got_keys(ask, &keys, ask->now + FILE_LIFE_S);
+	explicit_bzero(text, len);
+}
+
+/* ----- metadata services ----- */
+
+static void
+on_metadata_keys(IdentityAsk *ask, const HttpRequest *request)
+{
+	cJSON	   *json;
+	AwsKeys		keys;
+
+	if (refuse_status(ask, request, "it refused to give keys"))
+		return;
+	json = reply_json(ask->context, request->reply, request->reply_len);
+	keys.access_key_id = unconstify(char *, reply_text(json, "AccessKeyId"));
+	keys.secret_access_key = unconstify(char *, reply_text(json, "SecretAccessKey"));
+	keys.session_token = unconstify(char *, reply_text(json, "Token"));
+	take_keys(ask, &keys, reply_text(json, "Expiration"));
+}
+
+static bool
+configure_nothing(Identity *identity, const ServerOptions *options, Fault *fault)
+{
+	return true;
+}
+
+static const char *
+instance_endpoint(const Identity *identity)
+{
+	const char *variable = getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+
+	return identity->endpoint ? identity->endpoint : variable ? variable : METADATA;
+}
+
+static HttpRequest *
+instance_request(IdentityAsk *ask, const char *path)
+{
+	HttpRequest *request = identity_request(ask, "GET",
+											psprintf("%s%s", instance_endpoint(ask->identity), path));
+
+	http_header(request, "x-aws-ec2-metadata-token", ask->session);
+	return request;
+}
+
+/* What a header or a path may be made of. */
+static bool
+is_plain(const char *text)
+{
+	return text[0] != '\0' &&
+		text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=,@")] == '\0';
+}
+
+static void
+on_role(IdentityAsk *ask, const HttpRequest *request)
+{
+	char	   *role;
+
+	if (refuse_status(ask, request, "no role is attached to the machine"))
+		return;
+	role = pnstrdup(request->reply, strcspn(request->reply, "\r\n"));
+	if (!is_plain(role) || strchr(role, '/'))
+		not_understood(ask);
+	else
+		identity_send(ask, instance_request(ask, psprintf(ROLES_PATH "%s", role)), NULL,
+					  on_metadata_keys);
+}
+
+static void
+on_session(IdentityAsk *ask, const HttpRequest *request)
+{
+	if (refuse_status(ask, request, "it refused to open a session"))
+		return;
+	ask->session = pstrdup(request->reply);
+	if (!is_plain(ask->session))
+		not_understood(ask);
+	else
+		identity_send(ask, instance_request(ask, ROLES_PATH), NULL, on_role);
+}
+
+/* Version 2 of the service: a session first, which a forged request cannot open. */
+static void
+ask_instance(IdentityAsk *ask)
+{
+	const char *disabled = getenv("AWS_EC2_METADATA_DISABLED");
+	HttpRequest *request;
+
+	ask->service = "the machine's metadata service";
+	if (disabled && pg_strcasecmp(disabled, "true") == 0)
+	{
+		identity_refused(ask, false, "environment variable AWS_EC2_METADATA_DISABLED forbids it");
+		return;
+	}
+	request = identity_request(ask, "PUT", psprintf("%s/latest/api/token",
+													instance_endpoint(ask->identity)));
+	http_header(request, "x-aws-ec2-metadata-token-ttl-seconds", SESSION_SECONDS);
+	/* a body, although empty, makes libcurl send its length */
+	identity_send(ask, request, pstrdup(""), on_session);
+}
+
+/* The value for the header "authorization" of a container's service, "" if none; NULL: unusable. */
+static const char *
+container_authorization(void)
+{
+	const char *path = getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+	const char *value = path ? identity_read_file(path) : getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+
+	if (value == NULL)
+		return path ? NULL : "";
+	return strpbrk(value, "\r\n") ? NULL : value;
+}
+
+/* A full address must be https, loopback or one of the known metadata services. */
+static bool
+container_url_allowed(const char *url)
+{
+	UrlParts   *parts;
+	Fault		ignored = {0};
+
+	return url_parse(url, &parts, &ignored) &&
+		(url_scheme_allowed(parts) || url_is_metadata_service(parts));
+}
+
+static void
+ask_container(IdentityAsk *ask)
+{
+	const char *relative = getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+	const char *url = getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+	const char *authorization = container_authorization();
+	HttpRequest *request;
+
+	ask->service = "the container's credentials service";
+	if (relative)
+		url = psprintf("%s%s", ask->identity->endpoint ? ask->identity->endpoint : CONTAINER, relative);
+	if (url == NULL || !container_url_allowed(url))
+	{
+		identity_refused(ask, false, "the environment names no usable address");
+		return;
+	}
+	if (authorization == NULL)
+	{
+		identity_refused(ask, false, "the authorization token named in the environment cannot be used");
+		return;
+	}
+	request = identity_request(ask, "GET", url);
+	if (authorization[0])
+		http_header(request, "authorization", authorization);
+	identity_send(ask, request, NULL, on_metadata_keys);
+}
+
+/* ----- STS ----- */
+
+static bool
+configure_role(Identity *identity, const ServerOptions *options, Fault *fault)
+{
+	identity->role_arn = identity_setting(options, "role_arn", "AWS_ROLE_ARN");
+	identity->region = identity_setting(options, "region", "AWS_REGION");
+	if (identity->region == NULL)
+		identity->region = identity_setting(options, "region", "AWS_DEFAULT_REGION");
+	if (!identity_needs(identity->role_arn, "role_arn", fault) ||
+		!identity_needs(identity->region, "region", fault))
+		return false;
+	if (identity->endpoint == NULL)
+		identity->endpoint = psprintf("https://sts.%s.amazonaws.com%s", identity->region,
+									  strncmp(identity->region, "cn-", 3) == 0 ? ".cn" : "");
+	return true;
+}
+
+static bool
+configure_assume_role(Identity *identity, const ServerOptions *options, Fault *fault)
+{
+	identity->external_id = identity_setting(options, "external_id", NULL);
+	identity->own_keys.access_key_id = options_keep_secret(options, "access_key_id");
+	identity->own_keys.secret_access_key = options_keep_secret(options, "secret_access_key");
+	identity->own_keys.session_token = options_keep_secret(options, "session_token");
+	if (identity->own_keys.access_key_id == NULL || identity->own_keys.secret_access_key == NULL)
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+						 "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
+	return configure_role(identity, options, fault);
+}
+
+static void
+append_field(StringInfo body, const char *name, const char *value)
+{
+	appendStringInfo(body, "&%s=", name);
+	sign_append_encoded(body, value);
+}
+
+/* Text of an element without children; XML escapes do not occur in keys. */
+static char *
+element(const char *xml, const char *name)
+{
+	char	   *tag = psprintf("<%s>", name);
+	const char *start = strstr(xml, tag);
+	const char *end;
+
+	if (start == NULL || (end = strchr(start += strlen(tag), '<')) == NULL)
+		return NULL;
+	return pnstrdup(start, end - start);
+}
+
+static const char *
+sts_words(const char *code)
+{
+	static const struct
+	{
+		const char *code;
+		const char *words;
+	}			known[] = {
+		{"AccessDenied", "the role may not be assumed"},
+		{"InvalidClientTokenId", "the access key is not valid"},
+		{"SignatureDoesNotMatch", "the signature was refused; the secret access key is wrong"},
+		{"InvalidIdentityToken", "the web identity token is not valid"},
+		{"ExpiredTokenException", "the web identity token has expired"},
+	};
+
+	for (int i = 0; code && i < (int) lengthof(known); i++)
+	{
+		if (strcmp(known[i].code, code) == 0)
+			return known[i].words;
+	}
+	return "the request was refused";
+}
+
+static void
+on_sts(IdentityAsk *ask, const HttpRequest *request)
+{
+	char	   *code;
+	AwsKeys		keys;
+
+	if (request->status != 200)
+	{
+		code = element(request->reply, "Code");
+		if (code && strcmp(code, "IDPCommunicationError") == 0)
+			identity_refused(ask, true, "it cannot reach the identity provider");
+		else
+			(void) refuse_status(ask, request, sts_words(code));
+		return;
+	}
+	keys.access_key_id = element(request->reply, "AccessKeyId");
+	keys.secret_access_key = element(request->reply, "SecretAccessKey");
+	keys.session_token = element(request->reply, "SessionToken");
+	take_keys(ask, &keys, element(request->reply, "Expiration"));
+	if (keys.secret_access_key)
+		explicit_bzero(keys.secret_access_key, strlen(keys.secret_access_key));
+}
+
+static void
+start_body(StringInfo body, const Identity *identity, const char *action)
+{
+	initStringInfo(body);
+	appendStringInfo(body, "Action=%s&Version=2011-06-15", action);
+	append_field(body, "RoleArn", identity->role_arn);
+	append_field(body, "RoleSessionName", SESSION_NAME);
+}
+
+/* Not signed: the token is the proof.  Its file is renewed by whoever runs the server. */
+static void
+ask_web_identity(IdentityAsk *ask)
+{
+	const char *path = getenv("AWS_WEB_IDENTITY_TOKEN_FILE");
+	char	   *token = path ? identity_read_file(path) : NULL;
+	HttpRequest *request;
+	StringInfoData body;
+
+	ask->service = "STS";
+	if (token == NULL)
+	{
+		identity_refused(ask, false, "environment variable AWS_WEB_IDENTITY_TOKEN_FILE names no readable file");
+		return;
+	}
+	start_body(&body, ask->identity, "AssumeRoleWithWebIdentity");
+	append_field(&body, "WebIdentityToken", token);
+	request = identity_request(ask, "POST", psprintf("%s/", ask->identity->endpoint));
+	http_header(request, "content-type", STS_TYPE);
+	identity_send(ask, request, body.data, on_sts);
+}
+
+static void
+ask_assume_role(IdentityAsk *ask)
+{
+	const Identity *identity = ask->identity;
+	HttpRequest *request = identity_request(ask, "POST", psprintf("%s/", identity->endpoint));
+	SignHeader	type = {"content-type", STS_TYPE};
+	SignV4Output signature;
+	SignV4Input input;
+	StringInfoData body;
+
+	ask->service = "STS";
+	start_body(&body, identity, "AssumeRole");
+	if (identity->external_id)
+		append_field(&body, "ExternalId", identity->external_id);
+	input = (SignV4Input) {
+		.method = "POST", .host = strstr(identity->endpoint, "://") + 3, .path = "/",
+		.headers = &type, .nheaders = 1,
+		.body = body.data, .body_len = body.len,
+		.access_key_id = identity->own_keys.access_key_id,
+		.secret_access_key = identity->own_keys.secret_access_key,
+		.session_token = identity->own_keys.session_token,
+		.region = identity->region, .service = "sts",
+		.now = (pg_time_t) time(NULL),
+	};
+	sign_v4(&input, &signature);
+	http_header(request, type.name, type.value);
+	http_header(request, "x-amz-date", signature.amz_date);
+	if (identity->own_keys.session_token)
+		http_header(request, "x-amz-security-token", identity->own_keys.session_token);
+	http_header(request, "authorization", signature.authorization);
+	identity_send(ask, request, body.data, on_sts);
+}
+
+const IdentityWay identity_aws_ways[] = {
+	{"shared_file", true, true, configure_shared_file, ask_shared_file},
+	{"instance", true, true, configure_nothing, ask_instance},
+	{"container", true, true, configure_nothing, ask_container},
+	{"web_identity", true, true, configure_role, ask_web_identity},
+	{"assume_role", true, false, configure_assume_role, ask_assume_role},
+	{.name = NULL}
+};

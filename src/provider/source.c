@@ -1,0 +1,654 @@
+/*
+ * source.c
+ *	  A source of messages: what every provider has in common.
+ *
+ * Keeps the run state of a source, decides when it may be asked again, and
+ * says in one sentence what is wrong with it.  A trouble is logged when it
+ * begins or changes, not at each retry.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "common/pg_prng.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "provider/identity.h"
+#include "provider/source.h"
+#include "wire/sign.h"
+
+/* while messages come, receives in flight; one when idle */
+#define MAX_RECEIVES			4	/* unless the provider says otherwise */
+#define INBOX_LIMIT				200 /* messages waiting to be stored */
+
+#define RETRY_BASE_MS			1000
+#define RETRY_CAP_MS			60000
+#define CREDENTIALS_FIRST_RETRY_MS 6000	/* the options are read anew in between */
+#define CREDENTIALS_RETRY_MS	300000
+#define CONFIGURATION_RETRY_MS	60000
+#define RETRY_AFTER_CAP_S		900
+#define SETTLE_BASE_MS			500
+#define SETTLE_ATTEMPTS			6
+#define MAX_SETTLING			16	/* each takes a connection */
+#define CLOCK_TOLERANCE_S		60
+
+static const Provider *const providers[] = {
+	&sqs_provider, &servicebus_provider, &storagequeue_provider, &eventgrid_provider
+};
+
+int64
+source_clock_ms(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MILLISEC(now);
+}
+
+int64
+source_backoff_ms(int64 base_ms, int attempt, int64 cap_ms)
+{
+	int64		longest = Min(cap_ms, base_ms << Min(attempt, 16));
+
+	return longest / 2 + (int64) (pg_prng_double(&pg_global_prng_state) * (longest / 2));
+}
+
+const char *
+source_state_name(SourceState state)
+{
+	static const char *const names[] = {
+		[SOURCE_NEW] = "new",
+		[SOURCE_POLLING] = "polling",
+		[SOURCE_RETRYING] = "retrying",
+		[SOURCE_AUTH_FAILED] = "auth_failed",
+		[SOURCE_MISCONFIGURED] = "misconfigured",
+		[SOURCE_PAUSED] = "paused",
+	};
+
+	return names[state];
+}
+
+/* ----- life ----- */
+
+Source *
+source_create(MemoryContext parent, struct HttpClient *http, const char *name)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "damoov source", ALLOCSET_SMALL_SIZES);
+	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
+
+	source->context = context;
+	source->http = http;
+	source->name = MemoryContextStrdup(context, name);
+	source->config_context = AllocSetContextCreate(context, "damoov source options",
+												   ALLOCSET_SMALL_SIZES);
+	source->state = SOURCE_NEW;
+	return source;
+}
+
+void
+source_free(Source *source)
+{
+	MemoryContextDelete(source->context);
+}
+
+static void
+set_state(Source *source, SourceState state)
+{
+	if (source->state != state)
+		source->status_changed = true;
+	source->state = state;
+}
+
+static void
+forget_trouble(Source *source)
+{
+	source->failures = 0;
+	source->retry_at_ms = 0;
+	source->retry_at = 0;
+	source->status_changed = true;
+	if (source->error)
+		pfree(source->error);
+	source->error = NULL;
+}
+
+static void
+set_error(Source *source, const Fault *fault)
+{
+	if (source->error && strcmp(source->error, fault->message) == 0)
+		return;
+	source->error_at = GetCurrentTimestamp();
+	source->status_changed = true;
+	if (source->error)
+		pfree(source->error);
+	source->error = MemoryContextStrdup(source->context, fault->message);
+	ereport(LOG,
+			(errmsg("could not receive messages from server \"%s\": %s",
+					source->name, fault->message),
+			 fault->detail ? errdetail("%s", fault->detail) : 0));
+}
+
+/* ----- options ----- */
+
+static void
+append_options(StringInfo text, List *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+		const char *value = strVal(option->arg);
+
+		appendStringInfo(text, "%s=%zu:%s;", option->defname, strlen(value), value);
+	}
+}
+
+/* A digest, so that no copy of a secret is kept for comparing. */
+static void
+take_fingerprint(const ServerOptions *options, char *fingerprint)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s;", options->type);
+	append_options(&text, options->options);
+	append_options(&text, options->secrets);
+	sign_sha256_hex(text.data, text.len, fingerprint);
+	explicit_bzero(text.data, text.maxlen);
+	pfree(text.data);
+}
+
+static bool
+find_provider(Source *source, const ServerOptions *options, Fault *fault)
+{
+	for (int i = 0; i < (int) lengthof(providers); i++)
+	{
+		if (strcmp(options->type, providers[i]->type) == 0)
+		{
+			source->provider = providers[i];
+			return true;
+		}
+	}
+	return fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, "configuration",
+					 "server type \"%s\" is not supported", options->type);
+}
+
+static void
+misconfigured(Source *source, const Fault *fault)
+{
+	source->configured = false;
+	set_error(source, fault);
+	set_state(source, SOURCE_MISCONFIGURED);
+}
+
+/* Reads the options into the source; false with the fault filled. */
+static bool
+take_options(Source *source, const ServerOptions *options, Fault *fault)
+{
+	MemoryContext old = MemoryContextSwitchTo(source->config_context);
+
+	source->config = NULL;
+	source->identity = NULL;
+	source->wait_seconds = options_int(options, "wait_seconds", 20);
+	source->min_wait_seconds = 0;
+	source->max_receives = MAX_RECEIVES;
+	source->pause_min_ms = source->pause_max_ms = 0;
+	source->pause_ms = 0;
+	source->pause_until_ms = 0;
+	source->option_paused = options_bool(options, "paused");
+	source->clock_offset_s = 0;
+	source->configured = find_provider(source, options, fault) &&
+		identity_load(options, source->provider->audience, source->http, &source->identity, fault) &&
+		source->provider->configure(source, options, fault);
+	MemoryContextSwitchTo(old);
+	return source->configured;
+}
+
+bool
+source_try_configure(Source *source, Fault *fault)
+{
+	ServerOptions *options;
+	bool		valid;
+
+	if (!options_load(source->name, &options, fault))
+		return false;
+	valid = take_options(source, options, fault);
+	options_wipe(options);
+	return valid;
+}
+
+void
+source_configure(Source *source)
+{
+	ServerOptions *options;
+	Fault		fault = {0};
+	char		fingerprint[SIGN_SHA256_HEX_SIZE];
+
+	if (!options_load(source->name, &options, &fault))
+	{
+		source->fingerprint[0] = '\0';
+		misconfigured(source, &fault);
+		return;
+	}
+	take_fingerprint(options, fingerprint);
+	if (strcmp(fingerprint, source->fingerprint) != 0)
+	{
+		/* requests in flight hold what they need; only the options are replaced */
+		strcpy(source->fingerprint, fingerprint);
+		MemoryContextReset(source->config_context);
+		forget_trouble(source);
+		if (!take_options(source, options, &fault))
+			misconfigured(source, &fault);
+		else if (source->state != SOURCE_PAUSED)
+			set_state(source, SOURCE_NEW);
+	}
+	options_wipe(options);
+}
+
+bool
+source_is_polled(const char *type)
+{
+	return type == NULL ||
+		(strcmp(type, "api") != 0 && strcmp(type, WEBHOOK_TYPE) != 0);
+}
+
+void
+source_check(Source *source, struct SourceCheck *check,
+			 void (*when_authorized) (void *check, bool transient, const Fault *fault))
+{
+	if (source->identity)
+		identity_ask(source->identity, source->context, when_authorized, check);
+	else
+		source->provider->check(check);
+}
+
+void
+source_set_paused(Source *source, bool paused)
+{
+	if (paused)
+		set_state(source, SOURCE_PAUSED);
+	else if (source->state == SOURCE_PAUSED)
+		set_state(source, source->configured ? SOURCE_NEW : SOURCE_MISCONFIGURED);
+}
+
+/* ----- trouble ----- */
+
+static bool
+is_authorized(const Source *source)
+{
+	return source->identity == NULL || identity_usable(source->identity);
+}
+
+/* Something is wrong: say so, and wait before the next attempt. */
+static void
+trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
+{
+	int64		now_ms = source_clock_ms();
+	SourceState state = SOURCE_RETRYING;
+	int64		wait_ms;
+
+	source->busy = false;
+	/* receives that were in flight together fail together: once */
+	if (source->failures == 0 || now_ms >= source->retry_at_ms)
+		source->failures++;
+	wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures - 1, RETRY_CAP_MS);
+	if (kind == TROUBLE_CREDENTIALS)
+	{
+		state = SOURCE_AUTH_FAILED;
+		/* once soon, then slowly; a changed secret ends the wait, see above */
+		wait_ms = source->failures > 1 ? CREDENTIALS_RETRY_MS : CREDENTIALS_FIRST_RETRY_MS;
+		/* new credentials are worth an attempt at once */
+		if (source->failures == 1 && source->identity && is_authorized(source))
+			wait_ms = 0;
+		if (source->identity)
+			identity_expire(source->identity);
+	}
+	else if (kind == TROUBLE_CONFIGURATION)
+	{
+		state = SOURCE_MISCONFIGURED;
+		wait_ms = CONFIGURATION_RETRY_MS;
+	}
+	if (retry_after_s > 0)
+		wait_ms = Max(wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
+	source->retry_at_ms = now_ms + wait_ms;
+	source->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	set_error(source, fault);
+	source->error_at = GetCurrentTimestamp();
+	source->status_changed = true;
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, state);
+}
+
+/* ----- credentials ----- */
+
+static void
+authorized(void *arg, bool transient, const Fault *fault)
+{
+	Source	   *source = arg;
+
+	source->authorizing = false;
+	/* the old credentials may be good for a while */
+	if (fault && source->configured && !is_authorized(source))
+		trouble(source, transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, -1, fault);
+}
+
+void
+source_authorize(Source *source, int64 now_ms)
+{
+	if (!source->configured || source->gone || source->state == SOURCE_PAUSED ||
+		source->identity == NULL || source->authorizing ||
+		now_ms < source->retry_at_ms || !identity_due(source->identity))
+		return;
+	source->authorizing = true;
+	identity_ask(source->identity, source->context, authorized, source);
+}
+
+/* ----- receiving ----- */
+
+static int
+inbox_messages(const Source *source)
+{
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, source->inbox)
+		count += ((Delivery *) lfirst(cell))->count;
+	return count;
+}
+
+bool
+source_may_receive(const Source *source, int64 now_ms)
+{
+	return source->configured && !source->gone && source->state != SOURCE_PAUSED &&
+		is_authorized(source) &&
+		now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
+		source->receiving < (source->busy ? source->max_receives : 1) &&
+		inbox_messages(source) < INBOX_LIMIT;
+}
+
+void
+source_receive(Source *source, int wait_seconds)
+{
+	source->receiving++;
+	if (source->state == SOURCE_NEW)
+		set_state(source, SOURCE_POLLING);
+	source->provider->receive(source, wait_seconds);
+}
+
+Delivery *
+source_delivery(Source *source, int count)
+{
+	MemoryContext context = AllocSetContextCreate(source->context, "damoov delivery",
+												  ALLOCSET_SMALL_SIZES);
+	Delivery   *delivery = MemoryContextAllocZero(context, sizeof(Delivery));
+
+	delivery->source = source;
+	delivery->context = context;
+	delivery->messages = MemoryContextAllocZero(context, Max(1, count) * sizeof(SourceMessage));
+	return delivery;
+}
+
+/* A queue that answers at once is not asked at once again when it was empty. */
+static void
+pause_when_empty(Source *source, bool empty)
+{
+	source->pause_ms = empty
+		? Min(source->pause_max_ms, Max(source->pause_min_ms, source->pause_ms * 2)) : 0;
+	source->pause_until_ms = source->pause_ms > 0 ? source_clock_ms() + source->pause_ms : 0;
+}
+
+void
+source_received(Source *source, Delivery *delivery, bool full)
+{
+	MemoryContext old = MemoryContextSwitchTo(source->context);
+
+	source->receiving--;
+	source->busy = full;
+	source->drained = delivery->count == 0 && source->receiving == 0;
+	pause_when_empty(source, delivery->count == 0);
+	source->last_poll_at = GetCurrentTimestamp();
+	if (!source->unstored && (source->error || source->failures > 0))
+	{
+		ereport(LOG, (errmsg("receiving messages from server \"%s\" again", source->name)));
+		forget_trouble(source);
+	}
+	if (source->state != SOURCE_PAUSED && !source->unstored)
+		set_state(source, SOURCE_POLLING);
+	if (delivery->count > 0)
+	{
+		source->last_message_at = source->last_poll_at;
+		source->status_changed = true;
+		source->inbox = lappend(source->inbox, delivery);
+	}
+	else
+		MemoryContextDelete(delivery->context);
+	MemoryContextSwitchTo(old);
+}
+
+void
+source_failed(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
+{
+	source->receiving--;
+	/* refused with what is being replaced already */
+	if (kind == TROUBLE_CREDENTIALS && source->failures > 0 && !is_authorized(source))
+	{
+		source->busy = false;
+		return;
+	}
+	trouble(source, kind, retry_after_s, fault);
+}
+
+/* ----- the provider's clock ----- */
+
+bool
+source_correct_clock(Source *source, pg_time_t date)
+{
+	int64		offset;
+
+	if (date == 0)
+		return false;
+	offset = date - (int64) time(NULL);
+	if (llabs(offset - source->clock_offset_s) <= CLOCK_TOLERANCE_S)
+		return false;
+	source->clock_offset_s = offset;
+	ereport(LOG,
+			(errmsg("clock of server \"%s\" differs by " INT64_FORMAT " seconds",
+					source->name, offset),
+			 errdetail("Requests are signed with its time.")));
+	return true;
+}
+
+pg_time_t
+source_time(const Source *source)
+{
+	return (pg_time_t) time(NULL) + source->clock_offset_s;
+}
+
+/* ----- renewing ----- */
+
+int64
+source_renew_at_ms(int lease_seconds)
+{
+	return source_clock_ms() + lease_seconds * (int64) 500;
+}
+
+void
+source_renew_due(Source *source, int64 now_ms)
+{
+	ListCell   *cell;
+
+	if (!source->configured || !is_authorized(source))
+		return;
+	foreach(cell, source->inbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (delivery->renew_at_ms == 0 || now_ms < delivery->renew_at_ms || delivery->renewing)
+			continue;
+		delivery->renewing = true;
+		source->provider->renew(delivery);
+	}
+}
+
+void
+source_renewed(Delivery *delivery, int lease_seconds)
+{
+	delivery->renewing = false;
+	delivery->renew_at_ms = lease_seconds > 0 ? source_renew_at_ms(lease_seconds) : 0;
+}
+
+/* ----- settling ----- */
+
+void
+source_store_failed(Source *source, const char *problem)
+{
+	char	   *message = psprintf("could not store messages: %s", problem);
+
+	/* whoever ran the transaction has logged it */
+	if (source->error)
+		pfree(source->error);
+	source->error = MemoryContextStrdup(source->context, message);
+	source->error_at = GetCurrentTimestamp();
+	source->unstored = true;
+	source->status_changed = true;
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, SOURCE_RETRYING);
+}
+
+static void
+line_up(Delivery *delivery)
+{
+	MemoryContext old = MemoryContextSwitchTo(delivery->source->context);
+
+	delivery->source->outbox = lappend(delivery->source->outbox, delivery);
+	MemoryContextSwitchTo(old);
+}
+
+void
+source_stored(Delivery *delivery)
+{
+	Source	   *source = delivery->source;
+
+	if (source->unstored)
+	{
+		source->unstored = false;
+		forget_trouble(source);
+		if (source->state != SOURCE_PAUSED)
+			set_state(source, SOURCE_POLLING);
+	}
+	line_up(delivery);
+}
+
+void
+source_settle_due(Source *source, int64 now_ms)
+{
+	ListCell   *cell;
+
+	if (!source->configured || !is_authorized(source))
+		return;
+	foreach(cell, source->outbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (source->settling >= MAX_SETTLING)
+			break;
+		/* the renewal's reply needs the delivery */
+		if (now_ms < delivery->settle_at_ms || delivery->renewing)
+			continue;
+		source->outbox = foreach_delete_current(source->outbox, cell);
+		source->settling++;
+		delivery->attempts++;
+		source->provider->settle(delivery);
+	}
+}
+
+static void
+wait_at_most(int64 *due_ms, int64 other_ms, int64 now_ms)
+{
+	if (other_ms > now_ms && other_ms < *due_ms)
+		*due_ms = other_ms;
+}
+
+int64
+source_due_ms(const Source *source, int64 now_ms, int64 max_ms)
+{
+	ListCell   *cell;
+
+	if (source->configured)
+	{
+		wait_at_most(&max_ms, source->retry_at_ms, now_ms);
+		wait_at_most(&max_ms, source->pause_until_ms, now_ms);
+	}
+	foreach(cell, source->outbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (!delivery->renewing && source->settling < MAX_SETTLING)
+			wait_at_most(&max_ms, Max(now_ms + 1, delivery->settle_at_ms), now_ms);
+	}
+	foreach(cell, source->inbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (delivery->renew_at_ms > 0 && !delivery->renewing)
+			wait_at_most(&max_ms, Max(now_ms + 1, delivery->renew_at_ms), now_ms);
+	}
+	return max_ms;
+}
+
+void
+source_release(Source *source)
+{
+	ListCell   *cell;
+
+	if (!source->configured || !is_authorized(source))
+		return;
+	foreach(cell, source->inbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		/* one that is being renewed comes back when its lease ends */
+		if (delivery->renewing)
+			continue;
+		source->settling++;
+		source->provider->release(delivery);
+	}
+	list_free(source->inbox);
+	source->inbox = NIL;
+}
+
+/* Whether it worked does not matter: the lease ends by itself. */
+void
+source_released(Delivery *delivery)
+{
+	delivery->source->settling--;
+	MemoryContextDelete(delivery->context);
+}
+
+void
+source_settled(Delivery *delivery, const char *problem)
+{
+	Source	   *source = delivery->source;
+	bool		complete = true;
+
+	source->settling--;
+	for (int i = 0; i < delivery->count; i++)
+		complete &= delivery->messages[i].settled;
+	if (!complete && delivery->attempts < SETTLE_ATTEMPTS)
+	{
+		delivery->settle_at_ms = source_clock_ms() +
+			source_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
+		line_up(delivery);
+		return;
+	}
+	if (!complete)
+		ereport(LOG,
+				(errmsg("could not settle messages of server \"%s\": %s", source->name, problem),
+				 errdetail("They are stored and will be delivered again as duplicates.")));
+	MemoryContextDelete(delivery->context);
+}

@@ -1,0 +1,229 @@
+/*
+ * source.h
+ *	  A source of messages, and the interface of its provider.
+ *
+ * A provider knows how to receive, settle and release messages of one kind of
+ * queue.  It knows nothing of tables; what it delivers is stored by others and
+ * settled only after the commit.  Nothing here speaks HTTP, so that a provider
+ * of another protocol could stand beside the others.
+ */
+#ifndef DAMOOV_SOURCE_H
+#define DAMOOV_SOURCE_H
+
+#include "datatype/timestamp.h"
+#include "base/fault.h"
+#include "nodes/pg_list.h"
+#include "base/options.h"
+#include "pgtime.h"
+
+struct HttpClient;
+struct Identity;
+struct SourceCheck;
+
+typedef struct Source Source;
+
+typedef struct SourceMessage
+{
+	char	   *handle;			/* what the provider settles it by */
+	char	   *body;
+	Size		body_len;
+	bool		settled;
+	Fault		fault;			/* set: not to be read, but quarantined */
+} SourceMessage;
+
+/* The messages of one receive; they live and die together. */
+typedef struct Delivery
+{
+	Source	   *source;
+	MemoryContext context;		/* holds this struct and everything below */
+	int			count;
+	SourceMessage *messages;
+	int			attempts;		/* to settle it */
+	int64		settle_at_ms;	/* not before, monotonic clock */
+	int64		renew_at_ms;	/* its lease needs renewal then, 0: never */
+	bool		renewing;		/* a renewal is in flight */
+} Delivery;
+
+/* What is wrong decides how long to wait, and what the status says. */
+typedef enum SourceTrouble
+{
+	TROUBLE_TRANSIENT,			/* may work again at any time */
+	TROUBLE_CREDENTIALS,		/* key, secret or policy */
+	TROUBLE_CONFIGURATION		/* the queue is not what the options say */
+} SourceTrouble;
+
+typedef struct Provider
+{
+	const char *type;			/* TYPE of its foreign servers */
+	const char *audience;		/* of an Entra ID token; NULL: keys of AWS */
+
+	/* Reads the options into source->config; false with the fault filled. */
+	bool		(*configure) (Source *source, const ServerOptions *options, Fault *fault);
+
+	/* Starts one receive; it ends in source_received() or source_failed(). */
+	void		(*receive) (Source *source, int wait_seconds);
+
+	/* Starts settling what is not settled yet; ends in source_settled(). */
+	void		(*settle) (Delivery *delivery);
+
+	/* Gives messages back at once instead of letting their lease run out. */
+	void		(*release) (Delivery *delivery);
+
+	/*
+	 * Extends the lease of messages that could not be stored yet; ends in
+	 * source_renewed().  Called only for a delivery with renew_at_ms.
+	 */
+	void		(*renew) (Delivery *delivery);
+
+	/*
+	 * Looks at the queue without taking a message; says what it finds with
+	 * the functions of check.h and ends in check_end().
+	 */
+	void		(*check) (struct SourceCheck *check);
+} Provider;
+
+typedef enum SourceState
+{
+	SOURCE_NEW,					/* not asked yet */
+	SOURCE_POLLING,
+	SOURCE_RETRYING,
+	SOURCE_AUTH_FAILED,
+	SOURCE_MISCONFIGURED,
+	SOURCE_PAUSED
+} SourceState;
+
+struct Source
+{
+	char	   *name;
+	MemoryContext context;		/* of the source itself */
+	struct HttpClient *http;
+
+	/* the options, replaced as a whole when one of them changes */
+	MemoryContext config_context;
+	const Provider *provider;
+	void	   *config;			/* the provider's own */
+	struct Identity *identity;	/* credentials that are asked for, or NULL */
+	int			wait_seconds;
+	int			min_wait_seconds;	/* the service ends no receive before, 0: any time */
+	int			max_receives;	/* in flight while messages come; one when idle */
+	int			pause_min_ms;	/* after an empty receive, doubling: for a */
+	int			pause_max_ms;	/* queue without long poll; 0: none */
+	char		fingerprint[65];	/* of all options and secrets */
+	bool		configured;
+	bool		option_paused;	/* option "paused" */
+
+	/* what it is doing */
+	SourceState state;
+	int			receiving;		/* receives in flight */
+	bool		authorizing;	/* credentials are being asked for */
+	int			settling;		/* settlements in flight */
+	List	   *inbox;			/* Delivery *: received, not stored */
+	List	   *outbox;			/* Delivery *: stored, to be settled */
+	bool		busy;			/* the last receive was full: ask for more */
+	bool		drained;		/* an empty receive was answered */
+	int			failures;		/* in a row */
+	int64		retry_at_ms;	/* no receive before, monotonic clock */
+	int			pause_ms;		/* the last one */
+	int64		pause_until_ms; /* no receive before: the queue was empty */
+	bool		unstored;		/* what came could not be stored yet */
+	int64		clock_offset_s; /* the provider's clock minus ours */
+	bool		gone;			/* its server was dropped */
+
+	/* what damoov.sources should say */
+	bool		status_changed;
+	char	   *error;			/* NULL: none */
+	TimestampTz error_at;
+	TimestampTz last_poll_at;
+	TimestampTz last_message_at;
+	TimestampTz retry_at;
+	TimestampTz status_written_at;
+};
+
+extern const Provider sqs_provider;
+extern const Provider servicebus_provider;
+extern const Provider eventgrid_provider;
+extern const Provider storagequeue_provider;
+
+/* ----- called by the engine ----- */
+
+extern Source *source_create(MemoryContext context, struct HttpClient *http, const char *name);
+extern void source_free(Source *source);
+
+/*
+ * Reads the options anew; needs a transaction.  What is wrong with them
+ * becomes the source's error.
+ */
+extern void source_configure(Source *source);
+
+/* The same without a trace in the log or the state; false with the fault filled. */
+extern bool source_try_configure(Source *source, Fault *fault);
+
+/* Is a server of this TYPE (may be NULL) polled for messages? */
+extern bool source_is_polled(const char *type);
+
+/*
+ * Has the provider look at its queue, with credentials if it needs them: then
+ * "authorized" is called first, and has to go on.
+ */
+extern void source_check(Source *source, struct SourceCheck *check,
+						 void (*authorized) (void *check, bool transient, const Fault *fault));
+
+extern void source_set_paused(Source *source, bool paused);
+
+/* Asks for credentials when that is due. */
+extern void source_authorize(Source *source, int64 now_ms);
+
+/* May another receive be started now? */
+extern bool source_may_receive(const Source *source, int64 now_ms);
+extern void source_receive(Source *source, int wait_seconds);
+
+/* Settles what is due in the outbox; drops what was tried too often. */
+extern void source_settle_due(Source *source, int64 now_ms);
+
+/* Renews leases of what waits in the inbox. */
+extern void source_renew_due(Source *source, int64 now_ms);
+
+/* When something is due without anything happening on the wire, or max_ms. */
+extern int64 source_due_ms(const Source *source, int64 now_ms, int64 max_ms);
+
+/* Gives back what was received and not stored. */
+extern void source_release(Source *source);
+
+/* Storing what is in the inbox failed; it is kept and tried again. */
+extern void source_store_failed(Source *source, const char *problem);
+
+/* Puts a stored delivery in line to be settled. */
+extern void source_stored(Delivery *delivery);
+
+/* ----- called by providers ----- */
+
+extern Delivery *source_delivery(Source *source, int count);
+extern void source_received(Source *source, Delivery *delivery, bool full);
+extern void source_failed(Source *source, SourceTrouble trouble,
+						  int retry_after_s, const Fault *fault);
+extern void source_settled(Delivery *delivery, const char *problem);
+extern void source_released(Delivery *delivery);
+
+/* The lease now lasts as long again; 0 when it could not be extended. */
+extern void source_renewed(Delivery *delivery, int lease_seconds);
+
+/* When to renew a lease of this length that begins now. */
+extern int64 source_renew_at_ms(int lease_seconds);
+
+/*
+ * Learns from a reply's date how far our clock is off; true when it was off by
+ * more than a minute from what was known, so that signing again is worth a try.
+ */
+extern bool source_correct_clock(Source *source, pg_time_t date);
+
+/* Our time, corrected by what is known of the provider's clock. */
+extern pg_time_t source_time(const Source *source);
+
+/* Monotonic milliseconds. */
+extern int64 source_clock_ms(void);
+extern const char *source_state_name(SourceState state);
+
+/* Random wait between half of and the whole of base * 2^attempt, capped. */
+extern int64 source_backoff_ms(int64 base_ms, int attempt, int64 cap_ms);
+
+#endif							/* DAMOOV_SOURCE_H */

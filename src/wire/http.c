@@ -1,0 +1,839 @@
+/*
+ * http.c
+ *	  libcurl and nothing but libcurl: see http.h.
+ *
+ * Nothing here throws from inside a libcurl callback: they write into malloc'd
+ * memory that the transfer owns, and return "stop" when a limit is reached.
+ * Everything of libcurl is owned by a transfer or the client, which release
+ * it when their memory context goes.
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "lib/ilist.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "wire/http.h"
+#include "wire/url.h"
+
+#if LIBCURL_VERSION_NUM < 0x074c00
+#error "damoov needs libcurl 7.76 or later"
+#endif
+
+#define CONNECT_TIMEOUT_MS	10000
+#define LOW_SPEED_BYTES		100
+#define LOW_SPEED_SECONDS	30
+#define MAX_HEADERS			200
+#define MAX_HEADER_BYTES	(256 * 1024)
+#define MAX_SOCKETS			256
+#define IDLE_HANDLES		16
+
+typedef struct HttpTransfer
+{
+	HttpRequest request;
+	HttpClient *client;
+	MemoryContextCallback release;
+	MemoryContext context;		/* of this transfer alone */
+	dlist_node	node;			/* in client->transfers */
+	CURL	   *curl;
+	struct curl_slist *headers;
+	char		error[CURL_ERROR_SIZE];
+	char	   *method;
+	char	   *url;
+	char	   *host;			/* with its port, for messages */
+	char	   *buffer;			/* malloc'd reply */
+	Size		buffer_size;
+	Size		received;
+	char	   *headers_text;	/* malloc'd lines of the reply, each ends in NUL */
+	Size		headers_len;
+	int			header_count;
+	bool		too_big;
+	bool		refused_address;
+	bool		started;
+	bool		finished;		/* to be reported */
+	CURLcode	result;
+	HttpDone	done;
+	void	   *done_arg;
+} HttpTransfer;
+
+typedef struct WatchedSocket
+{
+	curl_socket_t fd;
+	int			what;			/* CURL_POLL_* */
+} WatchedSocket;
+
+struct HttpClient
+{
+	MemoryContext context;
+	MemoryContextCallback release;
+	CURLM	   *multi;
+	CURL	   *idle[IDLE_HANDLES]; /* for reuse: a handle costs */
+	int			nidle;
+	dlist_head	transfers;
+	WatchedSocket sockets[MAX_SOCKETS];
+	int			nsockets;
+	bool		sockets_changed;
+	WaitEventSet *events;
+	long		timer_ms;		/* as libcurl asked, -1: none */
+	instr_time	timer_set;
+};
+
+static bool global_done = false;
+static uint32 wait_event = 0;
+
+static void client_release(void *arg);
+static void transfer_release(void *arg);
+static int	on_socket(CURL *curl, curl_socket_t fd, int what, void *arg, void *unused);
+static int	on_timer(CURLM *multi, long timeout_ms, void *arg);
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+static size_t on_body(char *data, size_t size, size_t count, void *arg);
+static size_t on_header(char *data, size_t size, size_t count, void *arg);
+static int	on_progress(void *arg, curl_off_t total, curl_off_t now,
+						curl_off_t up_total, curl_off_t up_now);
+
+/* ----- client ----- */
+
+#define multi_setopt(multi, option, value) \
+	do { \
+		if (curl_multi_setopt(multi, option, value) != CURLM_OK) \
+			elog(ERROR, "could not set libcurl option " #option); \
+	} while (0)
+
+#define easy_setopt(curl, option, value) \
+	do { \
+		if (curl_easy_setopt(curl, option, value) != CURLE_OK) \
+			elog(ERROR, "could not set libcurl option " #option); \
+	} while (0)
+
+/*
+ * libcurl's resolver runs in threads.  They inherit the signal mask, and a
+ * PostgreSQL signal handler must not run in one of them, so that all signals
+ * are blocked while libcurl may start one.
+ */
+static void
+block_signals(sigset_t *saved)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, saved);
+}
+
+static void
+restore_signals(const sigset_t *saved)
+{
+	pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+HttpClient *
+http_client(MemoryContext context)
+{
+	HttpClient *client;
+
+	if (!global_done)
+	{
+		if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+			elog(ERROR, "could not initialize libcurl");
+		wait_event = compat_wait_event("DamoovHttp");
+		global_done = true;
+	}
+	client = MemoryContextAllocZero(context, sizeof(HttpClient));
+	client->context = context;
+	client->timer_ms = -1;
+	client->sockets_changed = true;
+	dlist_init(&client->transfers);
+	client->release.func = client_release;
+	client->release.arg = client;
+	MemoryContextRegisterResetCallback(context, &client->release);
+
+	client->multi = curl_multi_init();
+	if (client->multi == NULL)
+		elog(ERROR, "out of memory");
+	multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+	multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+	return client;
+}
+
+static void
+client_release(void *arg)
+{
+	HttpClient *client = arg;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &client->transfers)
+		transfer_release(dlist_container(HttpTransfer, node, iter.cur));
+	while (client->nidle > 0)
+		curl_easy_cleanup(client->idle[--client->nidle]);
+	if (client->multi)
+		curl_multi_cleanup(client->multi);
+	client->multi = NULL;
+	if (client->events)
+		FreeWaitEventSet(client->events);
+	client->events = NULL;
+}
+
+/* ----- requests ----- */
+
+HttpRequest *
+http_request(HttpClient *client, const char *method, const char *url)
+{
+	MemoryContext context = AllocSetContextCreate(client->context, "damoov http request",
+												  ALLOCSET_SMALL_SIZES);
+	HttpTransfer *transfer = MemoryContextAllocZero(context, sizeof(HttpTransfer));
+
+	transfer->client = client;
+	transfer->context = context;
+	transfer->method = MemoryContextStrdup(context, method);
+	transfer->url = MemoryContextStrdup(context, url);
+	transfer->request.transfer = transfer;
+	transfer->request.retry_after_s = -1;
+	transfer->request.reply = "";
+	dlist_push_tail(&client->transfers, &transfer->node);
+	transfer->release.func = transfer_release;
+	transfer->release.arg = transfer;
+	MemoryContextRegisterResetCallback(context, &transfer->release);
+	return &transfer->request;
+}
+
+void
+http_header(HttpRequest *request, const char *name, const char *value)
+{
+	HttpTransfer *transfer = request->transfer;
+	char	   *line = psprintf("%s: %s", name, value);
+	struct curl_slist *list = curl_slist_append(transfer->headers, line);
+
+	/* a value may be a credential */
+	explicit_bzero(line, strlen(line));
+	pfree(line);
+	if (list == NULL)
+		elog(ERROR, "out of memory");
+	transfer->headers = list;
+}
+
+static void
+wipe_headers(HttpTransfer *transfer)
+{
+	for (struct curl_slist *item = transfer->headers; item; item = item->next)
+		explicit_bzero(item->data, strlen(item->data));
+	curl_slist_free_all(transfer->headers);
+	transfer->headers = NULL;
+}
+
+/* Gives everything back but the memory context; runs once. */
+static void
+transfer_release(void *arg)
+{
+	HttpTransfer *transfer = arg;
+	HttpClient *client = transfer->client;
+
+	if (client == NULL)
+		return;
+	transfer->client = NULL;
+	dlist_delete(&transfer->node);
+	if (transfer->curl)
+	{
+		if (transfer->started)
+			curl_multi_remove_handle(client->multi, transfer->curl);
+		curl_easy_reset(transfer->curl);
+		if (client->nidle < IDLE_HANDLES)
+			client->idle[client->nidle++] = transfer->curl;
+		else
+			curl_easy_cleanup(transfer->curl);
+		transfer->curl = NULL;
+	}
+	wipe_headers(transfer);
+	free(transfer->buffer);
+	free(transfer->headers_text);
+	transfer->buffer = NULL;
+	transfer->headers_text = NULL;
+}
+
+void
+http_free(HttpRequest *request)
+{
+	MemoryContext context = request->transfer->context;
+
+	transfer_release(request->transfer);
+	MemoryContextDelete(context);
+}
+
+static CURL *
+take_handle(HttpClient *client)
+{
+	CURL	   *curl;
+
+	if (client->nidle > 0)
+		return client->idle[--client->nidle];
+	curl = curl_easy_init();
+	if (curl == NULL)
+		elog(ERROR, "out of memory");
+	return curl;
+}
+
+static void
+close_the_edge(HttpTransfer *transfer)
+{
+	CURL	   *curl = transfer->curl;
+	bool		plain = damoov_allow_http_loopback || transfer->request.metadata_service;
+
+#if LIBCURL_VERSION_NUM >= 0x075500
+	easy_setopt(curl, CURLOPT_PROTOCOLS_STR,
+				plain ? "http,https" : "https");
+#else
+	easy_setopt(curl, CURLOPT_PROTOCOLS,
+				(long) (plain ? CURLPROTO_HTTP | CURLPROTO_HTTPS : CURLPROTO_HTTPS));
+#endif
+	easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+	easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
+	easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
+	easy_setopt(curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	if (damoov_ca_file && damoov_ca_file[0])
+		easy_setopt(curl, CURLOPT_CAINFO, damoov_ca_file);
+	easy_setopt(curl, CURLOPT_PROXY, "");
+	easy_setopt(curl, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	easy_setopt(curl, CURLOPT_OPENSOCKETDATA, transfer);
+}
+
+static void
+set_limits(HttpTransfer *transfer)
+{
+	CURL	   *curl = transfer->curl;
+
+	easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long) CONNECT_TIMEOUT_MS);
+	easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) transfer->request.timeout_ms);
+	easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long) LOW_SPEED_BYTES);
+	easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
+				(long) (LOW_SPEED_SECONDS + transfer->request.silence_seconds));
+	easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+	easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
+	easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+	easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+	easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+	easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+	easy_setopt(curl, CURLOPT_ERRORBUFFER, transfer->error);
+}
+
+static void
+set_request(HttpTransfer *transfer)
+{
+	CURL	   *curl = transfer->curl;
+	HttpRequest *request = &transfer->request;
+
+	easy_setopt(curl, CURLOPT_URL, transfer->url);
+	easy_setopt(curl, CURLOPT_PRIVATE, transfer);
+	easy_setopt(curl, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	easy_setopt(curl, CURLOPT_USERAGENT, "damoov/1.0");
+	easy_setopt(curl, CURLOPT_HTTPHEADER, transfer->headers);
+	if (request->compressed)
+		easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip");
+	if (request->body != NULL)
+	{
+		easy_setopt(curl, CURLOPT_POST, 1L);
+		easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_len);
+		easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
+	}
+	easy_setopt(curl, CURLOPT_CUSTOMREQUEST, transfer->method);
+}
+
+/* libcurl's own check knows the scheme only, not that http means loopback. */
+static bool
+check_scheme(HttpTransfer *transfer)
+{
+	UrlParts   *parts;
+	MemoryContext old = MemoryContextSwitchTo(transfer->context);
+	bool		allowed = url_parse(transfer->url, &parts, &transfer->request.fault);
+
+	transfer->host = allowed ? parts->host_header : NULL;
+
+	if (allowed && !url_scheme_allowed(parts) &&
+		!(transfer->request.metadata_service && url_is_metadata_service(parts)))
+		allowed = fault_set(&transfer->request.fault, ERRCODE_INVALID_PARAMETER_VALUE,
+							"bad_url", "URL is not an https URL");
+	MemoryContextSwitchTo(old);
+	return allowed;
+}
+
+void
+http_start(HttpRequest *request, HttpDone done, void *arg)
+{
+	HttpTransfer *transfer = request->transfer;
+	HttpClient *client = transfer->client;
+
+	transfer->done = done;
+	transfer->done_arg = arg;
+	if (!check_scheme(transfer))
+	{
+		transfer->finished = true;
+		client->timer_ms = 0;	/* have http_wait() report it */
+		INSTR_TIME_SET_CURRENT(client->timer_set);
+		return;
+	}
+	transfer->curl = take_handle(client);
+	close_the_edge(transfer);
+	set_limits(transfer);
+	set_request(transfer);
+	if (curl_multi_add_handle(client->multi, transfer->curl) != CURLM_OK)
+		elog(ERROR, "could not start HTTP request");
+	transfer->started = true;
+}
+
+/* ----- callbacks of libcurl: no palloc, no ereport ----- */
+
+static int
+on_socket(CURL *curl, curl_socket_t fd, int what, void *arg, void *unused)
+{
+	HttpClient *client = arg;
+	int			at = 0;
+
+	while (at < client->nsockets && client->sockets[at].fd != fd)
+		at++;
+	client->sockets_changed = true;
+	if (what == CURL_POLL_REMOVE)
+	{
+		if (at < client->nsockets)
+			client->sockets[at] = client->sockets[--client->nsockets];
+		return 0;
+	}
+	if (at == client->nsockets)
+	{
+		if (client->nsockets == MAX_SOCKETS)
+			return -1;
+		client->sockets[client->nsockets++].fd = fd;
+	}
+	client->sockets[at].what = what;
+	return 0;
+}
+
+static int
+on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	HttpClient *client = arg;
+
+	client->timer_ms = timeout_ms;
+	INSTR_TIME_SET_CURRENT(client->timer_set);
+	return 0;
+}
+
+static bool
+ipv4_is_public(uint32 address)
+{
+	/* network, prefix length: RFC 6890 and its updates */
+	static const struct
+	{
+		uint32		network;
+		int			bits;
+	}			closed[] = {
+		{0x00000000, 8}, {0x0A000000, 8}, {0x64400000, 10}, {0x7F000000, 8},
+		{0xA9FE0000, 16}, {0xAC100000, 12}, {0xC0000000, 24}, {0xC0000200, 24},
+		{0xC0A80000, 16}, {0xC6120000, 15}, {0xC6336400, 24}, {0xCB007100, 24},
+		{0xE0000000, 3},
+	};
+
+	for (int i = 0; i < (int) lengthof(closed); i++)
+	{
+		if ((address ^ closed[i].network) >> (32 - closed[i].bits) == 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+ipv6_is_public(const struct in6_addr *address)
+{
+	const unsigned char *a = address->s6_addr;
+
+	/* only 2000::/3 is global; of it, 6to4, Teredo and NAT64 hide an IPv4 one */
+	if ((a[0] & 0xE0) != 0x20)
+		return false;
+	if (a[0] == 0x20 && a[1] == 0x02)
+		return false;
+	if (a[0] == 0x20 && a[1] == 0x01 && a[2] == 0 && a[3] == 0)
+		return false;
+	if (a[0] == 0x20 && a[1] == 0x01 && a[2] == 0x0D && a[3] == 0xB8)
+		return false;
+	return true;
+}
+
+/* Called for every address before it is connected to, after resolving. */
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	HttpTransfer *transfer = arg;
+	bool		is_public = false;
+
+	if (address->family == AF_INET)
+		is_public = ipv4_is_public(ntohl(((struct sockaddr_in *) &address->addr)->sin_addr.s_addr));
+	else if (address->family == AF_INET6)
+		is_public = ipv6_is_public(&((struct sockaddr_in6 *) &address->addr)->sin6_addr);
+	if (transfer->request.public_only && !is_public)
+	{
+		transfer->refused_address = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static size_t
+on_body(char *data, size_t size, size_t count, void *arg)
+{
+	HttpTransfer *transfer = arg;
+	Size		needed = transfer->received + size * count;
+
+	if (needed > transfer->request.max_bytes)
+	{
+		transfer->too_big = true;
+		return 0;
+	}
+	if (needed + 1 > transfer->buffer_size)
+	{
+		Size		larger = Max(needed + 1, transfer->buffer_size * 2);
+		char	   *buffer = realloc(transfer->buffer, larger);
+
+		if (buffer == NULL)
+			return 0;
+		transfer->buffer = buffer;
+		transfer->buffer_size = larger;
+	}
+	memcpy(transfer->buffer + transfer->received, data, size * count);
+	transfer->received = needed;
+	transfer->buffer[needed] = '\0';
+	return size * count;
+}
+
+/* The value of a header line if it has this name, else NULL. */
+static const char *
+header_value(const char *line, Size len, const char *name)
+{
+	Size		name_len = strlen(name);
+	const char *at;
+
+	if (len <= name_len || line[name_len] != ':' ||
+		pg_strncasecmp(line, name, name_len) != 0)
+		return NULL;
+	for (at = line + name_len + 1; at < line + len && *at == ' '; at++)
+		;
+	return at;
+}
+
+/* Copies printable ASCII up to any of the stop characters. */
+static void
+copy_value(char *target, Size size, const char *value, const char *end, char stop)
+{
+	Size		n = 0;
+
+	while (value < end && n < size - 1 && *value > ' ' && *value < 0x7f && *value != stop)
+		target[n++] = *value++;
+	target[n] = '\0';
+}
+
+/* Adds a line, without its end, to the headers of the reply. */
+static bool
+keep_header(HttpTransfer *transfer, const char *line, Size len)
+{
+	char	   *text;
+
+	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
+		len--;
+	if (++transfer->header_count > MAX_HEADERS ||
+		transfer->headers_len + len + 1 > MAX_HEADER_BYTES)
+	{
+		transfer->too_big = true;
+		return false;
+	}
+	text = realloc(transfer->headers_text, transfer->headers_len + len + 1);
+	if (text == NULL)
+		return false;
+	memcpy(text + transfer->headers_len, line, len);
+	text[transfer->headers_len + len] = '\0';
+	transfer->headers_text = text;
+	transfer->headers_len += len + 1;
+	return true;
+}
+
+const char *
+http_reply_header(const HttpRequest *request, const char *name)
+{
+	const HttpTransfer *transfer = request->transfer;
+	const char *line = transfer->headers_text;
+
+	while (line && line < transfer->headers_text + transfer->headers_len)
+	{
+		const char *value = header_value(line, strlen(line), name);
+
+		if (value)
+			return value;
+		line += strlen(line) + 1;
+	}
+	return NULL;
+}
+
+pg_time_t
+http_date(const char *text)
+{
+	time_t		at = curl_getdate(text, NULL);
+
+	return at > 0 ? at : 0;
+}
+
+static size_t
+on_header(char *data, size_t size, size_t count, void *arg)
+{
+	HttpTransfer *transfer = arg;
+	HttpRequest *request = &transfer->request;
+	Size		len = size * count;
+	const char *end = data + len;
+	const char *value;
+	char		date[64];
+
+	if (!keep_header(transfer, data, len))
+		return 0;
+	if ((value = header_value(data, len, "date")) != NULL ||
+		(value = header_value(data, len, "retry-after")) != NULL)
+	{
+		bool		is_date = pg_tolower((unsigned char) data[0]) == 'd';
+		Size		n = Min(sizeof(date) - 1, (Size) (end - value));
+		pg_time_t	at;
+
+		memcpy(date, value, n);
+		date[n] = '\0';
+		at = http_date(date);
+		if (is_date)
+			request->date = at;
+		else if (date[0] >= '0' && date[0] <= '9')
+			request->retry_after_s = atoi(date);
+		else if (at > 0)
+			request->retry_after_s = (int) Max(0, at - time(NULL));
+	}
+	else if ((value = header_value(data, len, "x-amzn-requestid")) != NULL ||
+			 (value = header_value(data, len, "x-ms-request-id")) != NULL)
+		copy_value(request->request_id, sizeof(request->request_id), value, end, '\0');
+	else if ((value = header_value(data, len, "x-amzn-query-error")) != NULL ||
+			 (value = header_value(data, len, "x-ms-error-code")) != NULL ||
+			 (value = header_value(data, len, "broker-errorcode")) != NULL)
+		copy_value(request->error_code, sizeof(request->error_code), value, end, ';');
+	return len;
+}
+
+static int
+on_progress(void *arg, curl_off_t total, curl_off_t now,
+			curl_off_t up_total, curl_off_t up_now)
+{
+	HttpTransfer *transfer = arg;
+
+	/* wire bytes, which a broken encoding may never turn into a body */
+	if (now > (curl_off_t) transfer->request.max_bytes)
+		transfer->too_big = true;
+	return transfer->too_big || QueryCancelPending || ProcDiePending;
+}
+
+/* ----- waiting ----- */
+
+static void
+rebuild_events(HttpClient *client)
+{
+	if (client->events)
+		FreeWaitEventSet(client->events);
+	client->events = compat_wait_event_set(client->nsockets + 2);
+	AddWaitEventToSet(client->events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(client->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < client->nsockets; i++)
+	{
+		int			what = client->sockets[i].what;
+		uint32		flags = 0;
+
+		if (what & CURL_POLL_IN)
+			flags |= WL_SOCKET_READABLE;
+		if (what & CURL_POLL_OUT)
+			flags |= WL_SOCKET_WRITEABLE;
+		if (flags)
+			AddWaitEventToSet(client->events, flags, client->sockets[i].fd, NULL, NULL);
+	}
+	client->sockets_changed = false;
+}
+
+/* Milliseconds until libcurl wants to be called, -1: it does not. */
+static long
+timer_left(HttpClient *client)
+{
+	instr_time	now;
+
+	if (client->timer_ms < 0)
+		return -1;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, client->timer_set);
+	return Max(0, client->timer_ms - (long) INSTR_TIME_GET_MILLISEC(now));
+}
+
+static void
+drive(HttpClient *client, curl_socket_t fd, int flags)
+{
+	int			running;
+	sigset_t	saved;
+	CURLMcode	result;
+
+	block_signals(&saved);
+	result = curl_multi_socket_action(client->multi, fd, flags, &running);
+	restore_signals(&saved);
+	if (result != CURLM_OK)
+		elog(ERROR, "libcurl failed: %s", curl_multi_strerror(result));
+}
+
+/*
+ * Words for a failure, the same each time it happens: libcurl's own text of a
+ * failed connection contains a duration.
+ */
+static void
+set_fault(HttpTransfer *transfer)
+{
+	Fault	   *fault = &transfer->request.fault;
+	const char *host = transfer->host;
+
+	if (transfer->too_big)
+		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+				  "reply exceeds the limit of %zu bytes", transfer->request.max_bytes);
+	else if (transfer->refused_address)
+		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
+				  "host \"%s\" resolves to an address that is not public", host);
+	else if (transfer->result == CURLE_COULDNT_RESOLVE_HOST)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+				  "could not resolve host \"%s\"", host);
+	else if (transfer->result == CURLE_COULDNT_CONNECT)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+				  "could not connect to \"%s\"", host);
+	else if (transfer->result == CURLE_OPERATION_TIMEDOUT)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "timeout",
+				  "no answer from \"%s\" in time", host);
+	else if (transfer->result == CURLE_PEER_FAILED_VERIFICATION ||
+			 transfer->result == CURLE_SSL_CONNECT_ERROR ||
+			 transfer->result == CURLE_SSL_CACERT_BADFILE)
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "tls_failed",
+				  "could not establish a verified TLS connection to \"%s\": %s", host,
+				  transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->result));
+	else
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+				  "exchange with \"%s\" failed: %s", host,
+				  curl_easy_strerror(transfer->result));
+}
+
+static void
+finish(HttpTransfer *transfer, CURLcode result)
+{
+	HttpRequest *request = &transfer->request;
+	MemoryContext old = MemoryContextSwitchTo(transfer->context);
+	long		status = 0;
+
+	transfer->result = result;
+	if (result == CURLE_OK)
+	{
+		curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status);
+		request->status = (int) status;
+		request->reply = transfer->buffer ? transfer->buffer : "";
+		request->reply_len = transfer->received;
+	}
+	else
+		set_fault(transfer);
+	curl_multi_remove_handle(transfer->client->multi, transfer->curl);
+	transfer->started = false;
+	transfer->finished = true;
+	wipe_headers(transfer);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+collect_finished(HttpClient *client)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(client->multi, &left)) != NULL)
+	{
+		char	   *transfer = NULL;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+		finish((HttpTransfer *) transfer, message->data.result);
+	}
+}
+
+/* "done" may start and free requests, so look from the top each time. */
+static bool
+report_finished(HttpClient *client)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &client->transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (!transfer->finished)
+			continue;
+		transfer->finished = false;
+		transfer->done(&transfer->request, transfer->done_arg);
+		return true;
+	}
+	return false;
+}
+
+static int
+curl_flags(uint32 events)
+{
+	return (events & WL_SOCKET_READABLE ? CURL_CSELECT_IN : 0) |
+		(events & WL_SOCKET_WRITEABLE ? CURL_CSELECT_OUT : 0);
+}
+
+bool
+http_wait(HttpClient *client, long timeout_ms)
+{
+	WaitEvent	events[32];
+	long		timer = timer_left(client);
+	bool		latch_set = false;
+	int			count;
+
+	if (timer >= 0 && (timeout_ms < 0 || timer < timeout_ms))
+		timeout_ms = timer;
+	if (client->sockets_changed)
+		rebuild_events(client);
+	count = WaitEventSetWait(client->events, timeout_ms, events, lengthof(events), wait_event);
+	for (int i = 0; i < count; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			latch_set = true;
+		}
+		else
+			drive(client, events[i].fd, curl_flags(events[i].events));
+	}
+	if (timer_left(client) == 0)
+	{
+		client->timer_ms = -1;
+		drive(client, CURL_SOCKET_TIMEOUT, 0);
+	}
+	collect_finished(client);
+	while (report_finished(client))
+		;
+	return latch_set;
+}
+
+bool
+http_status_is_transient(int status)
+{
+	return status == 408 || status == 425 || status == 429 || status >= 500;
+}

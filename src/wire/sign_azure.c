@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * sign_azure.c
+ *		Signatures of the Azure services: SAS tokens and SharedKey.
+ *
+ * Service Bus takes its key as the text it is; Event Grid and Storage decode
+ * it from base64 first.  As in sign.c, all is a function of the arguments.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "compat.h"
+#include "wire/sign.h"
+
+/* ----- SAS tokens ----- */
+
+static char *
+encoded(const char *text)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	sign_append_encoded(&buf, text);
+	return buf.data;
+}
+
+char *
+sign_service_bus(const char *uri, const char *policy, const char *key, pg_time_t expires)
+{
+	char	   *resource = encoded(uri);
+	char	   *to_sign = psprintf("%s\n" INT64_FORMAT, resource, (int64) expires);
+	char	   *signature = sign_hmac_base64(key, strlen(key), to_sign);
+
+	return psprintf("SharedAccessSignature sr=%s&sig=%s&se=" INT64_FORMAT "&skn=%s",
+					resource, encoded(signature), (int64) expires, encoded(policy));
+}
+
+/* HMAC with a key that is written in base64; NULL when it is not. */
+static char *
+sign_with_encoded_key(const char *key, const char *text)
+{
+	int			size = pg_b64_dec_len(strlen(key));
+	char	   *bytes = palloc(size + 1);
+	int			len = compat_b64_decode(key, strlen(key), bytes, size);
+	char	   *signature = len > 0 ? sign_hmac_base64(bytes, len, text) : NULL;
+
+	explicit_bzero(bytes, size);
+	pfree(bytes);
+	return signature;
+}
+
+char *
+sign_event_grid(const char *uri, const char *key, pg_time_t expires)
+{
+	struct pg_tm *tm = pg_gmtime(&expires);
+	char		expiry[32];
+	char	   *to_sign;
+	char	   *signature;
+
+	if (tm == NULL || pg_strftime(expiry, sizeof(expiry), "%Y-%m-%dT%H:%M:%S", tm) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("cannot sign a request: the time is out of range")));
+	to_sign = psprintf("r=%s&e=%s", encoded(uri), encoded(expiry));
+	signature = sign_with_encoded_key(key, to_sign);
+	if (signature == NULL)
+		return NULL;
+	return psprintf("SharedAccessSignature %s&s=%s", to_sign, encoded(signature));
+}
+
+/* ----- SharedKey ----- */
+
+typedef struct Line
+{
+	char	   *name;			/* lower case */
+	char	   *value;
+} Line;
+
+static int
+compare_lines(const void *a, const void *b)
+{
+	return strcmp(((const Line *) a)->name, ((const Line *) b)->name);
+}
+
+static char *
+lower_case(const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	for (char *at = copy; *at; at++)
+		*at = pg_ascii_tolower((unsigned char) *at);
+	return copy;
+}
+
+static const char *
+find_header(const SignSharedKeyInput *in, const char *name)
+{
+	for (int i = 0; i < in->nheaders; i++)
+	{
+		if (pg_strcasecmp(in->headers[i].name, name) == 0)
+			return in->headers[i].value;
+	}
+	return "";
+}
+
+/* The standard headers, of which only the values are signed. */
+static void
+append_standard_headers(StringInfo to, const SignSharedKeyInput *in)
+{
+	appendStringInfo(to, "%s\n%s\n", find_header(in, "content-encoding"),
+					 find_header(in, "content-language"));
+	if (in->body_len > 0)
+		appendStringInfo(to, "%zu", in->body_len);
+	appendStringInfo(to, "\n%s\n%s\n", find_header(in, "content-md5"),
+					 find_header(in, "content-type"));
+	/* date is left empty: x-ms-date takes its place */
+	appendStringInfo(to, "\n%s\n%s\n%s\n%s\n%s\n", find_header(in, "if-modified-since"),
+					 find_header(in, "if-match"), find_header(in, "if-none-match"),
+					 find_header(in, "if-unmodified-since"), find_header(in, "range"));
+}
+
+static void
+append_ms_headers(StringInfo to, const SignSharedKeyInput *in)
+{
+	Line	   *lines = palloc(Max(1, in->nheaders) * sizeof(Line));
+	int			n = 0;
+
+	for (int i = 0; i < in->nheaders; i++)
+	{
+		char	   *name = lower_case(in->headers[i].name);
+
+		if (strncmp(name, "x-ms-", 5) == 0)
+			lines[n++] = (Line) {name, pstrdup(in->headers[i].value)};
+	}
+	qsort(lines, n, sizeof(Line), compare_lines);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(to, "%s:%s\n", lines[i].name, lines[i].value);
+}
+
+/* Parameters by name, with their decoded values. */
+static void
+append_parameters(StringInfo to, const char *query)
+{
+	Line	   *lines = palloc((strlen(query) / 2 + 1) * sizeof(Line));
+	int			n = 0;
+
+	while (*query != '\0')
+	{
+		Size		len = strcspn(query, "&");
+		Size		name_len = strcspn(query, "=&");
+		Size		skip = Min(name_len + 1, len);
+
+		if (len > 0)
+			lines[n++] = (Line) {lower_case(sign_decoded(query, name_len)),
+			sign_decoded(query + skip, len - skip)};
+		query += len;
+		if (*query == '&')
+			query++;
+	}
+	qsort(lines, n, sizeof(Line), compare_lines);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(to, "\n%s:%s", lines[i].name, lines[i].value);
+}
+
+char *
+sign_shared_key(const SignSharedKeyInput *in)
+{
+	StringInfoData to_sign;
+	char	   *signature;
+
+	initStringInfo(&to_sign);
+	appendStringInfo(&to_sign, "%s\n", in->method);
+	append_standard_headers(&to_sign, in);
+	append_ms_headers(&to_sign, in);
+	appendStringInfo(&to_sign, "/%s%s", in->account, in->path);
+	if (in->query)
+		append_parameters(&to_sign, in->query);
+	signature = sign_with_encoded_key(in->account_key, to_sign.data);
+	return signature ? psprintf("SharedKey %s:%s", in->account, signature) : NULL;
+}

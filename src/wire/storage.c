@@ -1,0 +1,405 @@
+/*
+ * storage.c
+ *	  Datasets in the customer's own store: see storage.h.
+ *
+ * A store gets what opens its objects and nothing else: never the device
+ * token, and the keys of a source go only to hosts that are of their kind, a
+ * SAS only to those of its account.  A store's error text is not passed on, for
+ * that of a refused signature repeats the request; codes are translated.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "common/md5.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "utils/memutils.h"
+
+#include "base/options.h"
+#include "wire/sign.h"
+#include "wire/storage.h"
+
+#define BLOB_VERSION		"2021-12-02"
+#define CLOCK_TOLERANCE_S	60
+
+struct Storage
+{
+	StorageKind kind;
+	UrlParts   *parts;			/* of url */
+	char	   *url;
+	bool		sign;			/* with a key; else the URL opens the object */
+	char	   *region;
+	char	   *access_key_id;
+	char	   *secret_access_key;
+	char	   *session_token;	/* or NULL */
+	char	   *account_name;
+	char	   *account_key;
+};
+
+/* ----- keys ----- */
+
+static void
+set_query(Storage *storage, const char *query)
+{
+	const UrlParts *parts = storage->parts;
+
+	storage->url = psprintf("%s://%s%s%s%s", parts->scheme, parts->host_header, parts->path,
+							query ? "?" : "", query ? query : "");
+}
+
+static void
+wipe(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+}
+
+static void
+wipe_secrets(void *arg)
+{
+	Storage    *storage = arg;
+
+	wipe(storage->secret_access_key);
+	wipe(storage->session_token);
+	wipe(storage->account_key);
+	wipe(storage->url);
+}
+
+static char *
+secret(const ServerOptions *options, const char *name)
+{
+	const char *value = options_secret(options, name);
+
+	return value ? pstrdup(value) : NULL;
+}
+
+static bool
+take_s3_keys(Storage *storage, const ServerOptions *options, Fault *fault)
+{
+	const char *region = options_get(options, "region");
+
+	storage->access_key_id = secret(options, "access_key_id");
+	storage->secret_access_key = secret(options, "secret_access_key");
+	storage->session_token = secret(options, "session_token");
+	if (storage->access_key_id == NULL || storage->secret_access_key == NULL)
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+						 "user mapping of server \"%s\" has no \"access_key_id\" or no \"secret_access_key\"",
+						 options->name);
+	storage->region = storage_region(storage->parts->host);
+	if (storage->region == NULL)
+		storage->region = pstrdup(region ? region : STORAGE_DEFAULT_REGION);
+	storage->parts->path = storage_encode_path(storage->parts->path, false);
+	set_query(storage, storage->parts->query);
+	storage->sign = true;
+	return true;
+}
+
+/* An account is named by the host, or by the path where the host is a setting. */
+static bool
+is_of_account(const UrlParts *parts, const char *account)
+{
+	Size		len = strlen(account);
+	const char *host = storage_account(parts->host);
+
+	if (host == NULL && strncmp(parts->path + 1, account, len) == 0 && parts->path[1 + len] == '/')
+		return true;
+	if (host == NULL)
+		host = parts->host;
+	return strncmp(host, account, len) == 0 &&
+		(host[len] == '\0' || host[len] == '.' || strcmp(host + len, "-secondary") == 0);
+}
+
+/* The signer says so, and it had better say it before there is a request. */
+static bool
+is_base64(const char *account_key)
+{
+	SignSharedKeyInput input = {
+		.method = "GET", .path = "/", .account = "", .account_key = account_key
+	};
+
+	return sign_shared_key(&input) != NULL;
+}
+
+static bool
+take_blob_keys(Storage *storage, const ServerOptions *options, Fault *fault)
+{
+	char	   *sas = secret(options, "sas");
+	const char *query = storage->parts->query;
+
+	storage->account_name = secret(options, "account_name");
+	storage->account_key = secret(options, "account_key");
+	if (storage->account_name == NULL || (storage->account_key == NULL && sas == NULL))
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+						 "user mapping of server \"%s\" has no \"account_name\", or neither \"account_key\" nor \"sas\"",
+						 options->name);
+	if (storage->account_key && !is_base64(storage->account_key))
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+						 "\"account_key\" of the user mapping of server \"%s\" is not base64",
+						 options->name);
+	if (!is_of_account(storage->parts, storage->account_name))
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+						 "\"account_name\" of the user mapping of server \"%s\" is not the account of the URL",
+						 options->name);
+	storage->sign = storage->account_key != NULL;
+	if (!storage->sign)
+	{
+		const char *words = sas + (sas[0] == '?');
+
+		set_query(storage, query ? psprintf("%s&%s", query, words) : words);
+		wipe(sas);
+	}
+	return true;
+}
+
+bool
+storage_open(StorageKind kind, const char *url, const char *source,
+			 Storage **storage, Fault *fault)
+{
+	Storage    *out = palloc0(sizeof(Storage));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	ServerOptions *options;
+	Fault		unreadable = {0};
+	bool		done;
+
+	callback->func = wipe_secrets;
+	callback->arg = out;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	*storage = out;
+	out->kind = kind;
+	out->url = pstrdup(url);
+	if (!url_parse(url, &out->parts, fault))
+		return false;
+	/* what brings its own key goes out as it is written */
+	if (kind == STORAGE_SIGNED || storage_url_is_signed(out->parts))
+		return true;
+	if (!options_load(source, &options, &unreadable))
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+						 "no key for the store of the dataset: %s", unreadable.message);
+	done = kind == STORAGE_S3 ? take_s3_keys(out, options, fault)
+		: take_blob_keys(out, options, fault);
+	options_wipe(options);
+	return done;
+}
+
+const char *
+storage_url(const Storage *storage)
+{
+	return storage->url;
+}
+
+/* ----- requests ----- */
+
+static void
+authorize_s3(const Storage *storage, HttpRequest *request, pg_time_t now)
+{
+	char		empty_hash[SIGN_SHA256_HEX_SIZE];
+	SignHeader	headers[] = {{"x-amz-content-sha256", empty_hash}};
+	SignV4Input input = {
+		.method = "GET", .host = storage->parts->host_header,
+		.path = storage->parts->path, .query = storage->parts->query,
+		.headers = headers, .nheaders = lengthof(headers),
+		.body_hash = empty_hash,
+		.access_key_id = storage->access_key_id,
+		.secret_access_key = storage->secret_access_key,
+		.session_token = storage->session_token,
+		.region = storage->region, .service = "s3", .now = now
+	};
+	SignV4Output signature;
+
+	sign_sha256_hex("", 0, empty_hash);
+	sign_v4(&input, &signature);
+	http_header(request, headers[0].name, headers[0].value);
+	http_header(request, "x-amz-date", signature.amz_date);
+	if (storage->session_token)
+		http_header(request, "x-amz-security-token", storage->session_token);
+	http_header(request, "authorization", signature.authorization);
+}
+
+static void
+authorize_blob(const Storage *storage, HttpRequest *request, pg_time_t now)
+{
+	char		date[64];
+	SignHeader	headers[] = {{"x-ms-date", date}, {"x-ms-version", BLOB_VERSION}};
+	SignSharedKeyInput input = {
+		.method = "GET",
+		.path = storage->parts->path, .query = storage->parts->query,
+		.headers = headers, .nheaders = lengthof(headers),
+		.account = storage->account_name, .account_key = storage->account_key
+	};
+
+	/* the server's own names of days and months are English, whatever lc_time is */
+	pg_strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", pg_gmtime(&now));
+	for (int i = 0; i < (int) lengthof(headers); i++)
+		http_header(request, headers[i].name, headers[i].value);
+	http_header(request, "authorization", sign_shared_key(&input));
+}
+
+void
+storage_authorize(const Storage *storage, HttpRequest *request, int64 clock_offset_s)
+{
+	pg_time_t	now = (pg_time_t) time(NULL) + clock_offset_s;
+
+	if (storage->sign && storage->kind == STORAGE_S3)
+		authorize_s3(storage, request, now);
+	else if (storage->sign)
+		authorize_blob(storage, request, now);
+}
+
+/* ----- replies ----- */
+
+typedef struct StorageError
+{
+	const char *code;
+	const char *reason;
+	const char *words;
+} StorageError;
+
+#define ACCESS	"storage_access"
+#define STATUS	"http_status"
+
+static const StorageError errors[] = {
+	/* S3 */
+	{"NoSuchKey", STATUS, "the object does not exist"},
+	{"NoSuchVersion", STATUS, "the object does not exist"},
+	{"NoSuchBucket", ACCESS, "the bucket does not exist"},
+	{"AccessDenied", ACCESS, "the access key has no right to read the object, or there is none"},
+	{"AllAccessDisabled", ACCESS, "the access key has no right to read the object"},
+	{"InvalidAccessKeyId", ACCESS, "the access key is not valid"},
+	{"SignatureDoesNotMatch", ACCESS, "the signature was refused; the secret access key is wrong"},
+	{"ExpiredToken", ACCESS, "the session token has expired"},
+	{"InvalidToken", ACCESS, "the session token is not valid"},
+	{"TokenRefreshRequired", ACCESS, "the session token has expired"},
+	{"RequestTimeTooSkewed", ACCESS, "the request's time was refused"},
+	{"InvalidObjectState", ACCESS, "the object is archived"},
+	{"PermanentRedirect", ACCESS, "the bucket lies in another region than the URL says"},
+	{"TemporaryRedirect", ACCESS, "the bucket cannot be read in its region yet"},
+	{"AuthorizationHeaderMalformed", ACCESS, "the request was signed for another region than the bucket's"},
+	{"SlowDown", STATUS, "the service asks to slow down"},
+	/* blobs */
+	{"BlobNotFound", STATUS, "the object does not exist"},
+	{"ResourceNotFound", STATUS, "the object does not exist"},
+	{"ContainerNotFound", ACCESS, "the container does not exist"},
+	{"AuthenticationFailed", ACCESS, "the signature was refused; the key is wrong, or the SAS has expired"},
+	{"AuthorizationFailure", ACCESS, "the account refuses the key, or this host"},
+	{"AuthorizationPermissionMismatch", ACCESS, "the SAS has no right to read"},
+	{"AuthorizationResourceTypeMismatch", ACCESS, "the SAS has no right to read"},
+	{"AuthorizationServiceMismatch", ACCESS, "the SAS has no right to read"},
+	{"InvalidAuthenticationInfo", ACCESS, "the signature was refused"},
+	{"NoAuthenticationInformation", ACCESS, "the store found no signature"},
+	{"KeyBasedAuthenticationNotPermitted", ACCESS, "the account does not allow keys"},
+	{"PublicAccessNotPermitted", ACCESS, "the account does not allow public access"},
+	{"AccountIsDisabled", ACCESS, "the account is disabled"},
+	{"BlobArchived", ACCESS, "the object is archived"},
+	{"ServerBusy", STATUS, "the service asks to slow down"},
+};
+
+/* The text of an element of a short error document, "" if none. */
+static char *
+element(const HttpRequest *request, const char *name)
+{
+	char	   *open = psprintf("<%s>", name);
+	const char *start = strstr(request->reply, open);
+	Size		len;
+
+	if (start == NULL)
+		return "";
+	start += strlen(open);
+	len = strspn(start, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-");
+	/* foreign text goes no further than it looks like a code */
+	return start[len] == '<' && len < sizeof(request->error_code) ? pnstrdup(start, len) : "";
+}
+
+static const char *
+error_code(const HttpRequest *request)
+{
+	const char *code = element(request, "Code");
+
+	return code[0] ? code : request->error_code;
+}
+
+static bool
+is_intact(const HttpRequest *request)
+{
+	uint8		digest[MD5_DIGEST_LENGTH];
+	const char *told = http_reply_header(request, "content-md5");
+	char		text[32];
+	const char *error = NULL;
+	int			len;
+
+	/* of an encoded body it is that of other bytes; gzip has a checksum itself */
+	if (told == NULL || http_reply_header(request, "content-encoding") != NULL)
+		return true;
+	if (!pg_md5_binary(request->reply, request->reply_len, digest, &error))
+		return true;			/* not to be had, under FIPS */
+	len = compat_b64_encode(digest, sizeof(digest), text, sizeof(text) - 1);
+	return len > 0 && strncmp(text, told, len) == 0;
+}
+
+bool
+storage_check(const Storage *storage, const HttpRequest *request, Fault *fault)
+{
+	StorageError unknown = {"", STATUS, "the store refused the request"};
+	const StorageError *error = &unknown;
+	const char *code;
+	const char *reason;
+
+	if (request->status == 200)
+		return is_intact(request) ||
+			fault_set(fault, ERRCODE_CONNECTION_FAILURE, "damaged",
+					  "the object's bytes do not have the checksum that the store tells");
+	code = error_code(request);
+	for (int i = 0; i < (int) lengthof(errors); i++)
+	{
+		if (strcmp(errors[i].code, code) == 0)
+			error = &errors[i];
+	}
+	if (error == &unknown && (request->status == 401 || request->status == 403))
+		unknown.reason = ACCESS;
+	reason = error->reason;
+	/* nothing that could be mended here: only another URL would help */
+	if (!storage->sign && strcmp(reason, ACCESS) == 0 && storage->account_name == NULL)
+		reason = "storage_refused";
+	return fault_set(fault, ERRCODE_CONNECTION_FAILURE, reason, "%s (%s%sHTTP status %d)",
+					 error->words, error == &unknown ? "" : code,
+					 error == &unknown ? "" : ", ", request->status);
+}
+
+static bool
+learn_region(Storage *storage, const HttpRequest *request)
+{
+	const char *region = http_reply_header(request, "x-amz-bucket-region");
+
+	if (request->status != 301 && request->status != 400)
+		return false;
+	if (region == NULL)
+		region = element(request, "Region");
+	if (region[0] == '\0' || strcmp(region, storage->region) == 0 ||
+		region[strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0')
+		return false;
+	storage->region = MemoryContextStrdup(GetMemoryChunkContext(storage), region);
+	return true;
+}
+
+static bool
+learn_clock(const HttpRequest *request, int64 *clock_offset_s)
+{
+	const char *code = error_code(request);
+	int64		offset = request->date - (int64) time(NULL);
+
+	if (request->date == 0 ||
+		(strcmp(code, "RequestTimeTooSkewed") != 0 && strcmp(code, "AuthenticationFailed") != 0) ||
+		llabs(offset - *clock_offset_s) <= CLOCK_TOLERANCE_S)
+		return false;
+	*clock_offset_s = offset;
+	return true;
+}
+
+bool
+storage_learn(Storage *storage, const HttpRequest *request, int64 *clock_offset_s)
+{
+	if (!storage->sign || request->status < 300)
+		return false;
+	return (storage->kind == STORAGE_S3 && learn_region(storage, request)) ||
+		learn_clock(request, clock_offset_s);
+}

@@ -1,0 +1,202 @@
+/*
+ * storage_name.c
+ *	  What names and addresses say of a store: see storage_name.h.
+ *
+ * Everything here is a function of its arguments.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "wire/sign.h"
+#include "wire/storage_name.h"
+
+/* The labels in front of a suffix, NULL when the host does not end in it. */
+static char *
+before_suffix(const char *host, const char *suffix)
+{
+	Size		len = strlen(host);
+	Size		suffix_len = strlen(suffix);
+
+	if (len <= suffix_len || strcmp(host + len - suffix_len, suffix) != 0)
+		return NULL;
+	return pnstrdup(host, len - suffix_len);
+}
+
+/*
+ * Takes [bucket.]s3[.dualstack][.region] of an Amazon host apart.  The label of
+ * the service is the last one that begins with "s3": s3, s3-fips,
+ * s3-accesspoint, and s3-eu-west-1 of old.
+ */
+static bool
+split_s3_host(const char *host, char **bucket, char **region)
+{
+	char	   *labels = before_suffix(host, ".amazonaws.com");
+	char	   *service;
+	char	   *rest;
+	char	   *vpce;
+
+	*bucket = *region = NULL;
+	if (labels == NULL)
+		labels = before_suffix(host, ".amazonaws.com.cn");
+	if (labels == NULL)
+		return false;
+	vpce = before_suffix(labels, ".vpce");
+	labels = vpce ? vpce : labels;
+	for (service = labels + strlen(labels);; service--)
+	{
+		if ((service == labels || service[-1] == '.') &&
+			strncmp(service, "s3", 2) == 0 &&
+			(service[2] == '\0' || service[2] == '.' || service[2] == '-'))
+			break;
+		if (service == labels)
+			return false;
+	}
+	if (service > labels)
+		*bucket = pnstrdup(labels, service - 1 - labels);
+	rest = strchrnul(service, '.');
+	if (*rest == '.' && strncmp(rest, ".dualstack.", 11) == 0)
+		rest += 10;
+	if (*rest == '.' && strchr(rest + 1, '.') == NULL)
+		*region = pstrdup(rest + 1);
+	else if (*rest == '\0' && strncmp(service, "s3-", 3) == 0 &&
+			 strspn(service + strlen(service) - 1, "0123456789") == 1 &&
+			 strncmp(service, "s3-external-", 12) != 0)
+		*region = pstrdup(service + 3);
+	return true;
+}
+
+char *
+storage_account(const char *host)
+{
+	/* the same blobs are files for the other name */
+	static const char *const suffixes[] = {
+		".blob.core.windows.net", ".blob.core.chinacloudapi.cn",
+		".blob.core.usgovcloudapi.net", ".blob.storage.azure.net",
+		".dfs.core.windows.net", ".dfs.core.chinacloudapi.cn",
+		".dfs.core.usgovcloudapi.net", ".dfs.storage.azure.net",
+	};
+	char	   *account = NULL;
+
+	for (int i = 0; i < (int) lengthof(suffixes) && account == NULL; i++)
+		account = before_suffix(host, suffixes[i]);
+	if (account)
+		*strchrnul(account, '.') = '\0';	/* the zone of *.storage.azure.net */
+	return account;
+}
+
+StorageKind
+storage_of_host(const char *host)
+{
+	char	   *bucket;
+	char	   *region;
+
+	if (split_s3_host(host, &bucket, &region))
+		return STORAGE_S3;
+	return storage_account(host) ? STORAGE_BLOB : STORAGE_NONE;
+}
+
+char *
+storage_region(const char *host)
+{
+	char	   *bucket;
+	char	   *region;
+
+	return split_s3_host(host, &bucket, &region) ? region : NULL;
+}
+
+bool
+storage_bucket_in_path(const char *host)
+{
+	char	   *bucket;
+	char	   *region;
+
+	/* bucket.vpce-1a2b-3c4d.s3...: there the first label is just that word */
+	return split_s3_host(host, &bucket, &region) &&
+		(bucket == NULL || strncmp(bucket, "bucket.vpce-", 12) == 0 ||
+		 strncmp(bucket, "vpce-", 5) == 0);
+}
+
+bool
+storage_url_is_signed(const UrlParts *url)
+{
+	static const char *const names[] = {"sig", "X-Amz-Signature", "Signature", "X-Goog-Signature"};
+	const char *at = url->query;
+
+	while (at)
+	{
+		Size		len = strcspn(at, "=&");
+
+		for (int i = 0; i < (int) lengthof(names); i++)
+		{
+			if (strlen(names[i]) == len && pg_strncasecmp(at, names[i], len) == 0)
+				return true;
+		}
+		at = strchr(at, '&');
+		at = at ? at + 1 : NULL;
+	}
+	return false;
+}
+
+/* The query without its region, which is given back by itself; NULL: none. */
+static char *
+take_region(const char *query, char **region)
+{
+	StringInfoData rest;
+	char	   *copy = pstrdup(query ? query : "");
+	char	   *state = NULL;
+
+	*region = NULL;
+	initStringInfo(&rest);
+	for (char *item = strtok_r(copy, "&", &state); item; item = strtok_r(NULL, "&", &state))
+	{
+		if (strncmp(item, "region=", 7) == 0 &&
+			item[7 + strspn(item + 7, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0')
+			*region = pstrdup(item + 7);
+		else
+			appendStringInfo(&rest, "%s%s", rest.len ? "&" : "", item);
+	}
+	return rest.len ? rest.data : NULL;
+}
+
+char *
+storage_s3_address(const UrlParts *url, const char *endpoint)
+{
+	char	   *region;
+	char	   *query = take_region(url->query, &region);
+	const char *cn = region && strncmp(region, "cn-", 3) == 0 ? ".cn" : "";
+	char	   *host;
+
+	/* the certificate of Amazon's hosts covers one more label */
+	if (endpoint)
+		host = psprintf("%s/%s", endpoint, url->host);
+	else if (strchr(url->host, '.'))
+		host = psprintf("https://s3.%s.amazonaws.com%s/%s",
+						region ? region : STORAGE_DEFAULT_REGION, cn, url->host);
+	else if (region)
+		host = psprintf("https://%s.s3.%s.amazonaws.com%s", url->host, region, cn);
+	else
+		host = psprintf("https://%s.s3.amazonaws.com", url->host);
+	return psprintf("%s%s%s%s", host, url->path, query ? "?" : "", query ? query : "");
+}
+
+char *
+storage_encode_path(const char *path, bool form)
+{
+	StringInfoData text;
+	char	   *spelled = pstrdup(path);
+	char		byte[2] = "";
+
+	for (char *at = spelled; form && (at = strchr(at, '+')) != NULL;)
+		*at = ' ';
+	initStringInfo(&text);
+	for (const char *at = sign_decoded(spelled, strlen(spelled)); *at; at++)
+	{
+		byte[0] = *at;
+		if (*at == '/')
+			appendStringInfoChar(&text, '/');
+		else
+			sign_append_encoded(&text, byte);
+	}
+	return text.data;
+}

@@ -4,6 +4,7 @@ OBJS         = \
 	src/damoov.o \
 	src/guc.o \
 	src/base/bulk.o \
+	src/base/clock.o \
 	src/base/fault.o \
 	src/base/json.o \
 	src/base/options.o \

@@ -11,17 +11,72 @@
 
 #include "compat.h"
 
+/* What kind of trouble: decides what is done about it, see fault_reason_name(). */
+typedef enum Reason
+{
+	REASON_NONE,
+
+	/* of a message or dataset */
+	REASON_BAD_JSON,
+	REASON_BAD_UTF8,
+	REASON_NUL_CHAR,
+	REASON_TOO_DEEP,
+	REASON_TOO_BIG,
+	REASON_BAD_NUMBER,
+	REASON_BAD_TYPE,
+	REASON_BAD_TIME,
+	REASON_BAD_UUID,
+	REASON_CLOCK_SKEW,
+	REASON_DUP_KEY,
+	REASON_MISSING_FIELD,
+	REASON_ENVELOPE,
+	REASON_POISON,
+	REASON_CROSS_USER,
+	REASON_CROSS_TENANT,
+	REASON_STORE_FAILED,
+
+	/* of a dataset */
+	REASON_DATASET_MISMATCH,
+	REASON_DATASET_UNKNOWN,
+	REASON_DATASET_ERROR,
+	REASON_DATASET_GONE,
+	REASON_NOT_JSON,
+	REASON_DAMAGED,
+
+	/* of what the operator has set */
+	REASON_CONFIGURATION,
+	REASON_SECRET_FILE,
+	REASON_IDENTITY,
+	REASON_BAD_URL,
+
+	/* of the wire and the services */
+	REASON_UNREACHABLE,
+	REASON_TIMEOUT,
+	REASON_TLS_FAILED,
+	REASON_HTTP_STATUS,
+	REASON_PROVIDER,
+	REASON_STORAGE_ACCESS,
+	REASON_STORAGE_REFUSED,
+	REASON_BAD_SIGNATURE,
+	REASON_NO_CERTIFICATE,
+
+	REASONS
+} Reason;
+
 typedef struct Fault
 {
 	int			sqlstate;		/* 0: no fault */
-	const char *reason;			/* short code of the quarantine, "bad_json" */
+	Reason		reason;
 	char	   *message;		/* error style: lower case, no full stop */
 	char	   *detail;			/* whole sentence, or NULL */
 } Fault;
 
 /* Fills fault and returns false, so that a check reads: return fault_set(...) */
-extern bool fault_set(Fault *fault, int sqlstate, const char *reason,
+extern bool fault_set(Fault *fault, int sqlstate, Reason reason,
 					  const char *format,...) pg_attribute_printf(4, 5);
+
+/* The short code that damoov.quarantine shows: "bad_json". */
+extern const char *fault_reason_name(Reason reason);
 
 /* Raises the fault as an error: for the SQL functions. */
 pg_noreturn extern void fault_raise(const Fault *fault);

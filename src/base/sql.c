@@ -4,12 +4,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "base/sql.h"
 
@@ -103,4 +105,38 @@ sql_array(const Datum *values, const bool *nulls, int count, Oid type)
 											  unconstify(bool *, nulls),
 											  1, dims, lower, type,
 											  length, byvalue, align));
+}
+
+bool
+sql_try(void (*step) (void *argument), void *argument, Fault *fault)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		step(argument);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		/* first of all: whoever catches what is thrown on must not find it open */
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return true;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		ReThrowError(error);
+	fault_set(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
+	FreeErrorData(error);
+	return false;
 }

@@ -10,6 +10,8 @@
 
 #include "executor/spi.h"
 
+#include "base/fault.h"
+
 #define SQL_MAX_ARGS 64
 
 typedef struct SqlPlan
@@ -44,5 +46,17 @@ extern char *sql_text(MemoryContext context, uint64 row, int column);
 /* A one-dimensional array for a parameter; nulls may be NULL. */
 extern Datum sql_array(const Datum *values, const bool *nulls, int count,
 					   Oid type);
+
+/*
+ * Runs the step in a subtransaction of its own.  True when it is done, and its
+ * work released to the transaction.  Else what it wrote is undone, nothing of
+ * the subtransaction is left, and the fault has the error's SQLSTATE and
+ * message, with REASON_STORE_FAILED.  A cancelled statement and a shutdown
+ * (class 57) are thrown on, after the same cleaning up.
+ *
+ * What the step allocates in the memory context of the caller stays.  Needs a
+ * transaction; may be called inside or outside of sql_enter().
+ */
+extern bool sql_try(void (*step) (void *argument), void *argument, Fault *fault);
 
 #endif							/* DAMOOV_SQL_H */

@@ -90,11 +90,11 @@ make_header(RecordReader *reader)
 
 bool
 crash_header_read(const char *text, Size len, Size max_len,
-				  const pg_uuid_t *expected, CrashHeader **header,
-				  Fault *fault)
+				  const pg_uuid_t *expected, const char *device_token,
+				  CrashHeader **header, Fault *fault)
 {
 	RecordReader *reader = record_reader(&header_record, "crash",
-										 "crash header", expected);
+										 "crash header", expected, device_token);
 	bool		done = record_read(reader, text, len, max_len, fault);
 
 	if (done && !is_header(record_document(reader)))

@@ -26,6 +26,7 @@ typedef struct CrashBuffer CrashBuffer;
 
 extern bool crash_header_read(const char *text, Size len, Size max_len,
 							  const pg_uuid_t *expected,
+							  const char *device_token,
 							  CrashHeader **header, Fault *fault);
 extern int64 crash_header_store(const CrashHeader *header,
 								const pg_uuid_t *crash_token, int64 user_id);
@@ -36,6 +37,7 @@ extern int64 crash_header_store(const CrashHeader *header,
  */
 extern bool crash_buffer_read(const char *text, Size len, Size max_len,
 							  const pg_uuid_t *expected,
+							  const char *device_token,
 							  CrashBuffer **buffer, Fault *fault);
 extern int64 crash_buffer_store(const CrashBuffer *buffer,
 								const pg_uuid_t *crash_token, int64 user_id);

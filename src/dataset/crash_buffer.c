@@ -590,8 +590,8 @@ read_buffer(BufferReader *reader, const char *text, Size len)
 
 bool
 crash_buffer_read(const char *text, Size len, Size max_len,
-				  const pg_uuid_t *expected, CrashBuffer **buffer,
-				  Fault *fault)
+				  const pg_uuid_t *expected, const char *device_token,
+				  CrashBuffer **buffer, Fault *fault)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext work = AllocSetContextCreate(caller, "damoov crash buffer",
@@ -601,6 +601,7 @@ crash_buffer_read(const char *text, Size len, Size max_len,
 
 	MemoryContextSwitchTo(work);
 	done = json_tree_read(text, len, max_len, MAX_NODES, &reader.tree, fault);
+	keep_hide(&reader.tree.secrets, device_token);
 	MemoryContextSwitchTo(caller);
 	*buffer = NULL;
 	if (done)
@@ -617,5 +618,6 @@ crash_buffer_read(const char *text, Size len, Size max_len,
 			fault->detail = pstrdup(fault->detail);
 	}
 	MemoryContextDelete(work);
+	explicit_bzero(&reader, sizeof(reader));
 	return done;
 }

@@ -19,23 +19,23 @@
 
 typedef struct KindRules
 {
-	bool		(*read) (const DatasetKey *key, const char *text, Size len,
+	bool		(*read) (const DatasetKey *key, const char *device_token, const char *text, Size len,
 						 void **dataset, Fault *fault);
 	bool		(*store) (const DatasetKey *key, const void *dataset, int64 *row_id);
 	bool		is_track;		/* can be removed */
 	const char *channel;		/* NOTIFY, NULL: none */
 } KindRules;
 
-static bool read_processed(const DatasetKey *key, const char *text, Size len,
+static bool read_processed(const DatasetKey *key, const char *device_token, const char *text, Size len,
 						   void **dataset, Fault *fault);
 static bool store_processed(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_raw(const DatasetKey *key, const char *text, Size len,
+static bool read_raw(const DatasetKey *key, const char *device_token, const char *text, Size len,
 					 void **dataset, Fault *fault);
 static bool store_raw(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_crash(const DatasetKey *key, const char *text, Size len,
+static bool read_crash(const DatasetKey *key, const char *device_token, const char *text, Size len,
 					   void **dataset, Fault *fault);
 static bool store_crash(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_crash_buffer(const DatasetKey *key, const char *text, Size len,
+static bool read_crash_buffer(const DatasetKey *key, const char *device_token, const char *text, Size len,
 							  void **dataset, Fault *fault);
 static bool store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id);
 
@@ -53,10 +53,10 @@ max_document_bytes(void)
 }
 
 bool
-dataset_read(const DatasetKey *key, const char *text, Size len,
+dataset_read(const DatasetKey *key, const char *device_token, const char *text, Size len,
 			 void **dataset, Fault *fault)
 {
-	return kinds[key->kind].read(key, text, len, dataset, fault);
+	return kinds[key->kind].read(key, device_token, text, len, dataset, fault);
 }
 
 /* ----- what it is ----- */
@@ -176,10 +176,10 @@ dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
 /* ----- processed tracks ----- */
 
 static bool
-read_processed(const DatasetKey *key, const char *text, Size len,
+read_processed(const DatasetKey *key, const char *device_token, const char *text, Size len,
 			   void **dataset, Fault *fault)
 {
-	return track_read(text, len, max_document_bytes(), &key->object_id,
+	return track_read(text, len, max_document_bytes(), &key->object_id, device_token,
 					  (Track **) dataset, fault);
 }
 
@@ -223,9 +223,9 @@ store_processed(const DatasetKey *key, const void *dataset, int64 *row_id)
 /* ----- raw tracks ----- */
 
 static bool
-read_raw(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+read_raw(const DatasetKey *key, const char *device_token, const char *text, Size len, void **dataset, Fault *fault)
 {
-	return raw_read(text, len, max_document_bytes(), &key->object_id,
+	return raw_read(text, len, max_document_bytes(), &key->object_id, device_token,
 					(RawTrack **) dataset, fault);
 }
 
@@ -248,9 +248,9 @@ store_raw(const DatasetKey *key, const void *dataset, int64 *row_id)
 /* ----- crashes: nothing takes them away ----- */
 
 static bool
-read_crash(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+read_crash(const DatasetKey *key, const char *device_token, const char *text, Size len, void **dataset, Fault *fault)
 {
-	return crash_header_read(text, len, max_document_bytes(), &key->object_id,
+	return crash_header_read(text, len, max_document_bytes(), &key->object_id, device_token,
 							 (CrashHeader **) dataset, fault);
 }
 
@@ -262,9 +262,9 @@ store_crash(const DatasetKey *key, const void *dataset, int64 *row_id)
 }
 
 static bool
-read_crash_buffer(const DatasetKey *key, const char *text, Size len, void **dataset, Fault *fault)
+read_crash_buffer(const DatasetKey *key, const char *device_token, const char *text, Size len, void **dataset, Fault *fault)
 {
-	return crash_buffer_read(text, len, max_document_bytes(), &key->object_id,
+	return crash_buffer_read(text, len, max_document_bytes(), &key->object_id, device_token,
 							 (CrashBuffer **) dataset, fault);
 }
 

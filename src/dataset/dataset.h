@@ -17,9 +17,11 @@ typedef struct DatasetKey
 
 /*
  * Reads a document in memory; palloc'd.  False with the fault filled; never
- * throws for bad input.
+ * throws for bad input.  What is kept as it stands does not show the person's
+ * device token.
  */
-extern bool dataset_read(const DatasetKey *key, const char *text, Size len,
+extern bool dataset_read(const DatasetKey *key, const char *device_token,
+						 const char *text, Size len,
 						 void **dataset, Fault *fault);
 
 /* What a document says of itself. */

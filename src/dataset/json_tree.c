@@ -143,10 +143,11 @@ static bool
 append_rest_of_object(StringInfo text, const JsonNode *node,
 					  const Secrets *secrets)
 {
-	static const Secrets none = {0};
+	Secrets		none = *secrets;
 	int			before = text->len;
 	bool		any = false;
 
+	none.count = 0;				/* of the spans */
 	for (const JsonNode *member = node->first; member; member = member->next)
 	{
 		int			start = text->len;

@@ -6,14 +6,10 @@
 
 #include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/uuid.h"
 
 #include "dataset/keep.h"
 
 #define REDACTED	"[redacted]"
-
-/* what must not be kept either: 32 digits, lower case; empty: nothing */
-static char hidden[2 * UUID_LEN + 1];
 
 bool
 keep_is_secret(const char *name)
@@ -23,11 +19,11 @@ keep_is_secret(const char *name)
 }
 
 void
-keep_hide(const char *device_token)
+keep_hide(Secrets *secrets, const char *device_token)
 {
-	char	   *to = hidden;
+	char	   *to = secrets->hidden;
 
-	for (; *device_token && to < hidden + 2 * UUID_LEN; device_token++)
+	for (; *device_token && to < secrets->hidden + 2 * UUID_LEN; device_token++)
 	{
 		if (*device_token != '-')
 			*to++ = pg_ascii_tolower((unsigned char) *device_token);
@@ -37,7 +33,7 @@ keep_hide(const char *device_token)
 
 /* Length of the hidden token if it stands here, in any spelling; else 0. */
 static Size
-hidden_at(const char *start, const char *end)
+hidden_at(const char *hidden, const char *start, const char *end)
 {
 	const char *at = start;
 	const char *digit = hidden;
@@ -54,7 +50,8 @@ hidden_at(const char *start, const char *end)
 
 /* Strings may hold the token; nothing else is changed, so it stays JSON. */
 static void
-append_hiding(StringInfo object, const char *start, const char *end, bool in_string)
+append_hiding(StringInfo object, const char *start, const char *end, bool in_string,
+			  const char *hidden)
 {
 	const char *at = start;
 
@@ -66,7 +63,7 @@ append_hiding(StringInfo object, const char *start, const char *end, bool in_str
 			in_string = !in_string;
 		else if (in_string && *at == '\\')
 			at++;
-		else if (in_string && (len = hidden_at(at, end)) > 0)
+		else if (in_string && (len = hidden_at(hidden, at, end)) > 0)
 		{
 			appendBinaryStringInfo(object, start, (int) (at - start));
 			appendStringInfoString(object, REDACTED);
@@ -111,11 +108,11 @@ keep_append(StringInfo object, const char *start, Size len,
 
 		if (secret < start || secret >= end)
 			continue;
-		append_hiding(object, start, secret, false);
+		append_hiding(object, start, secret, false, secrets->hidden);
 		appendBinaryStringInfo(object, "null", 4);
 		start = secret + secrets->span[i].len;
 	}
-	append_hiding(object, start, end, false);
+	append_hiding(object, start, end, false, secrets->hidden);
 }
 
 void
@@ -130,7 +127,7 @@ keep_append_member(StringInfo object, const char *name, const char *start,
 	if (*at == '\0')
 	{
 		appendStringInfoChar(object, '"');
-		append_hiding(object, name, at, true);
+		append_hiding(object, name, at, true, secrets->hidden);
 		appendBinaryStringInfo(object, "\":", 2);
 	}
 	else

@@ -10,16 +10,15 @@
 #define DAMOOV_KEEP_H
 
 #include "lib/stringinfo.h"
+#include "utils/uuid.h"
 
 /* True for the names of members that hold the person's credential. */
 extern bool keep_is_secret(const char *name);
 
-/* The device token of the person whose document is read next. */
-extern void keep_hide(const char *device_token);
-
-/* The values in a text that must not be kept, in order. */
+/* What must not be kept of a text: values, in order, and a person's token. */
 typedef struct Secrets
 {
+	char		hidden[2 * UUID_LEN + 1];	/* digits of the token, lower case */
 	int			count;
 	int			room;
 	struct SecretSpan
@@ -28,6 +27,9 @@ typedef struct Secrets
 		Size		len;
 	}		   *span;			/* palloc'd where the first one was added */
 } Secrets;
+
+/* Hides the device token of a person wherever a string holds it, in any spelling. */
+extern void keep_hide(Secrets *secrets, const char *device_token);
 
 /* Add them as they end: the inner before the outer. */
 extern void keep_add_secret(Secrets *secrets, const char *start, Size len);

@@ -195,12 +195,12 @@ check_status(const RecordRow *row, Fault *fault)
 
 		return fault_set(fault,
 						 gone ? ERRCODE_NO_DATA : ERRCODE_PROTOCOL_VIOLATION,
-						 gone ? "dataset_gone" : "dataset_error",
+						 gone ? REASON_DATASET_GONE : REASON_DATASET_ERROR,
 						 "platform answered with code %s instead of the track",
 						 status);
 	}
 	if (row_has(row, RAW_SUCCESS) && !row->value[RAW_SUCCESS].flag)
-		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, "dataset_error",
+		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, REASON_DATASET_ERROR,
 						 "platform answered without success instead of the track");
 	return true;
 }
@@ -297,10 +297,11 @@ make_track(RecordReader *reader, const pg_uuid_t *token)
 
 bool
 raw_read(const char *text, Size len, Size max_len,
-		 const pg_uuid_t *expected_token, RawTrack **raw, Fault *fault)
+		 const pg_uuid_t *expected_token, const char *device_token,
+		 RawTrack **raw, Fault *fault)
 {
 	RecordReader *reader = record_reader(&raw_record, "track", "raw track",
-										 expected_token);
+										 expected_token, device_token);
 	RecordState *document = record_document(reader);
 	bool		done = record_read(reader, text, len, max_len, fault) &&
 		check_status(document->row, fault);

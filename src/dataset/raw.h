@@ -23,6 +23,7 @@ typedef struct RawTrack RawTrack;
  */
 extern bool raw_read(const char *text, Size len, Size max_len,
 					 const pg_uuid_t *expected_token,
+					 const char *device_token,
 					 RawTrack **raw, Fault *fault);
 
 /*

@@ -45,7 +45,7 @@ state_init(RecordReader *reader, RecordState *state, const Record *record,
 
 RecordReader *
 record_reader(const Record *record, const char *what, const char *what_kind,
-			  const pg_uuid_t *expected_token)
+			  const pg_uuid_t *expected_token, const char *device_token)
 {
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext,
 											   "damoov record tokens",
@@ -61,6 +61,7 @@ record_reader(const Record *record, const char *what, const char *what_kind,
 	reader->what = what;
 	reader->what_kind = what_kind;
 	reader->expected_token = expected_token;
+	keep_hide(&reader->secrets, device_token);
 
 	state_init(reader, &reader->document, record, NULL);
 	reader->document.row = palloc0(record->size);
@@ -87,6 +88,7 @@ record_reader(const Record *record, const char *what, const char *what_kind,
 void
 record_free(RecordReader *reader)
 {
+	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
 	MemoryContextDelete(reader->work);
 }
 
@@ -368,7 +370,7 @@ check_token(JsonWalk *walk, RecordReader *reader, const char *text,
 	else if (reader->expected_token &&
 			 !uuid_equal(&token, reader->expected_token))
 		fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
-				  "dataset_mismatch",
+				  REASON_DATASET_MISMATCH,
 				  "dataset is that of another %s", reader->what);
 }
 
@@ -502,7 +504,7 @@ enter_group(JsonWalk *walk, RecordReader *reader, const Member *member)
 		/* of two none is more right than the other */
 		if (state->seen & MEMBER_BIT(reader->member))
 			fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
-					  "dataset_mismatch", "dataset has more than one %s",
+					  REASON_DATASET_MISMATCH, "dataset has more than one %s",
 					  member->column);
 		state->seen |= MEMBER_BIT(reader->member);
 		reader->in_body |= member->kind == KIND_BODY;
@@ -640,7 +642,8 @@ end_element(RecordReader *reader)
 	reader->state = &reader->document;
 	reader->place = PLACE_LIST;
 	/* the array of spans, if any, goes with the tokens */
-	memset(&reader->secrets, 0, sizeof(Secrets));
+	reader->secrets.span = NULL;
+	reader->secrets.count = reader->secrets.room = 0;
 	MemoryContextSwitchTo(reader->work);
 	MemoryContextReset(reader->element_work);
 }

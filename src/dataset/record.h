@@ -89,12 +89,13 @@ struct RecordState
 typedef struct RecordReader RecordReader;
 
 /*
- * Prepares for one document.  Its values go to the current context.  Faults
- * call it by "what" ("track") and "what_kind" ("raw track").
+ * Prepares for one document.  Its values go to the current context.  The
+ * person's token is hidden in what is kept as it stands.  Faults call it by "what" ("track") and "what_kind" ("raw track").
  */
 extern RecordReader *record_reader(const Record *record, const char *what,
 								   const char *what_kind,
-								   const pg_uuid_t *expected_token);
+								   const pg_uuid_t *expected_token,
+								   const char *device_token);
 
 /* The number of a text of KIND_CODE that is known beforehand; from 1. */
 extern int	record_add_text(RecordReader *reader, const char *text);

@@ -178,15 +178,15 @@ set_refusal(const RecordReader *reader, const Outside *outside,
 
 	if (outside->status)
 		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-						 "dataset_mismatch",
+						 REASON_DATASET_MISMATCH,
 						 "platform answered with status %s instead of the %s",
 						 outside->status, reader->what);
 	if (found && strcmp(found, reader->what_kind) != 0)
 		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-						 "dataset_mismatch", "dataset is a %s, not a %s",
+						 REASON_DATASET_MISMATCH, "dataset is a %s, not a %s",
 						 found, reader->what_kind);
 	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-					 "dataset_mismatch", "dataset has no %s", missing);
+					 REASON_DATASET_MISMATCH, "dataset has no %s", missing);
 }
 
 bool

@@ -197,7 +197,7 @@ check_envelope(RecordReader *reader, const char *text, Size len, Fault *fault)
 	}
 	else if (!value_int64(row->value[TRIP_CODE].text, &code) ||
 			 code != TRACK_OK)
-		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, "dataset_error",
+		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, REASON_DATASET_ERROR,
 						 "platform answered with code %s instead of the track",
 						 row->value[TRIP_CODE].text);
 	if (document->seen & MEMBER_BIT(TRIP_TRACK))
@@ -263,10 +263,12 @@ make_track(RecordReader *reader)
 
 bool
 track_read(const char *text, Size len, Size max_len,
-		   const pg_uuid_t *expected_token, Track **track, Fault *fault)
+		   const pg_uuid_t *expected_token, const char *device_token,
+		   Track **track, Fault *fault)
 {
 	RecordReader *reader = record_reader(&track_record, "track",
-										 "processed track", expected_token);
+										 "processed track", expected_token,
+										 device_token);
 	bool		done;
 
 	/* the numbers that trip_events.h knows them by */

@@ -33,6 +33,7 @@ typedef struct TrackKey
  */
 extern bool track_read(const char *text, Size len, Size max_len,
 					   const pg_uuid_t *expected_token,
+					   const char *device_token,
 					   Track **track, Fault *fault);
 
 /*

@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/varlena.h"
 
+#include "base/clock.h"
 #include "base/options.h"
 #include "base/sql.h"
 #include "compat.h"
@@ -74,9 +75,9 @@ quoted_name(const SourceCheck *check)
 static const char *
 remedy_for(const SourceCheck *check, SourceTrouble trouble, const Fault *fault)
 {
-	if (strcmp(fault->reason, "tls_failed") == 0)
+	if (fault->reason == REASON_TLS_FAILED)
 		return "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate.";
-	if (strcmp(fault->reason, "unreachable") == 0 || strcmp(fault->reason, "timeout") == 0)
+	if (fault->reason == REASON_UNREACHABLE || fault->reason == REASON_TIMEOUT)
 		return "Allow connections from this server to the host, and see that its name can be resolved.";
 	if (trouble == TROUBLE_CREDENTIALS)
 		return psprintf("Renew the secrets with ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET ...), or grant their owner the right to receive.",
@@ -204,7 +205,7 @@ api_answered(HttpRequest *request, void *arg)
 
 	if (request->status == 0)
 		check_add(check, FINDING_ERROR, "api", request->fault.message,
-				  strcmp(request->fault.reason, "tls_failed") == 0
+				  request->fault.reason == REASON_TLS_FAILED
 				  ? "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate."
 				  : "Allow connections from this server to the host, or correct the option \"base_url\" of the api server.");
 	else
@@ -329,12 +330,12 @@ all_done(const Doctor *doctor)
 static void
 wait_for_answers(Doctor *doctor)
 {
-	int64		end_ms = source_clock_ms() + CHECK_MS;
+	int64		end_ms = clock_ms() + CHECK_MS;
 	ListCell   *cell;
 
-	while (!all_done(doctor) && source_clock_ms() < end_ms)
+	while (!all_done(doctor) && clock_ms() < end_ms)
 	{
-		(void) http_wait(doctor->http, (long) Max(1, end_ms - source_clock_ms()));
+		(void) http_wait(doctor->http, (long) Max(1, end_ms - clock_ms()));
 		CHECK_FOR_INTERRUPTS();
 	}
 	foreach(cell, doctor->checks)

@@ -10,27 +10,24 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/sql.h"
 #include "base/uuid.h"
 #include "compat.h"
 #include "dataset/dataset.h"
 #include "dataset/document.h"
-#include "dataset/keep.h"
 #include "door/api.h"
 #include "door/download.h"
 #include "door/person.h"
 #include "guc.h"
-#include "provider/source.h"
 #include "wire/http.h"
 #include "wire/storage.h"
 
@@ -89,7 +86,7 @@ struct Downloads
 	HttpClient *http;
 	dlist_head	list;
 	int			count;
-	int64		due_ms;			/* of the next row, by source_clock_ms() */
+	int64		due_ms;			/* of the next row, by clock_ms() */
 	bool		took_over;		/* leases of sessions that are gone */
 	int64		clock_offset_s; /* the stores' clock minus ours */
 };
@@ -125,9 +122,9 @@ download_create(Downloads *downloads)
 }
 
 static bool
-has_failed(const Download *download, const char *reason)
+has_failed(const Download *download, Reason reason)
 {
-	return download->fault.sqlstate != 0 && strcmp(download->fault.reason, reason) == 0;
+	return download->fault.sqlstate != 0 && download->fault.reason == reason;
 }
 
 /* Of what was asked for it is known before. */
@@ -240,7 +237,7 @@ find_next_due(Downloads *downloads)
 	sql_run(&plan, NULL, NULL);
 	value = sql_value(0, 1, &isnull);
 	downloads->due_ms = isnull ? PG_INT64_MAX
-		: source_clock_ms() + Max(PICK_INTERVAL_MS, DatumGetInt64(value));
+		: clock_ms() + Max(PICK_INTERVAL_MS, DatumGetInt64(value));
 }
 
 /* What a session that is gone had leased need not wait for the lease's end. */
@@ -377,13 +374,13 @@ read_answer(Download *download, const HttpRequest *request)
 	if (download->storage && !storage_check(download->storage, request, &download->fault))
 		return false;
 	if (request->status != 200)
-		return fault_set(&download->fault, ERRCODE_CONNECTION_FAILURE, "http_status",
+		return fault_set(&download->fault, ERRCODE_CONNECTION_FAILURE, REASON_HTTP_STATUS,
 						 "the service answered with HTTP status %d", request->status);
 	/* what lay in a bucket is looked at when it is to be stored */
 	if (download->key.kind == DATASET_OBJECT)
 		return true;
-	keep_hide(download->device_token);
-	return dataset_read(&download->key, request->reply, request->reply_len,
+	return dataset_read(&download->key, download->device_token,
+						request->reply, request->reply_len,
 						&download->dataset, &download->fault);
 }
 
@@ -408,7 +405,7 @@ download_done(HttpRequest *request, void *arg)
 	if (!read_answer(download, request))
 		download->dataset = NULL;
 	/* what is damaged must not be looked at again */
-	if (request->status == 200 && !has_failed(download, "damaged"))
+	if (request->status == 200 && !has_failed(download, REASON_DAMAGED))
 	{
 		download->document = pnstrdup(request->reply, request->reply_len);
 		download->document_len = request->reply_len;
@@ -447,22 +444,22 @@ finish_row(const Download *download)
 static const char *
 judge_failure(const Download *download, int64 *wait_ms)
 {
-	*wait_ms = source_backoff_ms(RETRY_BASE_MS, download->attempts - 1, RETRY_CAP_MS);
+	*wait_ms = clock_backoff_ms(RETRY_BASE_MS, download->attempts - 1, RETRY_CAP_MS);
 	if (download->retry_after_s > 0)
 		*wait_ms = Max(*wait_ms, Min(download->retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
 
-	if (has_failed(download, "bad_url") || has_failed(download, "too_big") ||
-		has_failed(download, "storage_refused") || has_failed(download, "not_json"))
+	if (has_failed(download, REASON_BAD_URL) || has_failed(download, REASON_TOO_BIG) ||
+		has_failed(download, REASON_STORAGE_REFUSED) || has_failed(download, REASON_NOT_JSON))
 		return "failed";
-	if (has_failed(download, "storage_access"))
+	if (has_failed(download, REASON_STORAGE_ACCESS))
 	{
-		*wait_ms = Max(*wait_ms, source_backoff_ms(2 * ACCESS_RETRY_MS, download->attempts - 1,
+		*wait_ms = Max(*wait_ms, clock_backoff_ms(2 * ACCESS_RETRY_MS, download->attempts - 1,
 												   ACCESS_CAP_MS));
 		return download->attempts < ACCESS_ATTEMPTS ? "waiting" : "failed";
 	}
 	if (download->status == 0 || http_status_is_transient(download->status))
 		return "waiting";
-	if (download->status == 410 || has_failed(download, "dataset_gone"))
+	if (download->status == 410 || has_failed(download, REASON_DATASET_GONE))
 		return "gone";
 	if (download->status == 404)
 		return download->attempts < GONE_ATTEMPTS ? "waiting" : "gone";
@@ -484,7 +481,7 @@ quarantine_document(const Download *download)
 	};
 	Datum		arguments[] = {
 		CStringGetTextDatum(download->source),
-		CStringGetTextDatum(download->fault.reason),
+		CStringGetTextDatum(fault_reason_name(download->fault.reason)),
 		CStringGetTextDatum(unpack_sql_state(download->fault.sqlstate)),
 		CStringGetTextDatum(download->fault.message),
 		PointerGetDatum(cstring_to_text_with_len(download->document, download->document_len)),
@@ -526,7 +523,7 @@ store_failure(Download *download)
 		return;
 	download->ended = state;
 	/* what is no JSON (reports in a bucket) stays where it is */
-	if (download->document && !has_failed(download, "not_json"))
+	if (download->document && !has_failed(download, REASON_NOT_JSON))
 		quarantine_document(download);
 	ereport(LOG,
 			(errmsg("could not fetch %s dataset \"%s\": %s",
@@ -546,43 +543,41 @@ store_dataset(const Download *download, bool fetched, int64 *row_id)
 	return true;
 }
 
+typedef struct Storing
+{
+	Download   *download;
+	bool		stored;			/* false: it is not wanted any more */
+	int64		row_id;
+} Storing;
+
+static void
+store_step(void *argument)
+{
+	Storing    *storing = argument;
+
+	storing->stored = store_dataset(storing->download, true, &storing->row_id);
+}
+
 /*
  * A dataset that the database refuses must not hold up the others: it fails
- * alone.  What may work later is thrown on, as in ingest.
+ * alone.  What may work later is thrown on.
  */
 static bool
-try_store(Download *download, bool *stored, int64 *row_id)
+try_store(Storing *storing)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	Download   *download = storing->download;
+	Fault		fault = {0};
+	MemoryContext old;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		*stored = store_dataset(download, true, row_id);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (fault_is_transient(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(download->context);
-		fault_set(&download->fault, error->sqlerrcode, "store_failed",
-				  "could not store the dataset: %s", error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
+	if (sql_try(store_step, storing, &fault))
+		return true;
+	if (fault_is_transient(fault.sqlstate))
+		fault_raise(&fault);
+	old = MemoryContextSwitchTo(download->context);
+	fault_set(&download->fault, fault.sqlstate, fault.reason,
+			  "could not store the dataset: %s", fault.message);
+	MemoryContextSwitchTo(old);
+	return false;
 }
 
 /* Its row, locked: whoever fetches the same has to wait. */
@@ -683,7 +678,7 @@ look_at_address(const char *url, bool *has_object, pg_uuid_t *object,
 }
 
 static bool
-object_fault(Download *download, int sqlstate, const char *reason, const char *problem)
+object_fault(Download *download, int sqlstate, Reason reason, const char *problem)
 {
 	return fault_set(&download->fault, sqlstate, reason, "object of a bucket %s", problem);
 }
@@ -703,7 +698,7 @@ find_owner(Download *download, const DatasetIdentity *identity,
 	{
 		uuid_format(&token, download->device_token);
 		if (identity->has_person && !uuid_equal(&token, &identity->device_token))
-			return object_fault(download, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_user",
+			return object_fault(download, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_USER,
 								"names another person than its notifications");
 		return true;
 	}
@@ -716,7 +711,7 @@ find_owner(Download *download, const DatasetIdentity *identity,
 		return true;
 	}
 	if (address_person == NULL)
-		return object_fault(download, ERRCODE_NO_DATA, "dataset_unknown",
+		return object_fault(download, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
 							"does not tell whose it is, and no notification has");
 	found->user_id = address_user;
 	uuid_format(address_person, download->device_token);
@@ -741,14 +736,14 @@ identify_object(Download *download)
 	while (*text == ' ' || *text == '\t' || *text == '\r' || *text == '\n')
 		text++;
 	if (*text != '{')
-		return object_fault(download, ERRCODE_INVALID_TEXT_REPRESENTATION, "not_json",
+		return object_fault(download, ERRCODE_INVALID_TEXT_REPRESENTATION, REASON_NOT_JSON,
 							"is not a JSON object");
 	if (!dataset_identify(download->document, download->document_len, &identity, &download->fault))
 		return false;
 	look_at_address(download->url, &address_object, &address_id, &has_address_person,
 					&address_person, &address_user);
 	if (!identity.has_object && !address_object)
-		return object_fault(download, ERRCODE_NO_DATA, "dataset_unknown",
+		return object_fault(download, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
 							"has no id, neither in the document nor in its key");
 	download->found.object_id = identity.has_object ? identity.object_id : address_id;
 	if (!find_owner(download, &identity, has_address_person ? &address_person : NULL,
@@ -757,11 +752,11 @@ identify_object(Download *download)
 	if (download->forgotten)
 		return true;
 	if (identity.kind < 0 && !is_buffer)
-		return object_fault(download, ERRCODE_NO_DATA, "dataset_unknown",
+		return object_fault(download, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
 							"is no dataset of a kind that is known");
 	download->found.kind = identity.kind < 0 ? DATASET_CRASH_BUFFER : identity.kind;
-	keep_hide(download->device_token);
-	if (!dataset_read(&download->found, download->document, download->document_len,
+	if (!dataset_read(&download->found, download->device_token,
+					  download->document, download->document_len,
 					  &download->dataset, &download->fault))
 		return false;
 	if (download->found.user_id == 0)
@@ -789,17 +784,18 @@ identify_answer(Download *download)
 static bool
 store_answer(Download *download, int64 *row_id)
 {
-	bool		stored = false;
+	Storing		storing = {.download = download};
 
 	if (!is_awaited(download))
 		return false;
-	if (download->dataset == NULL || !try_store(download, &stored, row_id))
+	if (download->dataset == NULL || !try_store(&storing))
 	{
 		store_failure(download);
 		return false;
 	}
 	finish_row(download);
-	return stored;
+	*row_id = storing.row_id;
+	return storing.stored;
 }
 
 /* Tells listeners of downloads that will not be tried again by themselves. */
@@ -1136,8 +1132,7 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 	if (kind != DATASET_OBJECT)
 	{
 		find_person(&download);
-		keep_hide(download.device_token);
-		if (!dataset_read(key, download.document, download.document_len,
+		if (!dataset_read(key, download.device_token, download.document, download.document_len,
 						  &download.dataset, &download.fault))
 			fault_raise(&download.fault);
 	}

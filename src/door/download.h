@@ -35,7 +35,7 @@ extern void downloads_store(Downloads *downloads);
 extern void downloads_forget_stored(Downloads *downloads);
 
 /*
- * When downloads_pick() should be called again, by source_clock_ms(); far in
+ * When downloads_pick() should be called again, by clock_ms(); far in
  * the future when no row waits or there is no room.
  */
 extern int64 downloads_due_ms(const Downloads *downloads);

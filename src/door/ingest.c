@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -21,7 +20,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/json.h"
@@ -83,7 +81,7 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 
 	/* a queue's message ends as something, also one that holds nothing */
 	if (fault.sqlstate == 0 && parts == NIL && origin == NOTIFICATION_RAW)
-		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
 				  "array holds no notification");
 	if (fault.sqlstate != 0)
 		return ingest_refuse(entries, body, len, &fault);
@@ -128,47 +126,45 @@ ingest_outcome_name(IngestOutcome outcome)
 	return names[outcome];
 }
 
+typedef struct Batch
+{
+	List	   *entries;
+	const char *source;
+} Batch;
+
+static void
+store_step(void *argument)
+{
+	const Batch *batch = argument;
+
+	store_all(batch->entries, batch->source);
+}
+
 /*
- * Runs store_all in a subtransaction.  False, with the error in the fault,
- * when the data cannot be stored; what may work later is thrown on.
+ * False, with the error in the fault, when the data cannot be stored; what may
+ * work later is thrown on.
  */
 static bool
 try_store(List *entries, const char *source, Fault *fault)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool stored = false;
+	Batch		batch = {entries, source};
+	Fault		refused = {0};
+	bool		stored = false;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
 	ingesting++;
 	PG_TRY();
 	{
-		store_all(entries, source);
-		ReleaseCurrentSubTransaction();
-		stored = true;
+		stored = sql_try(store_step, &batch, &refused);
 	}
-	PG_CATCH();
+	PG_FINALLY();
 	{
-		ErrorData  *error;
-
 		ingesting--;
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (fault_is_transient(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		fault_set(fault, error->sqlerrcode, "store_failed",
-				  "could not store notification: %s", error->message);
-		FreeErrorData(error);
 	}
 	PG_END_TRY();
-	if (stored)
-		ingesting--;
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return stored;
+	if (!stored && fault_is_transient(refused.sqlstate))
+		fault_raise(&refused);
+	return stored || fault_set(fault, refused.sqlstate, refused.reason,
+							   "could not store notification: %s", refused.message);
 }
 
 /* One by one: the entries that cannot be stored become faults. */
@@ -372,10 +368,10 @@ refuse_foreign_removals(List *entries, const char *source)
 		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
 
 		if (DatumGetBool(sql_value(row, 2, NULL)))
-			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_tenant",
+			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_TENANT,
 					  "\"TracksRemoved\" names a track of another instance");
 		else
-			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "cross_user",
+			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_USER,
 					  "\"TracksRemoved\" names a track of another user");
 	}
 }
@@ -578,7 +574,7 @@ insert_quarantine(List *entries, const char *source)
 		entry->outcome = names_forgotten(entry) ? INGEST_DUPLICATE : INGEST_QUARANTINED;
 		if (entry->outcome == INGEST_DUPLICATE)
 			continue;
-		columns_put_text(columns, 0, entry->fault.reason);
+		columns_put_text(columns, 0, fault_reason_name(entry->fault.reason));
 		columns_put_text(columns, 1, unpack_sql_state(entry->fault.sqlstate));
 		columns_put_text(columns, 2, entry->fault.message);
 		columns_put(columns, 3, true,

@@ -16,7 +16,6 @@
 
 #include <openssl/crypto.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
@@ -26,7 +25,6 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/json.h"
@@ -244,11 +242,11 @@ webhook_topic_url(const ServerOptions *options, const char *topic_arn,
 	UrlParts   *parts;
 
 	if (!lists_topic(options, topic_arn))
-		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, "configuration",
+		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
 						 "topic is not listed in option \"topic_arns\"");
 	*base_url = sns_topic_host(topic_arn);
 	if (*base_url == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 						 "option \"topic_arns\" lists what is not the ARN of an SNS topic");
 	*is_test = endpoint != NULL;
 	if (endpoint == NULL)
@@ -256,7 +254,7 @@ webhook_topic_url(const ServerOptions *options, const char *topic_arn,
 	/* who names the certificate's host could sign for any topic: tests only */
 	if (!url_parse(endpoint, &parts, fault) || !url_scheme_allowed(parts) ||
 		strcmp(parts->scheme, "http") != 0)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 						 "option \"endpoint\" of a webhook server is for tests: plain http to loopback while \"damoov.allow_http_loopback\" is on");
 	*base_url = psprintf("http://%s", parts->host_header);
 	return true;
@@ -347,11 +345,11 @@ fetch_key(const char *url, const char *topic_arn, bool is_test, int *status, Fau
 	else if (request->status >= 400 && !http_status_is_transient(request->status))
 	{
 		*status = 403;
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_signature",
+		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_SIGNATURE,
 				  "certificate of the SNS message does not exist");
 	}
 	else
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "no_certificate",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_NO_CERTIFICATE,
 				  "certificate of the SNS message could not be fetched");
 	if (key)
 	{
@@ -373,7 +371,7 @@ get_key(const char *url, const char *topic_arn, bool is_test, int *status, Fault
 	if (last_failure.until > GetCurrentTimestamp() && strcmp(last_failure.url, url) == 0)
 	{
 		*status = 503;
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "no_certificate",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_NO_CERTIFICATE,
 				  "certificate of the SNS message could not be fetched a moment ago");
 		return NULL;
 	}
@@ -457,16 +455,26 @@ ask_for_confirmation(const SnsMessage *message, const char *source)
 	wakeup_at_commit();
 }
 
-static void
-store_push(List *entries, const SnsMessage *message, const char *source)
+typedef struct PushContent
 {
-	ingest_store(entries, source);
+	List	   *entries;
+	const SnsMessage *message;	/* NULL: not from SNS */
+	const char *source;
+} PushContent;
+
+static void
+store_step(void *argument)
+{
+	const PushContent *content = argument;
+	const SnsMessage *message = content->message;
+
+	ingest_store(content->entries, content->source);
 	if (message && sns_is_confirmation(message) &&
 		strlen(message->value[SNS_TOKEN]) <= MAX_TOKEN)
 	{
 		int			scope = sql_enter();
 
-		ask_for_confirmation(message, source);
+		ask_for_confirmation(message, content->source);
 		sql_leave(scope);
 	}
 }
@@ -478,37 +486,18 @@ store_push(List *entries, const SnsMessage *message, const char *source)
 static Answer
 store(const Push *push, const SnsMessage *message, const char *source)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	List	   *entries = ingest_read(NIL, push->body, push->body_len);
-	const char *volatile problem = NULL;
+	PushContent content = {
+		.entries = ingest_read(NIL, push->body, push->body_len),
+		.message = message,
+		.source = source
+	};
+	Fault		fault = {0};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		store_push(entries, message, source);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (!fault_is_transient(error->sqlerrcode) ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		problem = psprintf("could not store messages: %s", error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (problem)
-		return trouble_answer(problem);
-	return stored_answer(entries);
+	if (sql_try(store_step, &content, &fault))
+		return stored_answer(content.entries);
+	if (!fault_is_transient(fault.sqlstate))
+		fault_raise(&fault);
+	return trouble_answer(psprintf("could not store messages: %s", fault.message));
 }
 
 /* ----- SNS ----- */

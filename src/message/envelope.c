@@ -160,7 +160,7 @@ make_part(const char *text, Size len)
 static bool
 too_many(Fault *fault)
 {
-	return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+	return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
 					 "message holds more than %d notifications", MAX_PARTS);
 }
 
@@ -239,7 +239,7 @@ classify(const Outline *outline, Kind *kind, Fault *fault)
 		kinds++;
 	}
 	if (kinds > 1)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "message has the members of more than one envelope");
 	return true;
 }
@@ -256,14 +256,14 @@ check_members(Kind kind, const Outline *outline, Fault *fault)
 		(kind == KIND_SNS && outline->repeated[M_SNS_TOPIC]) ||
 		(kind == KIND_CLOUD_EVENT && (outline->repeated[M_CLOUD_VERSION] ||
 									  outline->repeated[M_CLOUD_BASE64])))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "%s has a member twice", spec->name);
 	if (given(outline, spec->type) && string_of(outline, spec->type) == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "\"%s\" of the %s is not a string",
 						 member_names[spec->type], spec->name);
 	if (kind == KIND_CLOUD_EVENT && (version == NULL || strcmp(version, "1.0") != 0))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "\"specversion\" of the CloudEvent is not \"1.0\"");
 	return true;
 }
@@ -367,12 +367,12 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 	if (kind == KIND_CLOUD_EVENT && given(outline, M_CLOUD_BASE64))
 	{
 		if (!is_null(value))
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 							 "CloudEvent has both \"data\" and \"data_base64\"");
 		if (base64)
 			content->text = decode_base64(base64, strlen(base64), &content->len);
 		if (content->text == NULL)
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 							 "\"data_base64\" of the CloudEvent is not base64");
 		mark = skip_byte_order_mark(content->text, content->len);
 		content->text += mark;
@@ -387,13 +387,13 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 		return true;
 	}
 	if (value->start == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "%s has no \"%s\"", spec->name, name);
 	if (kind == KIND_SNS)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "\"%s\" of the %s is not a string", name, spec->name);
 	if (*value->start != '{' && *value->start != '[')
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 						 "\"%s\" of the %s is neither an object nor a string",
 						 name, spec->name);
 	content->text = value->start;
@@ -445,15 +445,15 @@ open_envelope(Kind kind, const Outline *outline, const char *text, Size len)
 		!read_outline(content->text, content->len, &inner, &fault))
 	{
 		/* what is wrong inside an envelope is a fault of the envelope */
-		if (strcmp(fault.reason, "bad_json") == 0)
-			fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		if (fault.reason == REASON_BAD_JSON)
+			fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 					  "\"%s\" of the %s is not JSON",
 					  content->decoded ? "data_base64" : member_names[spec->content],
 					  spec->name);
 	}
 	if (fault.sqlstate == 0 && classify(&inner, &inner_kind, &fault) &&
 		inner_kind != KIND_BARE)
-		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, "envelope",
+		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 				  "%s holds another %s", spec->name,
 				  kind == inner_kind ? spec->name : "envelope");
 
@@ -494,7 +494,7 @@ open_object(const Outline *outline, const char *text, Size len)
 static bool
 not_an_object(Fault *fault)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_type",
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
 					 "notification is not a JSON object");
 }
 

@@ -31,11 +31,11 @@
 #include "catalog/pg_database.h"
 #include "utils/snapmgr.h"
 
+#include "base/clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "process/launcher.h"
 #include "process/worker.h"
-#include "provider/source.h"
 
 #define TICK_MS			60000
 #define RESTART_BASE_MS 1000
@@ -182,7 +182,7 @@ check_end(WorkerState *state, int64 now_ms)
 	if (now_ms - state->started_ms > HEALTHY_MS)
 		state->failures = 0;
 	state->restart_ms = now_ms +
-		source_backoff_ms(RESTART_BASE_MS, state->failures++, RESTART_CAP_MS);
+		clock_backoff_ms(RESTART_BASE_MS, state->failures++, RESTART_CAP_MS);
 }
 
 /* One look at everything; returns how long until the next is needed. */
@@ -191,7 +191,7 @@ tick(MemoryContext context)
 {
 	List	   *listed = guc_database_list();
 	List	   *existing = listed == NIL ? NIL : existing_databases(context);
-	int64		now_ms = source_clock_ms();
+	int64		now_ms = clock_ms();
 	long		wait_ms = TICK_MS;
 	ListCell   *cell;
 

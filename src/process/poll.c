@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/options.h"
 #include "base/sql.h"
 #include "compat.h"
@@ -90,7 +91,7 @@ poll_create(MemoryContext context, const char *only_source, PollTransaction tran
 }
 
 /*
- * Ends receiving at this time of source_clock_ms(): long polls are cut to end
+ * Ends receiving at this time of clock_ms(): long polls are cut to end
  * before it, so that no message is handed to a session that leaves.
  */
 static void
@@ -196,7 +197,7 @@ read_run_state(const Poll *poll, Source *source)
 		resumed = DatumGetBool(sql_value(0, 2, NULL));
 	}
 	if (source->state == SOURCE_NEW && poll->obey_backoff)
-		source->retry_at_ms = source_clock_ms() + wait_ms;
+		source->retry_at_ms = clock_ms() + wait_ms;
 	/* damoov_resume() has emptied the row: forget the back-off here, too */
 	if (resumed && source->failures > 0 && !source->status_changed)
 	{
@@ -425,8 +426,8 @@ store(Poll *poll)
 		after_commit(poll);
 		return;
 	}
-	poll->store_at_ms = source_clock_ms() +
-		source_backoff_ms(STORE_RETRY_BASE_MS, poll->store_failures++, STORE_RETRY_CAP_MS);
+	poll->store_at_ms = clock_ms() +
+		clock_backoff_ms(STORE_RETRY_BASE_MS, poll->store_failures++, STORE_RETRY_CAP_MS);
 	foreach(cell, poll->sources)
 	{
 		if (((Source *) lfirst(cell))->inbox != NIL)
@@ -520,7 +521,7 @@ void
 poll_turn(Poll *poll, long max_wait_ms)
 {
 	MemoryContext old = MemoryContextSwitchTo(poll->turn_context);
-	int64		now_ms = source_clock_ms();
+	int64		now_ms = clock_ms();
 
 	if (now_ms >= poll->housekeeping_ms || now_ms >= downloads_due_ms(poll->downloads))
 	{
@@ -535,7 +536,7 @@ poll_turn(Poll *poll, long max_wait_ms)
 		poll->housekeeping_ms = 0;	/* somebody stored something for us */
 	CHECK_FOR_INTERRUPTS();
 	if (poll->installed && has_work_to_store(poll) &&
-		source_clock_ms() >= poll->store_at_ms)
+		clock_ms() >= poll->store_at_ms)
 		store(poll);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(poll->turn_context);
@@ -571,13 +572,13 @@ poll_is_drained(const Poll *poll)
 
 		/* one that is paused, in trouble or out of time has nothing more to say */
 		if (source->configured && source->state != SOURCE_PAUSED &&
-			source->retry_at_ms <= source_clock_ms() && source->failures == 0 && !source->drained &&
-			wait_seconds(poll, source, source_clock_ms()) >= 0)
+			source->retry_at_ms <= clock_ms() && source->failures == 0 && !source->drained &&
+			wait_seconds(poll, source, clock_ms()) >= 0)
 			return false;
 	}
 	/* what is due only later is the next call's */
 	return poll_is_quiet(poll) &&
-		downloads_due_ms(poll->downloads) > source_clock_ms() + HOUSEKEEPING_MS;
+		downloads_due_ms(poll->downloads) > clock_ms() + HOUSEKEEPING_MS;
 }
 
 static void
@@ -603,13 +604,13 @@ is_settling(const Poll *poll)
 void
 poll_give_back(Poll *poll)
 {
-	int64		end_ms = source_clock_ms() + GIVE_BACK_MS;
+	int64		end_ms = clock_ms() + GIVE_BACK_MS;
 	int64		now_ms;
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
 		source_release(lfirst(cell));
-	while (is_settling(poll) && (now_ms = source_clock_ms()) < end_ms)
+	while (is_settling(poll) && (now_ms = clock_ms()) < end_ms)
 		(void) http_wait(poll->http, (long) (end_ms - now_ms));
 }
 
@@ -704,14 +705,14 @@ damoov_poll(PG_FUNCTION_ARGS)
 	poll = poll_create(context, only_source, procedure_transaction);
 	/* a schedule must not defeat the back-off; who names a source wants it asked */
 	poll->obey_backoff = only_source == NULL;
-	end_ms = source_clock_ms() + max_seconds * (int64) 1000;
+	end_ms = clock_ms() + max_seconds * (int64) 1000;
 	poll_end_at(poll, end_ms);
-	while (source_clock_ms() < end_ms && !poll_is_drained(poll))
-		poll_turn(poll, (long) Max(1, end_ms - source_clock_ms()));
+	while (clock_ms() < end_ms && !poll_is_drained(poll))
+		poll_turn(poll, (long) Max(1, end_ms - clock_ms()));
 
-	poll_end_at(poll, source_clock_ms());
-	end_ms = source_clock_ms() + FINISH_MS;
-	while (source_clock_ms() < end_ms && !poll_is_quiet(poll))
+	poll_end_at(poll, clock_ms());
+	end_ms = clock_ms() + FINISH_MS;
+	while (clock_ms() < end_ms && !poll_is_quiet(poll))
 		poll_turn(poll, 100);
 	poll_leave(poll);
 	tell_troubles(poll);

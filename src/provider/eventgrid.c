@@ -80,7 +80,7 @@ extern const Provider eventgrid_provider;
 static bool
 config_fault(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration", "%s", problem);
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, "%s", problem);
 }
 
 /* https://host/topics/topic/eventsubscriptions/subscription */
@@ -355,7 +355,7 @@ received(Call *call, HttpRequest *request)
 	if (request->status != 200)
 		trouble = read_error(request, &fault);
 	else if (!json_find(reply, "value", &events) || *events.start != '[')
-		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, "provider",
+		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER,
 				  "the reply could not be understood");
 	if (fault.sqlstate != 0)
 		source_failed(source, trouble, request->retry_after_s, &fault);

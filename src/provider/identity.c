@@ -30,7 +30,7 @@ static void on_done(HttpRequest *request, void *arg);
 static bool
 config_fault(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration", "%s", problem);
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, "%s", problem);
 }
 
 char *
@@ -47,7 +47,7 @@ bool
 identity_needs(const char *value, const char *option, Fault *fault)
 {
 	return value != NULL ||
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 				  "option \"%s\" is not set and cannot be told otherwise", option);
 }
 
@@ -332,7 +332,7 @@ identity_refused(IdentityAsk *ask, bool transient, const char *problem)
 
 	fault_set(&fault,
 			  transient ? ERRCODE_CONNECTION_FAILURE : ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-			  "identity", "could not get credentials from %s: %s", ask->service, problem);
+			  REASON_IDENTITY, "could not get credentials from %s: %s", ask->service, problem);
 	if (identity_usable(ask->identity))
 		ask->identity->renew_at = time(NULL) + RETRY_S;
 	end_ask(ask, transient, &fault);

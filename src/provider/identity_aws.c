@@ -310,7 +310,7 @@ configure_assume_role(Identity *identity, const ServerOptions *options, Fault *f
 	identity->own_keys.secret_access_key = options_keep_secret(options, "secret_access_key");
 	identity->own_keys.session_token = options_keep_secret(options, "session_token");
 	if (identity->own_keys.access_key_id == NULL || identity->own_keys.secret_access_key == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 						 "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
 	return configure_role(identity, options, fault);
 }

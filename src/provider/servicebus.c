@@ -79,7 +79,7 @@ static void bus_renewed(HttpRequest *request, void *arg);
 static bool
 config_fault(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration", "%s", problem);
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, "%s", problem);
 }
 
 /* ----- connection strings ----- */
@@ -140,10 +140,10 @@ take_pair(ConnectionString *parts, const char *pair, Size len, Fault *fault)
 			pg_strncasecmp(string_parts[i].name, pair, name_len) != 0)
 			continue;
 		if (*part != NULL)
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 							 "connection string has %s twice", string_parts[i].name);
 		if (value_len == 0)
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration",
+			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 							 "connection string has an empty %s", string_parts[i].name);
 		*part = options_keep(value, value_len);
 	}
@@ -588,7 +588,7 @@ read_error(const HttpRequest *request, Fault *fault)
 	const BusError *error = find_error(request);
 	const char *id = tracking_id(request->reply);
 
-	fault_set(fault, ERRCODE_CONNECTION_FAILURE, "provider", "%s (HTTP status %d)",
+	fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER, "%s (HTTP status %d)",
 			  error->words, request->status);
 	if (id)
 		fault->detail = psprintf("The service calls this request \"%s\".", id);
@@ -707,7 +707,7 @@ receive_succeeded(BusCall *call, const HttpRequest *request)
 	else
 	{
 		/* cannot be settled; comes again when its lock has run out */
-		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, "provider",
+		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER,
 				  "the reply could not be understood");
 		source_failed(source, TROUBLE_TRANSIENT, -1, &fault);
 	}

@@ -10,14 +10,13 @@
 
 #include <time.h>
 
-#include "common/pg_prng.h"
 #include "lib/stringinfo.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
-#include "portability/instr_time.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "provider/identity.h"
 #include "provider/source.h"
 #include "wire/sign.h"
@@ -40,23 +39,6 @@
 static const Provider *const providers[] = {
 	&sqs_provider, &servicebus_provider, &storagequeue_provider, &eventgrid_provider
 };
-
-int64
-source_clock_ms(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MILLISEC(now);
-}
-
-int64
-source_backoff_ms(int64 base_ms, int attempt, int64 cap_ms)
-{
-	int64		longest = Min(cap_ms, base_ms << Min(attempt, 16));
-
-	return longest / 2 + (int64) (pg_prng_double(&pg_global_prng_state) * (longest / 2));
-}
 
 const char *
 source_state_name(SourceState state)
@@ -174,7 +156,7 @@ find_provider(Source *source, const ServerOptions *options, Fault *fault)
 			return true;
 		}
 	}
-	return fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, "configuration",
+	return fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, REASON_CONFIGURATION,
 					 "server type \"%s\" is not supported", options->type);
 }
 
@@ -288,7 +270,7 @@ is_authorized(const Source *source)
 static void
 trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
 {
-	int64		now_ms = source_clock_ms();
+	int64		now_ms = clock_ms();
 	SourceState state = SOURCE_RETRYING;
 	int64		wait_ms;
 
@@ -296,7 +278,7 @@ trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *faul
 	/* receives that were in flight together fail together: once */
 	if (source->failures == 0 || now_ms >= source->retry_at_ms)
 		source->failures++;
-	wait_ms = source_backoff_ms(RETRY_BASE_MS, source->failures - 1, RETRY_CAP_MS);
+	wait_ms = clock_backoff_ms(RETRY_BASE_MS, source->failures - 1, RETRY_CAP_MS);
 	if (kind == TROUBLE_CREDENTIALS)
 	{
 		state = SOURCE_AUTH_FAILED;
@@ -399,7 +381,7 @@ pause_when_empty(Source *source, bool empty)
 {
 	source->pause_ms = empty
 		? Min(source->pause_max_ms, Max(source->pause_min_ms, source->pause_ms * 2)) : 0;
-	source->pause_until_ms = source->pause_ms > 0 ? source_clock_ms() + source->pause_ms : 0;
+	source->pause_until_ms = source->pause_ms > 0 ? clock_ms() + source->pause_ms : 0;
 }
 
 void
@@ -474,7 +456,7 @@ source_time(const Source *source)
 int64
 source_renew_at_ms(int lease_seconds)
 {
-	return source_clock_ms() + lease_seconds * (int64) 500;
+	return clock_ms() + lease_seconds * (int64) 500;
 }
 
 void
@@ -641,8 +623,8 @@ source_settled(Delivery *delivery, const char *problem)
 		complete &= delivery->messages[i].settled;
 	if (!complete && delivery->attempts < SETTLE_ATTEMPTS)
 	{
-		delivery->settle_at_ms = source_clock_ms() +
-			source_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
+		delivery->settle_at_ms = clock_ms() +
+			clock_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
 		line_up(delivery);
 		return;
 	}

@@ -219,11 +219,6 @@ extern bool source_correct_clock(Source *source, pg_time_t date);
 /* Our time, corrected by what is known of the provider's clock. */
 extern pg_time_t source_time(const Source *source);
 
-/* Monotonic milliseconds. */
-extern int64 source_clock_ms(void);
 extern const char *source_state_name(SourceState state);
-
-/* Random wait between half of and the whole of base * 2^attempt, capped. */
-extern int64 source_backoff_ms(int64 base_ms, int attempt, int64 cap_ms);
 
 #endif							/* DAMOOV_SOURCE_H */

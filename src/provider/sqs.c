@@ -51,7 +51,7 @@ static void sqs_released(HttpRequest *request, void *arg);
 static bool
 config_fault(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration", "%s", problem);
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, "%s", problem);
 }
 
 /* "eu-west-1" out of "sqs.eu-west-1.amazonaws.com" and its kin, or NULL. */
@@ -404,7 +404,7 @@ receive_succeeded(SqsReceive *receive, const HttpRequest *request)
 	{
 		Fault		fault = {0};
 
-		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, "provider",
+		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER,
 				  "the reply could not be understood");
 		source_failed(source, TROUBLE_TRANSIENT, -1, &fault);
 		return;

@@ -55,7 +55,7 @@ static void round_answered(HttpRequest *request, void *arg);
 static bool
 config_fault(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "configuration", "%s", problem);
+	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, "%s", problem);
 }
 
 /*
@@ -368,7 +368,7 @@ take_messages(Delivery *delivery, const QueuedMessage *found, int count, int max
 		message->body = pstrdup(found[i].text);
 		message->body_len = strlen(found[i].text);
 		if (found[i].dequeue_count > max_dequeues)
-			fault_set(&message->fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "poison",
+			fault_set(&message->fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_POISON,
 					  "message was received %d times and not settled", found[i].dequeue_count - 1);
 	}
 	MemoryContextSwitchTo(old);
@@ -385,7 +385,7 @@ receive_succeeded(QueueReceive *receive, const HttpRequest *request)
 
 	if (count < 0)
 	{
-		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, "provider",
+		fault_set(&fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER,
 				  "the reply could not be understood");
 		source_failed(source, TROUBLE_TRANSIENT, -1, &fault);
 		return;

@@ -364,7 +364,7 @@ check_scheme(HttpTransfer *transfer)
 	if (allowed && !url_scheme_allowed(parts) &&
 		!(transfer->request.metadata_service && url_is_metadata_service(parts)))
 		allowed = fault_set(&transfer->request.fault, ERRCODE_INVALID_PARAMETER_VALUE,
-							"bad_url", "URL is not an https URL");
+							REASON_BAD_URL, "URL is not an https URL");
 	MemoryContextSwitchTo(old);
 	return allowed;
 }
@@ -705,28 +705,28 @@ set_fault(HttpTransfer *transfer)
 	const char *host = transfer->host;
 
 	if (transfer->too_big)
-		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too_big",
+		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
 				  "reply exceeds the limit of %zu bytes", transfer->request.max_bytes);
 	else if (transfer->refused_address)
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, "bad_url",
+		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_URL,
 				  "host \"%s\" resolves to an address that is not public", host);
 	else if (transfer->result == CURLE_COULDNT_RESOLVE_HOST)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
 				  "could not resolve host \"%s\"", host);
 	else if (transfer->result == CURLE_COULDNT_CONNECT)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
 				  "could not connect to \"%s\"", host);
 	else if (transfer->result == CURLE_OPERATION_TIMEDOUT)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "timeout",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_TIMEOUT,
 				  "no answer from \"%s\" in time", host);
 	else if (transfer->result == CURLE_PEER_FAILED_VERIFICATION ||
 			 transfer->result == CURLE_SSL_CONNECT_ERROR ||
 			 transfer->result == CURLE_SSL_CACERT_BADFILE)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "tls_failed",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_TLS_FAILED,
 				  "could not establish a verified TLS connection to \"%s\": %s", host,
 				  transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->result));
 	else
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, "unreachable",
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
 				  "exchange with \"%s\" failed: %s", host,
 				  curl_easy_strerror(transfer->result));
 }

@@ -51,7 +51,7 @@ reply_fault(const HttpRequest *request, const char *code, const char *request_id
 		code = request->error_code;
 	if (!consists_of(code, letters))
 		code = "";
-	fault_set(fault, ERRCODE_CONNECTION_FAILURE, "provider", "%s (%s%sHTTP status %d)",
+	fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER, "%s (%s%sHTTP status %d)",
 			  words, code, *code ? ", " : "", request->status);
 	if (request_id == NULL)
 		request_id = request->request_id;

@@ -83,7 +83,7 @@ take_s3_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 	storage->secret_access_key = secret(options, "secret_access_key");
 	storage->session_token = secret(options, "session_token");
 	if (storage->access_key_id == NULL || storage->secret_access_key == NULL)
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "user mapping of server \"%s\" has no \"access_key_id\" or no \"secret_access_key\"",
 						 options->name);
 	storage->region = storage_region(storage->parts->host);
@@ -130,15 +130,15 @@ take_blob_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 	storage->account_name = secret(options, "account_name");
 	storage->account_key = secret(options, "account_key");
 	if (storage->account_name == NULL || (storage->account_key == NULL && sas == NULL))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "user mapping of server \"%s\" has no \"account_name\", or neither \"account_key\" nor \"sas\"",
 						 options->name);
 	if (storage->account_key && !is_base64(storage->account_key))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "\"account_key\" of the user mapping of server \"%s\" is not base64",
 						 options->name);
 	if (!is_of_account(storage->parts, storage->account_name))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "\"account_name\" of the user mapping of server \"%s\" is not the account of the URL",
 						 options->name);
 	storage->sign = storage->account_key != NULL;
@@ -174,7 +174,7 @@ storage_open(StorageKind kind, const char *url, const char *source,
 	if (kind == STORAGE_SIGNED || storage_url_is_signed(out->parts))
 		return true;
 	if (!options_load(source, &options, &unreadable))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, "storage_access",
+		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "no key for the store of the dataset: %s", unreadable.message);
 	done = kind == STORAGE_S3 ? take_s3_keys(out, options, fault)
 		: take_blob_keys(out, options, fault);
@@ -251,12 +251,12 @@ storage_authorize(const Storage *storage, HttpRequest *request, int64 clock_offs
 typedef struct StorageError
 {
 	const char *code;
-	const char *reason;
+	Reason		reason;
 	const char *words;
 } StorageError;
 
-#define ACCESS	"storage_access"
-#define STATUS	"http_status"
+#define ACCESS	REASON_STORAGE_ACCESS
+#define STATUS	REASON_HTTP_STATUS
 
 static const StorageError errors[] = {
 	/* S3 */
@@ -342,11 +342,11 @@ storage_check(const Storage *storage, const HttpRequest *request, Fault *fault)
 	StorageError unknown = {"", STATUS, "the store refused the request"};
 	const StorageError *error = &unknown;
 	const char *code;
-	const char *reason;
+	Reason		reason;
 
 	if (request->status == 200)
 		return is_intact(request) ||
-			fault_set(fault, ERRCODE_CONNECTION_FAILURE, "damaged",
+			fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_DAMAGED,
 					  "the object's bytes do not have the checksum that the store tells");
 	code = error_code(request);
 	for (int i = 0; i < (int) lengthof(errors); i++)
@@ -358,8 +358,8 @@ storage_check(const Storage *storage, const HttpRequest *request, Fault *fault)
 		unknown.reason = ACCESS;
 	reason = error->reason;
 	/* nothing that could be mended here: only another URL would help */
-	if (!storage->sign && strcmp(reason, ACCESS) == 0 && storage->account_name == NULL)
-		reason = "storage_refused";
+	if (!storage->sign && reason == ACCESS && storage->account_name == NULL)
+		reason = REASON_STORAGE_REFUSED;
 	return fault_set(fault, ERRCODE_CONNECTION_FAILURE, reason, "%s (%s%sHTTP status %d)",
 					 error->words, error == &unknown ? "" : code,
 					 error == &unknown ? "" : ", ", request->status);

@@ -327,12 +327,12 @@ static bool
 read_damaged(const DatasetKey *key, const Document *document, Fault *fault)
 {
 	void	   *dataset = NULL;
-	bool		done = dataset_read(key, put_at_end(0, document), document->len,
+	bool		done = dataset_read(key, "", put_at_end(0, document), document->len,
 									&dataset, fault);
 
 	if (done != (fault->sqlstate == 0) || done != (dataset != NULL))
 		elog(ERROR, "the reader does not say whether it could read: %s", where);
-	if (!done && (fault->reason == NULL || fault->message == NULL))
+	if (!done && (fault->reason == REASON_NONE || fault->message == NULL))
 		elog(ERROR, "the reader does not say why it could not read: %s", where);
 	return done;
 }

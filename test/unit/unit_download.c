@@ -1,5 +1,5 @@
 /*
- * fetch.c
+ * unit_download.c
  *	  Downloads without a wire, for tests only: leasing and storing as two
  *	  steps that a test can take when it likes, undo and take again.
  *

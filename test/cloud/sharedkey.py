@@ -19,10 +19,6 @@ class Refusal(Exception):
         self.status = status
 
 
-def signature(key, text):
-    return base64.b64encode(hmac.digest(base64.b64decode(key), text.encode(), "sha256")).decode()
-
-
 def parameters(query):
     return dict(parse_qsl(query, keep_blank_values=True))
 
@@ -49,15 +45,19 @@ class Verifier:
         self.clock = clock
         self.bearer_problem = bearer_problem
 
-    def verify(self, request, queue, right):
-        """Raises a Refusal unless the request may do to the queue what needs this right of a SAS."""
+    def sign(self, text):
+        return base64.b64encode(hmac.digest(base64.b64decode(self.key), text.encode(), "sha256")).decode()
+
+    def verify(self, request, right, sas_text):
+        """Raises a Refusal unless the request may do what needs this right of a SAS; sas_text(query) is what the
+        signature of one has to be of."""
         query = parameters(request.query)
         authorization = request.header("authorization")
         if "sig" in query:
             if authorization:
                 raise Refusal("InvalidAuthenticationInfo", 400)
-            self._verify_sas(query, queue, right)
-        elif (authorization or "").startswith("Bearer "):
+            self._verify_sas(query, right, sas_text(query))
+        elif self.bearer_problem and (authorization or "").startswith("Bearer "):
             if self.bearer_problem(authorization, AUDIENCE):
                 raise Refusal("InvalidAuthenticationInfo", 401)
         else:
@@ -70,18 +70,14 @@ class Verifier:
             raise Refusal("AuthenticationFailed") from None
         if abs(date - self.clock()) > SKEW_SECONDS:
             raise Refusal("AuthenticationFailed")
-        expected = f"SharedKey {self.account}:{signature(self.key, string_to_sign(self.account, request))}"
+        expected = f"SharedKey {self.account}:{self.sign(string_to_sign(self.account, request))}"
         if not hmac.compare_digest(authorization, expected):
             raise Refusal("AuthenticationFailed")
 
-    def _verify_sas(self, query, queue, right):
-        if not hmac.compare_digest(query["sig"], signature(self.key, self._sas_text(query, queue))):
+    def _verify_sas(self, query, right, text):
+        if not hmac.compare_digest(query["sig"], self.sign(text)):
             raise Refusal("AuthenticationFailed")
         if time.strptime(query.get("se", ""), "%Y-%m-%dT%H:%M:%SZ") < time.gmtime(self.clock()):
             raise Refusal("AuthenticationFailed")
         if right not in query.get("sp", ""):
             raise Refusal("AuthorizationPermissionMismatch")
-
-    def _sas_text(self, query, queue):
-        given = [query.get(name, "") for name in ("sp", "st", "se", "si", "sip", "spr", "sv")]
-        return "\n".join([*given[:3], f"/queue/{self.account}/{queue}", *given[3:]])

@@ -7,13 +7,12 @@ request that shows a device token.
 import base64
 import gzip
 import hashlib
-import hmac
 import re
 import time
-from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, quote, unquote
 
 import faults
+import sharedkey
 import sigv4
 from sigv4 import Refusal
 from wire import sized
@@ -75,7 +74,7 @@ class Store:
             return self.refuse(405, "MethodNotAllowed", "Objects are for reading here.")
         try:
             self.verify(request, container)
-        except Refusal as refusal:
+        except (sharedkey.Refusal, Refusal) as refusal:
             return self.refuse(*self.explain(refusal))
         found, missing = self.find(request, container, key)
         if found is None:
@@ -177,6 +176,7 @@ class Blob(Store):
         super().__init__("blob", fault_book, clock)
         self.account = ACCOUNT
         self.key = ACCOUNT_KEY
+        self.verifier = sharedkey.Verifier(ACCOUNT, ACCOUNT_KEY, clock)
 
     def claims(self, request):
         return request.path.startswith(f"/{self.account}/")
@@ -190,45 +190,12 @@ class Blob(Store):
         return (None, "ContainerNotFound") if objects is None else (objects.get((key, None)), "BlobNotFound")
 
     def verify(self, request, container):
-        query = dict(parse_qsl(request.query, keep_blank_values=True))
-        if "sig" in query:
-            if request.header("authorization"):
-                raise Refusal("InvalidAuthenticationInfo", "Both a SAS and a key")
-            return self._verify_sas(request, query)
-        authorization = request.header("authorization")
-        if authorization is None:
-            raise Refusal("NoAuthenticationInformation", "Server failed to authenticate the request.")
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d", request.header("x-ms-version") or ""):
-            raise Refusal("InvalidAuthenticationInfo", "x-ms-version is missing")
-        if authorization != f"SharedKey {self.account}:{self._sign(self._string_to_sign(request))}":
-            raise Refusal("AuthenticationFailed", "Server failed to authenticate the request.")
-        date = parsedate_to_datetime(request.header("x-ms-date")).timestamp()
-        if abs(date - self.clock()) > 15 * 60:
-            raise Refusal("AuthenticationFailed", "Request date header too old")
-
-    def _sign(self, text):
-        return base64.b64encode(hmac.digest(base64.b64decode(self.key), text.encode(), "sha256")).decode()
-
-    def _string_to_sign(self, request):
-        value = lambda name: request.header(name) or ""
-        length = value("content-length")
-        lines = [request.method, value("content-encoding"), value("content-language"), "" if length == "0" else length,
-                 value("content-md5"), value("content-type"), "" if request.header("x-ms-date") else value("date"),
-                 value("if-modified-since"), value("if-match"), value("if-none-match"), value("if-unmodified-since"),
-                 value("range")]
-        lines += [f"{name}:{request.fields[name].strip()}" for name in sorted(request.fields) if name.startswith("x-ms-")]
-        resource = f"/{self.account}{request.path}"
-        pairs = sorted((name.lower(), value) for name, value in parse_qsl(request.query, keep_blank_values=True))
-        return "\n".join([*lines, resource]) + "".join(f"\n{name}:{value}" for name, value in pairs)
-
-    def _verify_sas(self, request, query):
-        container, key = self.locate(request.path)
-        if self._sign(self._sas_text(query, container, key)) != query["sig"]:
-            raise Refusal("AuthenticationFailed", "Signature did not match.")
-        if time.strptime(query["se"], "%Y-%m-%dT%H:%M:%SZ") < time.gmtime(self.clock()):
-            raise Refusal("AuthenticationFailed", "Signature not valid in the specified time frame")
-        if "r" not in query["sp"]:
-            raise Refusal("AuthorizationPermissionMismatch", "This request is not authorized to perform this operation.")
+        if "sig" not in sharedkey.parameters(request.query):
+            if request.header("authorization") is None:
+                raise sharedkey.Refusal("NoAuthenticationInformation", 401)
+            if not re.fullmatch(r"\d{4}-\d\d-\d\d", request.header("x-ms-version") or ""):
+                raise sharedkey.Refusal("InvalidAuthenticationInfo", 400)
+        self.verifier.verify(request, "r", lambda query: self._sas_text(query, *self.locate(request.path)))
 
     def _sas_text(self, query, container, key):
         resource = f"/blob/{self.account}/{container}" + (f"/{key}" if query["sr"] == "b" else "")
@@ -240,12 +207,11 @@ class Blob(Store):
         """A query that opens a container, or one blob."""
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock() + seconds))
         query = {"sv": SAS_VERSION, "sr": "b" if key else "c", "sp": permissions, "se": expiry}
-        signature = self._sign(self._sas_text(query, container, key))
+        signature = self.verifier.sign(self._sas_text(query, container, key))
         return "&".join(f"{name}={quote(value, safe='')}" for name, value in [*query.items(), ("sig", signature)])
 
     def explain(self, refusal):
-        status = {"NoAuthenticationInformation": 401, "InvalidAuthenticationInfo": 400}
-        return status.get(refusal.code, 403), refusal.code, refusal.message
+        return refusal.status, refusal.code, "Server failed to authenticate the request."
 
     def refuse(self, status, code, message, headers=()):
         body = f'\ufeff<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()

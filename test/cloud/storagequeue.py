@@ -142,6 +142,12 @@ SAS_PARAMETERS = {"sv", "st", "se", "sp", "si", "sip", "spr", "sig"}
 PATH = re.compile(rf"/{ACCOUNT}/(?P<queue>[^/]+)(?P<messages>/messages(/(?P<id>[^/]+))?)?")
 
 
+def sas_text(query, queue):
+    """What the signature of a SAS is made of."""
+    given = [query.get(name, "") for name in ("sp", "st", "se", "si", "sip", "spr", "sv")]
+    return "\n".join([*given[:3], f"/queue/{ACCOUNT}/{queue}", *given[3:]])
+
+
 class StorageQueue:
     def __init__(self, fault_book, clock=time.time, bearer_problem=None):
         self.clock = clock
@@ -199,7 +205,7 @@ class StorageQueue:
         request.record["parameters"] = {name: value for name, value in query.items() if name != "sig"}
         if not VERSION.fullmatch(request.header("x-ms-version") or ""):
             raise QueueError("InvalidHeaderValue", 400)
-        self.verifier.verify(request, place["queue"], right)
+        self.verifier.verify(request, right, lambda query: sas_text(query, place["queue"]))
         if set(query) - allowed - SAS_PARAMETERS:
             raise QueueError("UnsupportedQueryParameter", 400)
         if request.method in ("PUT", "POST") and request.header("content-length") is None:

@@ -56,10 +56,12 @@ OBJS         = \
 	src/provider/source.o \
 	src/provider/sqs.o \
 	src/provider/storagequeue.o \
+	src/wire/address.o \
 	src/wire/http.o \
 	src/wire/reply.o \
 	src/wire/sign.o \
 	src/wire/sign_azure.o \
+	src/wire/socket_set.o \
 	src/wire/storage.o \
 	src/wire/storage_name.o \
 	src/wire/url.o

@@ -300,7 +300,7 @@ error_code(MemoryContext context, const HttpRequest *request)
 	if (type == NULL)
 		type = reply_text(json, "Code");
 	if (type == NULL)
-		type = request->error_code;
+		type = reply_error_code(request);
 	hash = strchr(type, '#');
 	type = hash ? hash + 1 : type;
 	type = MemoryContextStrdup(context, type);

@@ -285,9 +285,11 @@ find_error(const HttpRequest *request)
 	static const QueueError closed = {"", TROUBLE_CREDENTIALS, false, "the service refused the authorization"};
 	static const QueueError refused = {"", TROUBLE_CONFIGURATION, false, "the service refused the request"};
 
+	const char *code = reply_error_code(request);
+
 	for (int i = 0; i < (int) lengthof(errors); i++)
 	{
-		if (strcmp(errors[i].code, request->error_code) == 0)
+		if (strcmp(errors[i].code, code) == 0)
 			return &errors[i];
 	}
 	if (http_status_is_transient(request->status))
@@ -301,7 +303,7 @@ read_error(const HttpRequest *request, Fault *fault)
 {
 	const QueueError *error = find_error(request);
 
-	reply_fault(request, request->error_code, NULL, error->words, fault);
+	reply_fault(request, NULL, NULL, error->words, fault);
 	return error;
 }
 
@@ -515,8 +517,9 @@ round_go_on(QueueRound *round)
 static bool
 is_lost(const HttpRequest *request)
 {
-	return strcmp(request->error_code, "MessageNotFound") == 0 ||
-		strcmp(request->error_code, "PopReceiptMismatch") == 0;
+	const char *code = reply_error_code(request);
+
+	return strcmp(code, "MessageNotFound") == 0 || strcmp(code, "PopReceiptMismatch") == 0;
 }
 
 static void

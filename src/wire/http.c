@@ -9,9 +9,7 @@
  */
 #include "postgres.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -23,7 +21,9 @@
 
 #include "compat.h"
 #include "guc.h"
+#include "wire/address.h"
 #include "wire/http.h"
+#include "wire/socket_set.h"
 #include "wire/url.h"
 
 #if LIBCURL_VERSION_NUM < 0x074c00
@@ -35,7 +35,6 @@
 #define LOW_SPEED_SECONDS	30
 #define MAX_HEADERS			200
 #define MAX_HEADER_BYTES	(256 * 1024)
-#define MAX_SOCKETS			256
 #define IDLE_HANDLES		16
 
 typedef struct HttpTransfer
@@ -59,31 +58,24 @@ typedef struct HttpTransfer
 	int			header_count;
 	bool		too_big;
 	bool		refused_address;
-	bool		started;
+	bool		started;		/* libcurl has it */
 	bool		finished;		/* to be reported */
 	CURLcode	result;
+	const char *broken;			/* why libcurl could not go on at all, or NULL */
 	HttpDone	done;
 	void	   *done_arg;
 } HttpTransfer;
-
-typedef struct WatchedSocket
-{
-	curl_socket_t fd;
-	int			what;			/* CURL_POLL_* */
-} WatchedSocket;
 
 struct HttpClient
 {
 	MemoryContext context;
 	MemoryContextCallback release;
-	CURLM	   *multi;
+	CURLM	   *multi;			/* NULL: none yet, or given up */
 	CURL	   *idle[IDLE_HANDLES]; /* for reuse: a handle costs */
 	int			nidle;
 	dlist_head	transfers;
-	WatchedSocket sockets[MAX_SOCKETS];
-	int			nsockets;
-	bool		sockets_changed;
-	WaitEventSet *events;
+	bool		unreported;		/* a transfer is finished */
+	SocketSet	sockets;
 	long		timer_ms;		/* as libcurl asked, -1: none */
 	instr_time	timer_set;
 };
@@ -150,12 +142,17 @@ http_client(MemoryContext context)
 	client = MemoryContextAllocZero(context, sizeof(HttpClient));
 	client->context = context;
 	client->timer_ms = -1;
-	client->sockets_changed = true;
 	dlist_init(&client->transfers);
 	client->release.func = client_release;
 	client->release.arg = client;
 	MemoryContextRegisterResetCallback(context, &client->release);
 
+	return client;
+}
+
+static void
+open_multi(HttpClient *client)
+{
 	client->multi = curl_multi_init();
 	if (client->multi == NULL)
 		elog(ERROR, "out of memory");
@@ -163,7 +160,48 @@ http_client(MemoryContext context)
 	multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
 	multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-	return client;
+}
+
+/*
+ * After a failure of its multi interface, libcurl may follow dead pointers,
+ * even when it is asked to clean up.  So the handle stays behind as it is, with
+ * the handles and sockets in it; the requests have failed, and the next one
+ * gets a new handle.  Never throws.
+ */
+static void
+give_up(HttpClient *client, CURLMcode failure)
+{
+	dlist_iter	iter;
+
+	client->multi = NULL;
+	client->timer_ms = -1;
+	client->unreported = true;
+	socket_set_clear(&client->sockets);
+	dlist_foreach(iter, &client->transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (!transfer->started)
+			continue;
+		transfer->started = false;
+		transfer->curl = NULL;
+		transfer->finished = true;
+		transfer->broken = curl_multi_strerror(failure);	/* a constant */
+	}
+}
+
+/* Takes a transfer back from libcurl; never throws. */
+static void
+detach(HttpTransfer *transfer)
+{
+	CURLMcode	result;
+
+	if (!transfer->started)
+		return;
+	result = curl_multi_remove_handle(transfer->client->multi, transfer->curl);
+	if (result != CURLM_OK)
+		give_up(transfer->client, result);
+	transfer->started = false;
 }
 
 static void
@@ -179,9 +217,7 @@ client_release(void *arg)
 	if (client->multi)
 		curl_multi_cleanup(client->multi);
 	client->multi = NULL;
-	if (client->events)
-		FreeWaitEventSet(client->events);
-	client->events = NULL;
+	socket_set_clear(&client->sockets);
 }
 
 /* ----- requests ----- */
@@ -231,7 +267,7 @@ wipe_headers(HttpTransfer *transfer)
 	transfer->headers = NULL;
 }
 
-/* Gives everything back but the memory context; runs once. */
+/* Gives everything back but the memory context; runs once and never throws. */
 static void
 transfer_release(void *arg)
 {
@@ -240,12 +276,11 @@ transfer_release(void *arg)
 
 	if (client == NULL)
 		return;
+	detach(transfer);
 	transfer->client = NULL;
 	dlist_delete(&transfer->node);
 	if (transfer->curl)
 	{
-		if (transfer->started)
-			curl_multi_remove_handle(client->multi, transfer->curl);
 		curl_easy_reset(transfer->curl);
 		if (client->nidle < IDLE_HANDLES)
 			client->idle[client->nidle++] = transfer->curl;
@@ -374,23 +409,26 @@ http_start(HttpRequest *request, HttpDone done, void *arg)
 {
 	HttpTransfer *transfer = request->transfer;
 	HttpClient *client = transfer->client;
+	CURLMcode	result;
 
 	transfer->done = done;
 	transfer->done_arg = arg;
 	if (!check_scheme(transfer))
 	{
 		transfer->finished = true;
-		client->timer_ms = 0;	/* have http_wait() report it */
-		INSTR_TIME_SET_CURRENT(client->timer_set);
+		client->unreported = true;
 		return;
 	}
+	if (client->multi == NULL)
+		open_multi(client);
 	transfer->curl = take_handle(client);
 	close_the_edge(transfer);
 	set_limits(transfer);
 	set_request(transfer);
-	if (curl_multi_add_handle(client->multi, transfer->curl) != CURLM_OK)
-		elog(ERROR, "could not start HTTP request");
 	transfer->started = true;
+	result = curl_multi_add_handle(client->multi, transfer->curl);
+	if (result != CURLM_OK)
+		give_up(client, result);
 }
 
 /* ----- callbacks of libcurl: no palloc, no ereport ----- */
@@ -399,25 +437,13 @@ static int
 on_socket(CURL *curl, curl_socket_t fd, int what, void *arg, void *unused)
 {
 	HttpClient *client = arg;
-	int			at = 0;
+	uint32		events = 0;
 
-	while (at < client->nsockets && client->sockets[at].fd != fd)
-		at++;
-	client->sockets_changed = true;
-	if (what == CURL_POLL_REMOVE)
-	{
-		if (at < client->nsockets)
-			client->sockets[at] = client->sockets[--client->nsockets];
-		return 0;
-	}
-	if (at == client->nsockets)
-	{
-		if (client->nsockets == MAX_SOCKETS)
-			return -1;
-		client->sockets[client->nsockets++].fd = fd;
-	}
-	client->sockets[at].what = what;
-	return 0;
+	if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
+		events |= WL_SOCKET_READABLE;
+	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
+		events |= WL_SOCKET_WRITEABLE;
+	return socket_set_watch(&client->sockets, fd, events) ? 0 : -1;
 }
 
 static int
@@ -430,58 +456,13 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
-static bool
-ipv4_is_public(uint32 address)
-{
-	/* network, prefix length: RFC 6890 and its updates */
-	static const struct
-	{
-		uint32		network;
-		int			bits;
-	}			closed[] = {
-		{0x00000000, 8}, {0x0A000000, 8}, {0x64400000, 10}, {0x7F000000, 8},
-		{0xA9FE0000, 16}, {0xAC100000, 12}, {0xC0000000, 24}, {0xC0000200, 24},
-		{0xC0A80000, 16}, {0xC6120000, 15}, {0xC6336400, 24}, {0xCB007100, 24},
-		{0xE0000000, 3},
-	};
-
-	for (int i = 0; i < (int) lengthof(closed); i++)
-	{
-		if ((address ^ closed[i].network) >> (32 - closed[i].bits) == 0)
-			return false;
-	}
-	return true;
-}
-
-static bool
-ipv6_is_public(const struct in6_addr *address)
-{
-	const unsigned char *a = address->s6_addr;
-
-	/* only 2000::/3 is global; of it, 6to4, Teredo and NAT64 hide an IPv4 one */
-	if ((a[0] & 0xE0) != 0x20)
-		return false;
-	if (a[0] == 0x20 && a[1] == 0x02)
-		return false;
-	if (a[0] == 0x20 && a[1] == 0x01 && a[2] == 0 && a[3] == 0)
-		return false;
-	if (a[0] == 0x20 && a[1] == 0x01 && a[2] == 0x0D && a[3] == 0xB8)
-		return false;
-	return true;
-}
-
 /* Called for every address before it is connected to, after resolving. */
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	HttpTransfer *transfer = arg;
-	bool		is_public = false;
 
-	if (address->family == AF_INET)
-		is_public = ipv4_is_public(ntohl(((struct sockaddr_in *) &address->addr)->sin_addr.s_addr));
-	else if (address->family == AF_INET6)
-		is_public = ipv6_is_public(&((struct sockaddr_in6 *) &address->addr)->sin6_addr);
-	if (transfer->request.public_only && !is_public)
+	if (transfer->request.public_only && !address_is_public(&address->addr))
 	{
 		transfer->refused_address = true;
 		return CURL_SOCKET_BAD;
@@ -531,23 +512,17 @@ header_value(const char *line, Size len, const char *name)
 	return at;
 }
 
-/* Copies printable ASCII up to any of the stop characters. */
-static void
-copy_value(char *target, Size size, const char *value, const char *end, char stop)
-{
-	Size		n = 0;
-
-	while (value < end && n < size - 1 && *value > ' ' && *value < 0x7f && *value != stop)
-		target[n++] = *value++;
-	target[n] = '\0';
-}
-
-/* Adds a line, without its end, to the headers of the reply. */
+/*
+ * Adds a line, without its end, to the headers of the reply.  A status line
+ * begins them again: the reply before was an interim one.
+ */
 static bool
 keep_header(HttpTransfer *transfer, const char *line, Size len)
 {
 	char	   *text;
 
+	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+		transfer->headers_len = 0;
 	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
 		len--;
 	if (++transfer->header_count > MAX_HEADERS ||
@@ -594,40 +569,7 @@ http_date(const char *text)
 static size_t
 on_header(char *data, size_t size, size_t count, void *arg)
 {
-	HttpTransfer *transfer = arg;
-	HttpRequest *request = &transfer->request;
-	Size		len = size * count;
-	const char *end = data + len;
-	const char *value;
-	char		date[64];
-
-	if (!keep_header(transfer, data, len))
-		return 0;
-	if ((value = header_value(data, len, "date")) != NULL ||
-		(value = header_value(data, len, "retry-after")) != NULL)
-	{
-		bool		is_date = pg_tolower((unsigned char) data[0]) == 'd';
-		Size		n = Min(sizeof(date) - 1, (Size) (end - value));
-		pg_time_t	at;
-
-		memcpy(date, value, n);
-		date[n] = '\0';
-		at = http_date(date);
-		if (is_date)
-			request->date = at;
-		else if (date[0] >= '0' && date[0] <= '9')
-			request->retry_after_s = atoi(date);
-		else if (at > 0)
-			request->retry_after_s = (int) Max(0, at - time(NULL));
-	}
-	else if ((value = header_value(data, len, "x-amzn-requestid")) != NULL ||
-			 (value = header_value(data, len, "x-ms-request-id")) != NULL)
-		copy_value(request->request_id, sizeof(request->request_id), value, end, '\0');
-	else if ((value = header_value(data, len, "x-amzn-query-error")) != NULL ||
-			 (value = header_value(data, len, "x-ms-error-code")) != NULL ||
-			 (value = header_value(data, len, "broker-errorcode")) != NULL)
-		copy_value(request->error_code, sizeof(request->error_code), value, end, ';');
-	return len;
+	return keep_header(arg, data, size * count) ? size * count : 0;
 }
 
 static int
@@ -643,29 +585,6 @@ on_progress(void *arg, curl_off_t total, curl_off_t now,
 }
 
 /* ----- waiting ----- */
-
-static void
-rebuild_events(HttpClient *client)
-{
-	if (client->events)
-		FreeWaitEventSet(client->events);
-	client->events = compat_wait_event_set(client->nsockets + 2);
-	AddWaitEventToSet(client->events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(client->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	for (int i = 0; i < client->nsockets; i++)
-	{
-		int			what = client->sockets[i].what;
-		uint32		flags = 0;
-
-		if (what & CURL_POLL_IN)
-			flags |= WL_SOCKET_READABLE;
-		if (what & CURL_POLL_OUT)
-			flags |= WL_SOCKET_WRITEABLE;
-		if (flags)
-			AddWaitEventToSet(client->events, flags, client->sockets[i].fd, NULL, NULL);
-	}
-	client->sockets_changed = false;
-}
 
 /* Milliseconds until libcurl wants to be called, -1: it does not. */
 static long
@@ -687,11 +606,13 @@ drive(HttpClient *client, curl_socket_t fd, int flags)
 	sigset_t	saved;
 	CURLMcode	result;
 
+	if (client->multi == NULL)
+		return;
 	block_signals(&saved);
 	result = curl_multi_socket_action(client->multi, fd, flags, &running);
 	restore_signals(&saved);
 	if (result != CURLM_OK)
-		elog(ERROR, "libcurl failed: %s", curl_multi_strerror(result));
+		give_up(client, result);
 }
 
 /*
@@ -703,6 +624,7 @@ set_fault(HttpTransfer *transfer)
 {
 	Fault	   *fault = &transfer->request.fault;
 	const char *host = transfer->host;
+	MemoryContext old = MemoryContextSwitchTo(transfer->context);
 
 	if (transfer->too_big)
 		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
@@ -728,31 +650,39 @@ set_fault(HttpTransfer *transfer)
 	else
 		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
 				  "exchange with \"%s\" failed: %s", host,
-				  curl_easy_strerror(transfer->result));
+				  transfer->broken ? transfer->broken : curl_easy_strerror(transfer->result));
+	MemoryContextSwitchTo(old);
+}
+
+static void
+take_reply(HttpTransfer *transfer)
+{
+	HttpRequest *request = &transfer->request;
+	const char *date = http_reply_header(request, "date");
+	curl_off_t	wait_s = 0;
+	long		status = 0;
+
+	curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(transfer->curl, CURLINFO_RETRY_AFTER, &wait_s);
+	request->status = (int) status;
+	/* negative: a date that has passed */
+	if (http_reply_header(request, "retry-after"))
+		request->retry_after_s = (int) Min(Max(wait_s, 0), PG_INT32_MAX);
+	request->date = date ? http_date(date) : 0;
+	request->reply = transfer->buffer ? transfer->buffer : "";
+	request->reply_len = transfer->received;
 }
 
 static void
 finish(HttpTransfer *transfer, CURLcode result)
 {
-	HttpRequest *request = &transfer->request;
-	MemoryContext old = MemoryContextSwitchTo(transfer->context);
-	long		status = 0;
-
 	transfer->result = result;
 	if (result == CURLE_OK)
-	{
-		curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status);
-		request->status = (int) status;
-		request->reply = transfer->buffer ? transfer->buffer : "";
-		request->reply_len = transfer->received;
-	}
-	else
-		set_fault(transfer);
-	curl_multi_remove_handle(transfer->client->multi, transfer->curl);
-	transfer->started = false;
+		take_reply(transfer);
 	transfer->finished = true;
+	transfer->client->unreported = true;
+	detach(transfer);
 	wipe_headers(transfer);
-	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -761,7 +691,7 @@ collect_finished(HttpClient *client)
 	CURLMsg    *message;
 	int			left;
 
-	while ((message = curl_multi_info_read(client->multi, &left)) != NULL)
+	while (client->multi && (message = curl_multi_info_read(client->multi, &left)) != NULL)
 	{
 		char	   *transfer = NULL;
 
@@ -784,6 +714,8 @@ report_finished(HttpClient *client)
 
 		if (!transfer->finished)
 			continue;
+		if (transfer->result != CURLE_OK || transfer->broken)
+			set_fault(transfer);
 		transfer->finished = false;
 		transfer->done(&transfer->request, transfer->done_arg);
 		return true;
@@ -808,9 +740,9 @@ http_wait(HttpClient *client, long timeout_ms)
 
 	if (timer >= 0 && (timeout_ms < 0 || timer < timeout_ms))
 		timeout_ms = timer;
-	if (client->sockets_changed)
-		rebuild_events(client);
-	count = WaitEventSetWait(client->events, timeout_ms, events, lengthof(events), wait_event);
+	if (client->unreported)
+		timeout_ms = 0;
+	count = socket_set_wait(&client->sockets, timeout_ms, events, lengthof(events), wait_event);
 	for (int i = 0; i < count; i++)
 	{
 		if (events[i].events & WL_LATCH_SET)
@@ -829,6 +761,7 @@ http_wait(HttpClient *client, long timeout_ms)
 	collect_finished(client);
 	while (report_finished(client))
 		;
+	client->unreported = false;
 	return latch_set;
 }
 

@@ -41,8 +41,6 @@ struct HttpRequest
 	Size		reply_len;
 	int			retry_after_s;	/* -1: not told */
 	pg_time_t	date;			/* the server's clock, 0: not told */
-	char		request_id[64];	/* the service's name for it, "" if none */
-	char		error_code[80]; /* told in a header, "" if none */
 	Fault		fault;			/* why there is no usable reply */
 
 	/* private to http.c */

@@ -8,6 +8,8 @@
 
 #include "wire/reply.h"
 
+#define MAX_REQUEST_ID	63
+
 static void
 free_json(void *json)
 {
@@ -40,21 +42,48 @@ consists_of(const char *text, const char *characters)
 	return text[0] != '\0' && text[strspn(text, characters)] == '\0';
 }
 
+/* The value of the first of these headers that is there, or "". */
+static const char *
+first_header(const HttpRequest *request, const char *const *names, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		const char *value = http_reply_header(request, names[i]);
+
+		if (value)
+			return value;
+	}
+	return "";
+}
+
+const char *
+reply_error_code(const HttpRequest *request)
+{
+	static const char *const names[] = {
+		"x-amzn-query-error", "x-ms-error-code", "broker-errorcode"
+	};
+	const char *value = first_header(request, names, lengthof(names));
+
+	/* AWS writes who is to blame behind it: "NonExistentQueue;Sender" */
+	return pnstrdup(value, strcspn(value, "; "));
+}
+
 void
 reply_fault(const HttpRequest *request, const char *code, const char *request_id,
 			const char *words, Fault *fault)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.";
+	static const char *const ids[] = {"x-amzn-requestid", "x-ms-request-id"};
 	static const char id_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_:.";
 
 	if (code == NULL || code[0] == '\0')
-		code = request->error_code;
+		code = reply_error_code(request);
 	if (!consists_of(code, letters))
 		code = "";
 	fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER, "%s (%s%sHTTP status %d)",
 			  words, code, *code ? ", " : "", request->status);
 	if (request_id == NULL)
-		request_id = request->request_id;
-	if (consists_of(request_id, id_letters) && strlen(request_id) < sizeof(request->request_id))
+		request_id = first_header(request, ids, lengthof(ids));
+	if (consists_of(request_id, id_letters) && strlen(request_id) <= MAX_REQUEST_ID)
 		fault->detail = psprintf("The service calls this request \"%s\".", request_id);
 }

@@ -17,6 +17,9 @@ extern cJSON *reply_json(MemoryContext context, const char *text, Size len);
 /* A string member of an object, or NULL. */
 extern const char *reply_text(const cJSON *object, const char *name);
 
+/* The service's code for what went wrong, as a header tells it; "" if none. */
+extern const char *reply_error_code(const HttpRequest *request);
+
 /*
  * Fills the fault for a reply that is no success: our words, the service's
  * code (or NULL) and the status; its name for the request (or NULL: that of a

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "base/options.h"
+#include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"
 
@@ -307,7 +308,7 @@ element(const HttpRequest *request, const char *name)
 	start += strlen(open);
 	len = strspn(start, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-");
 	/* foreign text goes no further than it looks like a code */
-	return start[len] == '<' && len < sizeof(request->error_code) ? pnstrdup(start, len) : "";
+	return start[len] == '<' && len < 80 ? pnstrdup(start, len) : "";
 }
 
 static const char *
@@ -315,7 +316,7 @@ error_code(const HttpRequest *request)
 {
 	const char *code = element(request, "Code");
 
-	return code[0] ? code : request->error_code;
+	return code[0] ? code : reply_error_code(request);
 }
 
 static bool

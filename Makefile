@@ -64,7 +64,8 @@ OBJS         = \
 	src/wire/socket_set.o \
 	src/wire/storage.o \
 	src/wire/storage_name.o \
-	src/wire/url.o
+	src/wire/url.o \
+	src/wire/xml.o
 # The install script is put together from parts, each named after what it holds.
 SQL_PARTS    = schema people messages trips raw crashes downloads sources forget \
 	lives rules removal doors reparse purge run drift dump

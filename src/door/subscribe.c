@@ -19,6 +19,7 @@
 #include "door/subscribe.h"
 #include "door/webhook.h"
 #include "wire/sign.h"
+#include "wire/xml.h"
 
 #define ANSWER_MS		10000
 #define MAX_REPLY		(64 * 1024)
@@ -135,17 +136,12 @@ subscriptions_pick(Subscriptions *s)
 
 /* The service's code for what is wrong; its text is never passed on. */
 static char *
-error_code(const char *reply)
+error_code(const XmlDocument *answer)
 {
-	const char *code = strstr(reply, "<Code>");
-	Size		len = 0;
+	const char *code = xml_text(answer, "Code");
+	Size		len = code ? strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.") : 0;
 
-	if (code)
-	{
-		code += strlen("<Code>");
-		len = strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.");
-	}
-	return len > 0 && len <= 64 ? psprintf(" (%s)", pnstrdup(code, len)) : pstrdup("");
+	return len > 0 && len <= 64 ? psprintf(" (%s)", pnstrdup(code, len)) : "";
 }
 
 static void
@@ -153,12 +149,13 @@ confirm_done(HttpRequest *request, void *arg)
 {
 	Subscriptions *s = arg;
 	MemoryContext old = MemoryContextSwitchTo(s->context);
+	XmlDocument *answer = xml_read(request->reply, request->reply_len);
 
-	s->confirmed = request->status == 200 && strstr(request->reply, "<SubscriptionArn>");
+	s->confirmed = request->status == 200 && xml_text(answer, "SubscriptionArn");
 	if (!s->confirmed)
 		s->error = request->status == 0 ? pstrdup(request->fault.message)
 			: psprintf("SNS answered with status %d%s", request->status,
-					   error_code(request->reply));
+					   error_code(answer));
 	s->stage = STAGE_ANSWERED;
 	MemoryContextSwitchTo(old);
 	http_free(request);

@@ -19,6 +19,7 @@
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/url.h"
+#include "wire/xml.h"
 
 #define METADATA			"http://169.254.169.254"
 #define CONTAINER			"http://169.254.170.2"
@@ -322,19 +323,6 @@ append_field(StringInfo body, const char *name, const char *value)
 	sign_append_encoded(body, value);
 }
 
-/* Text of an element without children; XML escapes do not occur in keys. */
-static char *
-element(const char *xml, const char *name)
-{
-	char	   *tag = psprintf("<%s>", name);
-	const char *start = strstr(xml, tag);
-	const char *end;
-
-	if (start == NULL || (end = strchr(start += strlen(tag), '<')) == NULL)
-		return NULL;
-	return pnstrdup(start, end - start);
-}
-
 static const char *
 sts_words(const char *code)
 {
@@ -361,22 +349,23 @@ sts_words(const char *code)
 static void
 on_sts(IdentityAsk *ask, const HttpRequest *request)
 {
+	XmlDocument *answer = xml_read(request->reply, request->reply_len);
 	char	   *code;
 	AwsKeys		keys;
 
 	if (request->status != 200)
 	{
-		code = element(request->reply, "Code");
+		code = xml_text(answer, "Code");
 		if (code && strcmp(code, "IDPCommunicationError") == 0)
 			identity_refused(ask, true, "it cannot reach the identity provider");
 		else
 			(void) refuse_status(ask, request, sts_words(code));
 		return;
 	}
-	keys.access_key_id = element(request->reply, "AccessKeyId");
-	keys.secret_access_key = element(request->reply, "SecretAccessKey");
-	keys.session_token = element(request->reply, "SessionToken");
-	take_keys(ask, &keys, element(request->reply, "Expiration"));
+	keys.access_key_id = xml_text(answer, "AccessKeyId");
+	keys.secret_access_key = xml_text(answer, "SecretAccessKey");
+	keys.session_token = xml_text(answer, "SessionToken");
+	take_keys(ask, &keys, xml_text(answer, "Expiration"));
 	if (keys.secret_access_key)
 		explicit_bzero(keys.secret_access_key, strlen(keys.secret_access_key));
 }

@@ -20,6 +20,7 @@
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"
+#include "wire/xml.h"
 
 #define BLOB_VERSION		"2021-12-02"
 #define CLOCK_TOLERANCE_S	60
@@ -295,28 +296,13 @@ static const StorageError errors[] = {
 	{"ServerBusy", STATUS, "the service asks to slow down"},
 };
 
-/* The text of an element of a short error document, "" if none. */
-static char *
-element(const HttpRequest *request, const char *name)
-{
-	char	   *open = psprintf("<%s>", name);
-	const char *start = strstr(request->reply, open);
-	Size		len;
-
-	if (start == NULL)
-		return "";
-	start += strlen(open);
-	len = strspn(start, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-");
-	/* foreign text goes no further than it looks like a code */
-	return start[len] == '<' && len < 80 ? pnstrdup(start, len) : "";
-}
-
+/* Foreign text: to be compared, not to be passed on. */
 static const char *
 error_code(const HttpRequest *request)
 {
-	const char *code = element(request, "Code");
+	const char *code = xml_text(xml_read(request->reply, request->reply_len), "Code");
 
-	return code[0] ? code : reply_error_code(request);
+	return code && code[0] ? code : reply_error_code(request);
 }
 
 static bool
@@ -374,8 +360,8 @@ learn_region(Storage *storage, const HttpRequest *request)
 	if (request->status != 301 && request->status != 400)
 		return false;
 	if (region == NULL)
-		region = element(request, "Region");
-	if (region[0] == '\0' || strcmp(region, storage->region) == 0 ||
+		region = xml_text(xml_read(request->reply, request->reply_len), "Region");
+	if (region == NULL || region[0] == '\0' || strcmp(region, storage->region) == 0 ||
 		region[strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0')
 		return false;
 	storage->region = MemoryContextStrdup(GetMemoryChunkContext(storage), region);

@@ -120,6 +120,39 @@ FROM damoov.raw_tracks AS t JOIN damoov.raw_points AS p USING (raw_track_id) JOI
 -- without points
 SELECT pg_temp.store('raw removed') = (SELECT raw_track_id FROM first) AS same_track;
 SELECT format, started_at, start_utc_offset_min, point_count, event_count, notes, extra FROM damoov.raw_tracks;
+-- what a user adds to a table changes the way that rows go into it, not the rows: more than a thousand, with arrays
+BEGIN;
+CREATE FUNCTION pg_temp.many_points(point jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_agg(point || jsonb_build_object('Number', n, 'New', repeat('x', n * 7919 % 700))
+        || CASE WHEN point ? 'Quantile' THEN jsonb_build_object('Quantile', jsonb_build_object(
+            'AccelerationX', spread, 'AccelerationY', spread - 'Median', 'GyroscopeZ', CASE WHEN n % 3 > 0 THEN spread END)) ELSE '{}' END ORDER BY n)
+    FROM generate_series(1, 3500) AS n,
+        jsonb_build_object('Min', n - 1.5, 'Quantile_05', n, 'Median', 0.1 * n, 'Quantile_95', repeat('9', 1 + n % 4)::numeric, 'Max', n + 1) AS spread
+$$;
+CREATE TEMP TABLE large AS
+SELECT s.kind, jsonb_set(s.document, p.path, pg_temp.many_points((s.document #> p.path -> 1) || p.more))::text AS document
+FROM sample AS s JOIN (VALUES ('raw 1', '{Track,Points}'::text[], '{"Quantile": {}}'::jsonb), ('processed 1', '{Result,Track,Points}', '{}')) AS p (name, path, more) USING (name);
+CREATE FUNCTION pg_temp.store_large(OUT raw_points text, OUT trip_points text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM damoov.store_dataset(l.kind, 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d', l.document) FROM pg_temp.large AS l;
+    SELECT count(*) || ' ' || md5(string_agg(p::text, E'\n' ORDER BY seq)) INTO raw_points FROM damoov.raw_points AS p;
+    SELECT count(*) || ' ' || md5(string_agg(p::text, E'\n' ORDER BY seq)) INTO trip_points FROM damoov.trip_points AS p;
+END
+$$;
+CREATE TEMP TABLE plain AS SELECT * FROM pg_temp.store_large();
+CREATE FUNCTION pg_temp.as_it_is() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION pg_temp.compare_large(OUT raw_points int, OUT trip_points int, OUT same boolean) LANGUAGE sql AS $$
+    SELECT split_part(l.raw_points, ' ', 1)::int, split_part(l.trip_points, ' ', 1)::int, l = p FROM pg_temp.store_large() AS l, pg_temp.plain AS p
+$$;
+ALTER TABLE damoov.raw_points ADD CONSTRAINT mine CHECK (seq >= 0);
+ALTER TABLE damoov.trip_points ADD CONSTRAINT mine CHECK (seq >= 0);
+SELECT * FROM pg_temp.compare_large();
+ALTER TABLE damoov.raw_points DROP CONSTRAINT mine;
+ALTER TABLE damoov.trip_points DROP CONSTRAINT mine;
+CREATE TRIGGER mine BEFORE INSERT ON damoov.raw_points FOR EACH ROW EXECUTE FUNCTION pg_temp.as_it_is();
+CREATE TRIGGER mine BEFORE INSERT ON damoov.trip_points FOR EACH ROW EXECUTE FUNCTION pg_temp.as_it_is();
+SELECT * FROM pg_temp.compare_large();
+ROLLBACK;
 
 -- ---------------------------------------------------------------------
 -- Crashes

@@ -231,18 +231,24 @@ travel_type(Oid type)
 	return OidIsValid(get_array_type(type)) ? type : TEXTOID;
 }
 
-/* The output function of what travels as text, invalid for the others. */
+/*
+ * What travels as text.  The output function is looked up for each value: what
+ * a kept FmgrInfo remembers would have to outlive the batch.
+ */
 static void
-output_function(Oid type, FmgrInfo *output)
+values_to_text(Oid type, Datum *values, const bool *nulls, int count)
 {
 	Oid			function;
 	bool		is_varlena;
 
-	output->fn_oid = InvalidOid;
 	if (travel_type(type) == type)
 		return;
 	getTypeOutputInfo(type, &function, &is_varlena);
-	fmgr_info(function, output);
+	for (int i = 0; i < count; i++)
+	{
+		if (!nulls[i])
+			values[i] = CStringGetTextDatum(OidOutputFunctionCall(function, values[i]));
+	}
 }
 
 static void
@@ -253,11 +259,8 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(batch);
 	int			ncolumns = table->ncolumns;
-	FmgrInfo	output[SQL_MAX_ARGS];	/* of columns that travel as text */
 
 	prepare_insert(table);
-	for (int column = 0; column < ncolumns; column++)
-		output_function(table->columns[column].type, &output[column]);
 	for (int64 done = 0; done < nrows;)
 	{
 		int			count = (int) Min(nrows - done, BATCH_ARRAYS);
@@ -274,19 +277,20 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 			fill(state, done + i, row_values, row_nulls);
 			for (int column = 0; column < ncolumns; column++)
 			{
-				Datum	   *value = &values[column * count + i];
-
-				*value = row_values[column];
+				values[column * count + i] = row_values[column];
 				nulls[column * count + i] = row_nulls[column];
-				if (!row_nulls[column] && OidIsValid(output[column].fn_oid))
-					*value = CStringGetTextDatum(OutputFunctionCall(&output[column],
-																	*value));
 			}
 		}
 		for (int column = 0; column < ncolumns; column++)
-			arrays[column] = sql_array(values + column * count,
-									   nulls + column * count, count,
-									   travel_type(table->columns[column].type));
+		{
+			Oid			type = table->columns[column].type;
+			Datum	   *of_column = values + column * count;
+			bool	   *isnull = nulls + column * count;
+
+			values_to_text(type, of_column, isnull, count);
+			arrays[column] = sql_array(of_column, isnull, count,
+									   travel_type(type));
+		}
 		sql_run(&table->insert, arrays, NULL);
 		done += count;
 		MemoryContextReset(batch);

@@ -1,4 +1,5 @@
-# Every SQL block of the README runs, in the order in which it is read.
+# Every SQL block of the README and of the manual runs, in the order in which it
+# is read; the manual names all that there is, and every link leads somewhere.
 use strict;
 use warnings;
 
@@ -7,40 +8,90 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $readme = slurp_file("$FindBin::RealBin/../../README.md");
-my @blocks = $readme =~ /^```sql\n(.*?)^```$/msg;
-cmp_ok(scalar @blocks, '>=', 6, 'the README has SQL blocks');
+my $top = "$FindBin::RealBin/../..";
+my %text = map { $_ => slurp_file("$top/$_") }
+  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/architecture.md);
+my $manual = $text{'docs/damoov.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->start;
 
-foreach my $i (0 .. $#blocks)
+# The SQL blocks of a document, also those in lists, in a database of their own.
+sub run_blocks
 {
-	my ($first_line) = split /\n/, $blocks[$i];
-	my ($status, $stdout, $stderr) =
-	  $node->psql('postgres', $blocks[$i], on_error_stop => 1);
-	is($status, 0, "block runs: $first_line") or diag $stderr;
-}
-is( $node->safe_psql('postgres', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
-	'63.5|2', 'the heartbeat of the README was stored');
+	my ($document, $database, $at_least) = @_;
+	my @blocks;
 
-# and what the README says of the objects is what there is
-my %documented = map { $_ => 1 } $readme =~ /\b(damoov_[a-z_]+)\(/g;
-my @functions = split /\n/, $node->safe_psql('postgres', q{
+	while ($text{$document} =~ /^( *)```sql\n(.*?)^\1```$/msg)
+	{
+		my ($indent, $block) = ($1, $2);
+
+		$block =~ s/^$indent//mg;
+		push @blocks, $block;
+	}
+	cmp_ok(scalar @blocks, '>=', $at_least, "$document has SQL blocks");
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	foreach my $block (@blocks)
+	{
+		my ($first_line) = split /\n/, $block;
+		my ($status, $stdout, $stderr) = $node->psql($database, $block, on_error_stop => 1);
+
+		is($status, 0, "$document: block runs: $first_line") or diag $stderr;
+	}
+}
+
+run_blocks('README.md', 'readme', 2);
+run_blocks('docs/damoov.md', 'manual', 20);
+is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
+	'63.5|2', 'the heartbeat of the manual was stored');
+
+# What the manual describes is what there is
+my %documented = map { $_ => 1 } $manual =~ /\b(damoov_[a-z_]+)\(/g;
+my @functions = split /\n/, $node->safe_psql('manual', q{
 	SELECT proname FROM pg_proc
 	WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'damoov\_%'});
-is_deeply([ grep { !$documented{$_} } @functions ], [], 'every function is in the README');
+is_deeply([ grep { !$documented{$_} } @functions ], [], 'every function is in the manual');
 
-my @settings = split /\n/, $node->safe_psql('postgres', q{
+my @settings = split /\n/, $node->safe_psql('manual', q{
 	LOAD 'damoov';
 	SELECT name FROM pg_settings WHERE name LIKE 'damoov.%'});
-is_deeply([ grep { index($readme, "`$_`") < 0 } @settings ], [], 'every setting is in the README');
+is_deeply([ grep { index($manual, "`$_`") < 0 } @settings ], [], 'every setting is in the manual');
 
-my @relations = split /\n/, $node->safe_psql('postgres', q{
+my @relations = split /\n/, $node->safe_psql('manual', q{
 	SELECT relname FROM pg_class
-	WHERE relnamespace = 'damoov'::regnamespace AND relkind IN ('r', 'v') AND relname <> 'servers'});
-is_deeply([ grep { $readme !~ /`$_`/ } @relations ], [], 'every table and view is in the README');
+	WHERE relnamespace = 'damoov'::regnamespace AND relkind IN ('r', 'v')});
+is_deeply([ grep { $manual !~ /`$_`/ } @relations ], [], 'every table and view is in the manual');
+
+my @options = slurp_file("$top/src/base/options.c") =~ /\{"(\w+)", (?:ForeignServer|UserMapping)RelationId/g;
+cmp_ok(scalar @options, '>', 20, 'there are options');
+is_deeply([ grep { $manual !~ /`$_`/ } @options ], [], 'every option is in the manual');
+
+# Links: to files, and to headings as they are named on a web page
+sub anchors
+{
+	my ($text) = @_;
+
+	$text =~ s/^( *)```.*?^\1```$//msg;
+	return map { lc s/[^\w\- ]//gr =~ s/ /-/gr } $text =~ /^#+ (.*)$/mg;
+}
+
+foreach my $document (sort keys %text)
+{
+	my ($folder) = $document =~ m{^(.*/)?};
+	my @broken;
+
+	while ($text{$document} =~ /\]\(([^)\s]+)\)/g)
+	{
+		my ($file, $anchor) = $1 =~ /^([^#]*)#?(.*)$/;
+
+		next if $file =~ /^https:/;
+		my $path = $file eq '' ? $document : ($folder // '') . $file;
+		push @broken, "$file#$anchor"
+		  unless -e "$top/$path" && ($anchor eq '' || grep { $_ eq $anchor } anchors(slurp_file("$top/$path")));
+	}
+	is_deeply(\@broken, [], "the links of $document lead somewhere");
+}
 
 $node->stop;
 done_testing();

@@ -8,7 +8,9 @@ OBJS         = \
 	src/base/fault.o \
 	src/base/json.o \
 	src/base/options.o \
+	src/base/secret.o \
 	src/base/sql.o \
+	src/base/text.o \
 	src/base/timestamp.o \
 	src/base/uuid.o \
 	src/base/wakeup.o \

@@ -32,6 +32,7 @@
 #include "utils/varlena.h"
 
 #include "base/options.h"
+#include "base/secret.h"
 #include "base/uuid.h"
 #include "compat.h"
 #include "guc.h"
@@ -446,11 +447,7 @@ options_wipe(ServerOptions *options)
 	ListCell   *cell;
 
 	foreach(cell, options->secrets)
-	{
-		char	   *value = defGetString(lfirst(cell));
-
-		explicit_bzero(value, strlen(value));
-	}
+		secret_wipe(defGetString(lfirst(cell)));
 }
 
 const char *
@@ -465,29 +462,12 @@ options_secret(const ServerOptions *options, const char *name)
 	return find_option(options->secrets, name);
 }
 
-static void
-wipe(void *secret)
-{
-	explicit_bzero(secret, strlen(secret));
-}
-
-char *
-options_keep(const char *secret, Size len)
-{
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-
-	callback->func = wipe;
-	callback->arg = pnstrdup(secret, len);
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	return callback->arg;
-}
-
 char *
 options_keep_secret(const ServerOptions *options, const char *name)
 {
 	const char *value = options_secret(options, name);
 
-	return value ? options_keep(value, strlen(value)) : NULL;
+	return value ? secret_keep(value, strlen(value)) : NULL;
 }
 
 int

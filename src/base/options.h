@@ -42,13 +42,11 @@ extern const char *options_get(const ServerOptions *options, const char *name);
 extern const char *options_secret(const ServerOptions *options, const char *name);
 
 /*
- * A copy of something secret in the current context, overwritten when that
- * goes.
+ * A copy of a secret in the current context, overwritten when that goes; NULL
+ * when it is not set.
  */
-extern char *options_keep(const char *secret, Size len);
-
-/* The same of a secret, or NULL when it is not set. */
 extern char *options_keep_secret(const ServerOptions *options, const char *name);
+
 extern bool options_bool(const ServerOptions *options, const char *name);
 extern int	options_int(const ServerOptions *options, const char *name, int default_value);
 

@@ -4,19 +4,8 @@
  */
 #include "postgres.h"
 
+#include "base/text.h"
 #include "base/uuid.h"
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 bool
 uuid_parse(const char *text, pg_uuid_t *uuid)
@@ -26,8 +15,8 @@ uuid_parse(const char *text, pg_uuid_t *uuid)
 
 	for (int i = 0; i < UUID_LEN; i++)
 	{
-		int			high = hex_digit(at[0]);
-		int			low = high < 0 ? -1 : hex_digit(at[1]);
+		int			high = text_hex_digit(at[0]);
+		int			low = high < 0 ? -1 : text_hex_digit(at[1]);
 
 		if (low < 0)
 			return false;

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "base/json.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "base/uuid.h"
 #include "compat.h"
@@ -97,10 +98,10 @@ read_record(const char *text, Size len, S3Record *record, Fault *fault)
 static bool
 plain(const char *text, const char *characters)
 {
-	return text[0] != '\0' && text[strspn(text, characters)] == '\0';
+	return text_consists_of(text, strlen(text), characters);
 }
 
-#define LETTERS "abcdefghijklmnopqrstuvwxyz0123456789-"
+#define LETTERS TEXT_LOWER TEXT_DIGITS "-"
 
 static bool
 record_fault(Fault *fault, const char *problem)

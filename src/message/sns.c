@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 
 #include "base/json.h"
+#include "base/text.h"
 #include "compat.h"
 #include "message/sns.h"
 
@@ -180,17 +181,10 @@ sns_read(const char *body, Size len, SnsMessage *message, Fault *fault)
 
 /* ----- where it comes from ----- */
 
-static bool
-consists_of(const char *text, Size len, const char *allowed)
-{
-	return len > 0 && strspn(text, allowed) >= len;
-}
-
 /* arn:aws:sns:eu-west-1:123456789012:name; also aws-cn, aws-us-gov */
 static bool
 parse_topic(const char *arn, char **region, bool *in_china)
 {
-	static const char lower[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
 	const char *part[6];
 
 	for (int i = 0; i < 6; i++)
@@ -202,12 +196,11 @@ parse_topic(const char *arn, char **region, bool *in_china)
 			part[i]++;
 	}
 	if (strncmp(arn, "arn:aws", 7) != 0 || strncmp(part[2], "sns:", 4) != 0 ||
-		!consists_of(part[1], part[2] - part[1] - 1, lower) ||
-		!consists_of(part[3], part[4] - part[3] - 1, lower) ||
-		part[5] - part[4] - 1 != 12 || !consists_of(part[4], 12, "0123456789") ||
+		!text_consists_of(part[1], part[2] - part[1] - 1, TEXT_LOWER TEXT_DIGITS "-") ||
+		!text_consists_of(part[3], part[4] - part[3] - 1, TEXT_LOWER TEXT_DIGITS "-") ||
+		part[5] - part[4] - 1 != 12 || !text_consists_of(part[4], 12, TEXT_DIGITS) ||
 		strlen(part[5]) > 256 ||
-		!consists_of(part[5], strlen(part[5]),
-					 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."))
+		!text_consists_of(part[5], strlen(part[5]), TEXT_LETTERS TEXT_DIGITS "_-."))
 		return false;
 	*region = pnstrdup(part[3], part[4] - part[3] - 1);
 	*in_china = strncmp(part[1], "aws-cn:", 7) == 0;
@@ -238,7 +231,7 @@ sns_certificate_path(const char *url, const char *topic_arn)
 	if (host == NULL || strncmp(url, host, host_len) != 0 ||
 		strncmp(path, CERTIFICATE_PREFIX, strlen(CERTIFICATE_PREFIX)) != 0)
 		return NULL;
-	name_len = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
+	name_len = strspn(name, TEXT_LETTERS TEXT_DIGITS);
 	if (name_len == 0 || name_len > MAX_CERTIFICATE_NAME ||
 		strcmp(name + name_len, CERTIFICATE_SUFFIX) != 0)
 		return NULL;

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "base/json.h"
+#include "base/secret.h"
 #include "base/uuid.h"
 #include "door/check.h"
 #include "provider/identity.h"
@@ -145,7 +146,7 @@ take_pair(ConnectionString *parts, const char *pair, Size len, Fault *fault)
 		if (value_len == 0)
 			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
 							 "connection string has an empty %s", string_parts[i].name);
-		*part = options_keep(value, value_len);
+		*part = secret_keep(value, value_len);
 	}
 	return true;
 }

@@ -15,6 +15,7 @@
 #include "lib/stringinfo.h"
 #include "utils/memutils.h"
 
+#include "base/secret.h"
 #include "door/check.h"
 #include "provider/identity.h"
 #include "provider/queue_list.h"
@@ -93,7 +94,7 @@ credential(const ServerOptions *options, const char *option, const char *part)
 
 	if (value == NULL)
 		value = connection_part(options_secret(options, "connection_string"), part, &len);
-	return value ? options_keep(value, len) : NULL;
+	return value ? secret_keep(value, len) : NULL;
 }
 
 static const char *

@@ -19,6 +19,7 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
+#include "base/secret.h"
 #include "compat.h"
 #include "guc.h"
 #include "wire/address.h"
@@ -251,7 +252,7 @@ http_header(HttpRequest *request, const char *name, const char *value)
 	struct curl_slist *list = curl_slist_append(transfer->headers, line);
 
 	/* a value may be a credential */
-	explicit_bzero(line, strlen(line));
+	secret_wipe(line);
 	pfree(line);
 	if (list == NULL)
 		elog(ERROR, "out of memory");
@@ -262,7 +263,7 @@ static void
 wipe_headers(HttpTransfer *transfer)
 {
 	for (struct curl_slist *item = transfer->headers; item; item = item->next)
-		explicit_bzero(item->data, strlen(item->data));
+		secret_wipe(item->data);
 	curl_slist_free_all(transfer->headers);
 	transfer->headers = NULL;
 }

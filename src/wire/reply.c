@@ -6,6 +6,7 @@
 
 #include "utils/memutils.h"
 
+#include "base/text.h"
 #include "wire/reply.h"
 
 #define MAX_REQUEST_ID	63
@@ -34,12 +35,6 @@ reply_text(const cJSON *object, const char *name)
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
 
 	return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
-static bool
-consists_of(const char *text, const char *characters)
-{
-	return text[0] != '\0' && text[strspn(text, characters)] == '\0';
 }
 
 /* The value of the first of these headers that is there, or "". */
@@ -72,18 +67,17 @@ void
 reply_fault(const HttpRequest *request, const char *code, const char *request_id,
 			const char *words, Fault *fault)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.";
 	static const char *const ids[] = {"x-amzn-requestid", "x-ms-request-id"};
-	static const char id_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_:.";
 
 	if (code == NULL || code[0] == '\0')
 		code = reply_error_code(request);
-	if (!consists_of(code, letters))
+	if (!text_consists_of(code, strlen(code), TEXT_LETTERS TEXT_DIGITS "."))
 		code = "";
 	fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER, "%s (%s%sHTTP status %d)",
 			  words, code, *code ? ", " : "", request->status);
 	if (request_id == NULL)
 		request_id = first_header(request, ids, lengthof(ids));
-	if (consists_of(request_id, id_letters) && strlen(request_id) <= MAX_REQUEST_ID)
+	if (strlen(request_id) <= MAX_REQUEST_ID &&
+		text_consists_of(request_id, strlen(request_id), TEXT_LETTERS TEXT_DIGITS "-_:."))
 		fault->detail = psprintf("The service calls this request \"%s\".", request_id);
 }

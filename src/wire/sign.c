@@ -10,23 +10,28 @@
  * and nothing is kept, so that published vectors can test every line.
  *
  * Results are palloc'd in the current memory context.  An error is thrown
- * only when memory is short, the hash library fails or the time is absurd.
- * Such an error hides the statement that led to it, and key material is
- * wiped on every way out.
+ * only when memory is short, the hash library fails or the time is absurd; the
+ * last two hide the statement that led to them.  Key material is wiped on every
+ * way out.
  *
- * The worker signs between transactions, where there is no resource owner,
- * but the server's hash contexts insist on one: see owner_enter().
+ * Hashes are OpenSSL's: the server's own insist on a resource owner, and the
+ * worker signs between transactions, where there is none.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "common/cryptohash.h"
-#include "common/hmac.h"
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "common/base64.h"
 #include "common/sha2.h"
 #include "lib/stringinfo.h"
-#include "utils/resowner.h"
+#include "utils/builtins.h"
+#include "utils/formatting.h"
 
+#include "base/secret.h"
+#include "base/text.h"
 #include "compat.h"
 #include "wire/sign.h"
 
@@ -42,178 +47,57 @@ typedef struct Pair
 	int			position;		/* where it stood in the request */
 } Pair;
 
-/* all that has to be forgotten afterwards */
-typedef struct KeyMaterial
-{
-	char	   *seed;			/* prefix and secret access key */
-	Size		seed_len;
-	uint8		key[PG_SHA256_DIGEST_LENGTH];
-} KeyMaterial;
-
-/*
- * Error context: keep the statement, which may contain a secret, out of the
- * server log.
- */
 static void
-hide_statement(void *arg)
+hash_failed(void)
 {
-	errhidestmt(true);
-}
-
-/*
- * The server registers every hash context with CurrentResourceOwner and does
- * not check that there is one.  Lend it one where there is none; returns NULL
- * if nothing had to be done.  Hash contexts are freed before any error is
- * thrown, so the owner is empty when owner_leave() deletes it.
- */
-static ResourceOwner
-owner_enter(void)
-{
-	if (CurrentResourceOwner != NULL)
-		return NULL;
-	CurrentResourceOwner = ResourceOwnerCreate(NULL, "damoov signature");
-	return CurrentResourceOwner;
-}
-
-static void
-owner_leave(ResourceOwner lent)
-{
-	if (lent == NULL)
-		return;
-	CurrentResourceOwner = NULL;
-	ResourceOwnerDelete(lent);
-}
-
-static void
-hash_failed(const char *reason)
-{
+	/* the statement may contain a secret */
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("could not compute the signature of a request: %s",
-					reason)));
+			 errmsg("could not compute the signature of a request"),
+			 errhidestmt(true)));
 }
 
 static void
 to_hex(const uint8 *digest, char *hex)
 {
-	static const char digits[] = "0123456789abcdef";
-	int			i;
-
-	for (i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)
-	{
-		*hex++ = digits[digest[i] >> 4];
-		*hex++ = digits[digest[i] & 0x0F];
-	}
-	*hex = '\0';
+	hex[hex_encode((const char *) digest, PG_SHA256_DIGEST_LENGTH, hex)] = '\0';
 }
 
-static void
-sha256_hex(const void *data, Size len, char *hex)
+void
+sign_sha256_hex(const void *data, Size len, char *hex)
 {
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
 
-	if (ctx == NULL)
-		hash_failed("out of memory");
-	if (pg_cryptohash_init(ctx) < 0 ||
-		(len > 0 && pg_cryptohash_update(ctx, data, len) < 0) ||
-		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
-	{
-		const char *reason = pg_cryptohash_error(ctx);	/* a constant */
-
-		pg_cryptohash_free(ctx);
-		hash_failed(reason);
-	}
-	pg_cryptohash_free(ctx);
+	if (EVP_Digest(data, len, digest, NULL, EVP_sha256(), NULL) != 1)
+		hash_failed();
 	to_hex(digest, hex);
 }
 
 /* The result may overwrite the key. */
-static void
+static bool
 hmac_sha256(const void *key, Size key_len, const char *text, uint8 *result)
 {
-	pg_hmac_ctx *ctx = pg_hmac_create(PG_SHA256);
-
-	if (ctx == NULL)
-		hash_failed("out of memory");
-	if (pg_hmac_init(ctx, key, key_len) < 0 ||
-		pg_hmac_update(ctx, (const uint8 *) text, strlen(text)) < 0 ||
-		pg_hmac_final(ctx, result, PG_SHA256_DIGEST_LENGTH) < 0)
-	{
-		const char *reason = pg_hmac_error(ctx);	/* a constant */
-
-		pg_hmac_free(ctx);
-		hash_failed(reason);
-	}
-	pg_hmac_free(ctx);
+	return HMAC(EVP_sha256(), key, (int) key_len, (const uint8 *) text, strlen(text),
+				result, NULL) != NULL;
 }
 
-/*
- * SHA-256 of some bytes as 64 lower-case digits, for those who have to send
- * it in a header.
- */
-void
-sign_sha256_hex(const void *data, Size len, char *hex)
-{
-	ResourceOwner lent = owner_enter();
-
-	PG_TRY();
-	{
-		sha256_hex(data, len, hex);
-	}
-	PG_FINALLY();
-	{
-		owner_leave(lent);
-	}
-	PG_END_TRY();
-}
-
-/*
- * The signature of the Azure services: HMAC-SHA256 of a text, in base64.
- * Throws as sign_v4() does, with the statement hidden.
- */
 char *
 sign_hmac_base64(const void *key, Size key_len, const char *text)
 {
-	ErrorContextCallback hide = {0};
-	ResourceOwner lent;
 	uint8		signature[PG_SHA256_DIGEST_LENGTH];
 	int			size = pg_b64_enc_len(sizeof(signature));
 	char	   *result = palloc(size + 1);
 
-	hide.callback = hide_statement;
-	hide.previous = error_context_stack;
-	error_context_stack = &hide;
-	lent = owner_enter();
-
-	PG_TRY();
-	{
-		hmac_sha256(key, key_len, text, signature);
-	}
-	PG_FINALLY();
-	{
-		owner_leave(lent);
-	}
-	PG_END_TRY();
-
-	error_context_stack = hide.previous;
+	if (!hmac_sha256(key, key_len, text, signature))
+		hash_failed();
 	result[compat_b64_encode(signature, sizeof(signature), result, size)] = '\0';
 	return result;
-}
-
-/* Locale-free, unlike isalnum(). */
-static bool
-is_unreserved(unsigned char c)
-{
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-		(c >= '0' && c <= '9') ||
-		c == '-' || c == '_' || c == '.' || c == '~';
 }
 
 static void
 append_encoded_byte(StringInfo to, unsigned char c)
 {
-	if (is_unreserved(c))
+	if (c != '\0' && strchr(TEXT_LETTERS TEXT_DIGITS "-_.~", c))
 		appendStringInfoChar(to, c);
 	else
 		appendStringInfo(to, "%%%02X", c);
@@ -226,62 +110,65 @@ sign_append_encoded(StringInfo to, const char *text)
 		append_encoded_byte(to, *text++);
 }
 
-static int
-hex_value(char c)
+/* Takes the next byte off a text in which it may be percent-encoded. */
+static unsigned char
+next_byte(const char **text)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
+	const char *at = *text;
+	int			high = at[0] == '%' ? text_hex_digit(at[1]) : -1;
+	int			low = high >= 0 ? text_hex_digit(at[2]) : -1;
 
-static void
-append_decoded(StringInfo to, const char *text, Size len)
-{
-	for (Size i = 0; i < len; i++)
-	{
-		char		c = text[i];
-
-		if (c == '%' && i + 2 < len &&
-			hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0)
-		{
-			c = (char) (hex_value(text[i + 1]) << 4 | hex_value(text[i + 2]));
-			i += 2;
-		}
-		appendStringInfoChar(to, c);
-	}
+	*text += low >= 0 ? 3 : 1;
+	return low >= 0 ? high << 4 | low : *at;
 }
 
 char *
-sign_decoded(const char *text, Size len)
+sign_decoded(const char *text)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	append_decoded(&buf, text, len);
+	while (*text)
+		appendStringInfoChar(&buf, next_byte(&text));
 	return buf.data;
 }
 
 /*
- * Encode part of a query.  What is percent-encoded already comes out in the
- * one canonical spelling, the rest is encoded now, for the service does the
- * same with what it receives.
+ * What is percent-encoded already comes out in the one canonical spelling, the
+ * rest is encoded now, for the service does the same with what it receives.
  */
 static char *
-canonical_query_part(const char *part, Size len)
+canonical_query_part(const char *part)
 {
-	StringInfoData decoded;
 	StringInfoData buf;
 
-	initStringInfo(&decoded);
 	initStringInfo(&buf);
-	append_decoded(&decoded, part, len);
-	for (int i = 0; i < decoded.len; i++)
-		append_encoded_byte(&buf, decoded.data[i]);
+	while (*part)
+		append_encoded_byte(&buf, next_byte(&part));
 	return buf.data;
+}
+
+int
+sign_split_query(const char *query, SignHeader **parameters)
+{
+	SignHeader *found = palloc(sizeof(SignHeader) * (strlen(query) / 2 + 1));
+	int			n = 0;
+
+	while (*query != '\0')
+	{
+		Size		len = strcspn(query, "&");
+		Size		name_len = strcspn(query, "=&");
+		Size		skip = Min(name_len + 1, len);	/* with the '=' */
+
+		if (len > 0)
+			found[n++] = (SignHeader) {pnstrdup(query, name_len),
+			pnstrdup(query + skip, len - skip)};
+		query += len;
+		if (*query == '&')
+			query++;
+	}
+	*parameters = found;
+	return n;
 }
 
 static int
@@ -294,48 +181,19 @@ compare_parameters(const void *a, const void *b)
 	return result != 0 ? result : strcmp(left->value, right->value);
 }
 
-/*
- * Split a query into encoded and sorted parameters; returns their number.
- */
-static int
-split_query(const char *query, Pair **result)
-{
-	Pair	   *pairs = palloc(sizeof(Pair) * (strlen(query) / 2 + 1));
-	int			n = 0;
-
-	while (*query != '\0')
-	{
-		Size		len = strcspn(query, "&");
-		Size		name_len = strcspn(query, "=&");
-
-		if (len > 0)
-		{
-			Size		skip = Min(name_len + 1, len);	/* with the '=' */
-
-			pairs[n].name = canonical_query_part(query, name_len);
-			pairs[n].value = canonical_query_part(query + skip, len - skip);
-			pairs[n].position = n;
-			n++;
-		}
-		query += len;
-		if (*query == '&')
-			query++;
-	}
-	qsort(pairs, n, sizeof(Pair), compare_parameters);
-	*result = pairs;
-	return n;
-}
-
 static void
 append_query(StringInfo to, const char *query)
 {
-	Pair	   *pairs;
-	int			n = query == NULL ? 0 : split_query(query, &pairs);
-	int			i;
+	SignHeader *parameters;
+	int			n = query ? sign_split_query(query, &parameters) : 0;
+	Pair	   *pairs = palloc(sizeof(Pair) * (n + 1));
 
-	for (i = 0; i < n; i++)
-		appendStringInfo(to, "%s%s=%s",
-						 i > 0 ? "&" : "", pairs[i].name, pairs[i].value);
+	for (int i = 0; i < n; i++)
+		pairs[i] = (Pair) {canonical_query_part(parameters[i].name),
+		canonical_query_part(parameters[i].value), i};
+	qsort(pairs, n, sizeof(Pair), compare_parameters);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(to, "%s%s=%s", i > 0 ? "&" : "", pairs[i].name, pairs[i].value);
 }
 
 /*
@@ -397,12 +255,6 @@ append_path(StringInfo to, const SignV4Input *in)
 	}
 }
 
-static bool
-is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
 /*
  * Trim a header value and fold each run of blanks in it to one space.
  */
@@ -414,7 +266,7 @@ canonical_header_value(const char *value)
 
 	for (; *value != '\0'; value++)
 	{
-		if (!is_blank(*value))
+		if (!strchr(" \t\r\n", *value))
 			*end++ = *value;
 		else if (end > result && end[-1] != ' ')
 			*end++ = ' ';
@@ -428,14 +280,7 @@ canonical_header_value(const char *value)
 static void
 add_header(Pair *pairs, int *n, const char *name, const char *value)
 {
-	char	   *lower = pstrdup(name);
-	char	   *c;
-
-	for (c = lower; *c != '\0'; c++)
-		*c = pg_ascii_tolower((unsigned char) *c);
-	pairs[*n].name = lower;
-	pairs[*n].value = canonical_header_value(value);
-	pairs[*n].position = *n;
+	pairs[*n] = (Pair) {asc_tolower(name, strlen(name)), canonical_header_value(value), *n};
 	(*n)++;
 }
 
@@ -514,34 +359,47 @@ v4_canonical_hash(const SignV4Input *in, const char *amz_date,
 	appendStringInfoChar(&request, '\n');
 	append_headers(&request, names, in, amz_date);
 	if (in->body_hash == NULL)
-		sha256_hex(in->body, in->body_len, body_hash);
+		sign_sha256_hex(in->body, in->body_len, body_hash);
 	appendStringInfo(&request, "\n%s\n%s", names->data,
 					 in->body_hash != NULL ? in->body_hash : body_hash);
 
-	sha256_hex(request.data, request.len, hash);
+	sign_sha256_hex(request.data, request.len, hash);
 	return hash;
 }
 
-/*
- * Derive the key of the day, region and service, and sign with it.
- */
+/* Derives the key of the day, region and service, and signs with it. */
 static void
-v4_signature(const SignV4Input *in, const char *date, const char *to_sign,
-			 KeyMaterial *secret, char *hex)
+v4_signature(const SignV4Input *in, const char *date, const char *to_sign, char *hex)
 {
-	uint8	   *key = secret->key;
-	uint8		signature[PG_SHA256_DIGEST_LENGTH];
+	Size		seed_size = sizeof(V4_KEY_PREFIX) + strlen(in->secret_access_key);
+	char	   *seed = palloc(seed_size);
+	uint8		key[PG_SHA256_DIGEST_LENGTH];
+	bool		done;
 
-	hmac_sha256(secret->seed, secret->seed_len, date, key);
-	hmac_sha256(key, sizeof(secret->key), in->region, key);
-	hmac_sha256(key, sizeof(secret->key), in->service, key);
-	hmac_sha256(key, sizeof(secret->key), V4_TERMINATOR, key);
-	hmac_sha256(key, sizeof(secret->key), to_sign, signature);
-	to_hex(signature, hex);
+	snprintf(seed, seed_size, V4_KEY_PREFIX "%s", in->secret_access_key);
+	done = hmac_sha256(seed, strlen(seed), date, key) &&
+		hmac_sha256(key, sizeof(key), in->region, key) &&
+		hmac_sha256(key, sizeof(key), in->service, key) &&
+		hmac_sha256(key, sizeof(key), V4_TERMINATOR, key) &&
+		hmac_sha256(key, sizeof(key), to_sign, key);
+
+	secret_wipe(seed);
+	if (!done)
+	{
+		explicit_bzero(key, sizeof(key));
+		hash_failed();
+	}
+	/* by now it is the signature */
+	to_hex(key, hex);
 }
 
-static void
-v4_sign(const SignV4Input *in, SignV4Output *out, KeyMaterial *secret)
+/*
+ * The caller sends exactly what he passed in, plus the headers host, x-amz-date
+ * (from the result), x-amz-security-token (if he gave one) and authorization
+ * (from the result).
+ */
+void
+sign_v4(const SignV4Input *in, SignV4Output *out)
 {
 	StringInfoData names;
 	char		date[9];
@@ -554,7 +412,8 @@ v4_sign(const SignV4Input *in, SignV4Output *out, KeyMaterial *secret)
 								  "%Y%m%dT%H%M%SZ", tm) != 16)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("cannot sign a request: the time is out of range")));
+				 errmsg("cannot sign a request: the time is out of range"),
+				 errhidestmt(true)));
 	strlcpy(date, out->amz_date, sizeof(date));
 
 	initStringInfo(&names);
@@ -563,45 +422,8 @@ v4_sign(const SignV4Input *in, SignV4Output *out, KeyMaterial *secret)
 					 date, in->region, in->service);
 	to_sign = psprintf(V4_ALGORITHM "\n%s\n%s\n%s",
 					   out->amz_date, scope, out->canonical_hash);
-	v4_signature(in, date, to_sign, secret, signature);
+	v4_signature(in, date, to_sign, signature);
 	out->authorization =
 		psprintf(V4_ALGORITHM " Credential=%s/%s, SignedHeaders=%s, Signature=%s",
 				 in->access_key_id, scope, names.data, signature);
-}
-
-/*
- * Sign a request by AWS Signature Version 4.  The caller sends exactly what
- * he passed in, plus the headers host, x-amz-date (from the result),
- * x-amz-security-token (if he gave one) and authorization (from the result).
- */
-void
-sign_v4(const SignV4Input *in, SignV4Output *out)
-{
-	ErrorContextCallback hide = {0};
-	KeyMaterial secret = {0};
-	ResourceOwner lent;
-
-	hide.callback = hide_statement;
-	hide.previous = error_context_stack;
-	error_context_stack = &hide;
-	secret.seed_len = strlen(V4_KEY_PREFIX) + strlen(in->secret_access_key);
-	secret.seed = palloc(secret.seed_len + 1);
-	lent = owner_enter();
-
-	PG_TRY();
-	{
-		strcpy(secret.seed, V4_KEY_PREFIX);
-		strcat(secret.seed, in->secret_access_key);
-		v4_sign(in, out, &secret);
-	}
-	PG_FINALLY();
-	{
-		explicit_bzero(secret.seed, secret.seed_len);
-		explicit_bzero(secret.key, sizeof(secret.key));
-		owner_leave(lent);
-	}
-	PG_END_TRY();
-
-	pfree(secret.seed);
-	error_context_stack = hide.previous;
 }

@@ -18,6 +18,7 @@
 /* stands for the hash of a body that is not signed (S3) */
 #define SIGN_UNSIGNED_PAYLOAD	"UNSIGNED-PAYLOAD"
 
+/* A header, or a parameter of a query. */
 typedef struct SignHeader
 {
 	const char *name;			/* in any case */
@@ -58,7 +59,10 @@ typedef struct SignV4Output
 	char	   *canonical_hash; /* of the canonical request, for tests */
 } SignV4Output;
 
+/* Signs a request by AWS Signature Version 4. */
 extern void sign_v4(const SignV4Input *in, SignV4Output *out);
+
+/* SHA-256 of some bytes, for those who have to send it in a header. */
 extern void sign_sha256_hex(const void *data, Size len, char *hex);
 
 /*
@@ -100,6 +104,9 @@ extern char *sign_hmac_base64(const void *key, Size key_len, const char *text);
 extern void sign_append_encoded(StringInfo to, const char *text);
 
 /* Takes percent-encoding away; a "%" without two digits behind it stays. */
-extern char *sign_decoded(const char *text, Size len);
+extern char *sign_decoded(const char *text);
+
+/* The parameters of a query as they are written; returns their number. */
+extern int	sign_split_query(const char *query, SignHeader **parameters);
 
 #endif							/* DAMOOV_SIGN_H */

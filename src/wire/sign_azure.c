@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "utils/formatting.h"
 
 #include "compat.h"
 #include "wire/sign.h"
@@ -73,26 +74,10 @@ sign_event_grid(const char *uri, const char *key, pg_time_t expires)
 
 /* ----- SharedKey ----- */
 
-typedef struct Line
-{
-	char	   *name;			/* lower case */
-	char	   *value;
-} Line;
-
 static int
-compare_lines(const void *a, const void *b)
+compare_names(const void *a, const void *b)
 {
-	return strcmp(((const Line *) a)->name, ((const Line *) b)->name);
-}
-
-static char *
-lower_case(const char *text)
-{
-	char	   *copy = pstrdup(text);
-
-	for (char *at = copy; *at; at++)
-		*at = pg_ascii_tolower((unsigned char) *at);
-	return copy;
+	return strcmp(((const SignHeader *) a)->name, ((const SignHeader *) b)->name);
 }
 
 static const char *
@@ -125,17 +110,17 @@ append_standard_headers(StringInfo to, const SignSharedKeyInput *in)
 static void
 append_ms_headers(StringInfo to, const SignSharedKeyInput *in)
 {
-	Line	   *lines = palloc(Max(1, in->nheaders) * sizeof(Line));
+	SignHeader *lines = palloc(Max(1, in->nheaders) * sizeof(SignHeader));
 	int			n = 0;
 
 	for (int i = 0; i < in->nheaders; i++)
 	{
-		char	   *name = lower_case(in->headers[i].name);
+		const char *name = in->headers[i].name;
 
-		if (strncmp(name, "x-ms-", 5) == 0)
-			lines[n++] = (Line) {name, pstrdup(in->headers[i].value)};
+		if (pg_strncasecmp(name, "x-ms-", 5) == 0)
+			lines[n++] = (SignHeader) {asc_tolower(name, strlen(name)), in->headers[i].value};
 	}
-	qsort(lines, n, sizeof(Line), compare_lines);
+	qsort(lines, n, sizeof(SignHeader), compare_names);
 	for (int i = 0; i < n; i++)
 		appendStringInfo(to, "%s:%s\n", lines[i].name, lines[i].value);
 }
@@ -144,23 +129,16 @@ append_ms_headers(StringInfo to, const SignSharedKeyInput *in)
 static void
 append_parameters(StringInfo to, const char *query)
 {
-	Line	   *lines = palloc((strlen(query) / 2 + 1) * sizeof(Line));
-	int			n = 0;
+	SignHeader *lines;
+	int			n = sign_split_query(query, &lines);
 
-	while (*query != '\0')
+	for (int i = 0; i < n; i++)
 	{
-		Size		len = strcspn(query, "&");
-		Size		name_len = strcspn(query, "=&");
-		Size		skip = Min(name_len + 1, len);
+		char	   *name = sign_decoded(lines[i].name);
 
-		if (len > 0)
-			lines[n++] = (Line) {lower_case(sign_decoded(query, name_len)),
-			sign_decoded(query + skip, len - skip)};
-		query += len;
-		if (*query == '&')
-			query++;
+		lines[i] = (SignHeader) {asc_tolower(name, strlen(name)), sign_decoded(lines[i].value)};
 	}
-	qsort(lines, n, sizeof(Line), compare_lines);
+	qsort(lines, n, sizeof(SignHeader), compare_names);
 	for (int i = 0; i < n; i++)
 		appendStringInfo(to, "\n%s:%s", lines[i].name, lines[i].value);
 }

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "base/options.h"
+#include "base/secret.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"
@@ -46,34 +47,8 @@ set_query(Storage *storage, const char *query)
 {
 	const UrlParts *parts = storage->parts;
 
-	storage->url = psprintf("%s://%s%s%s%s", parts->scheme, parts->host_header, parts->path,
-							query ? "?" : "", query ? query : "");
-}
-
-static void
-wipe(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-}
-
-static void
-wipe_secrets(void *arg)
-{
-	Storage    *storage = arg;
-
-	wipe(storage->secret_access_key);
-	wipe(storage->session_token);
-	wipe(storage->account_key);
-	wipe(storage->url);
-}
-
-static char *
-secret(const ServerOptions *options, const char *name)
-{
-	const char *value = options_secret(options, name);
-
-	return value ? pstrdup(value) : NULL;
+	storage->url = secret_own(psprintf("%s://%s%s%s%s", parts->scheme, parts->host_header,
+									   parts->path, query ? "?" : "", query ? query : ""));
 }
 
 static bool
@@ -81,9 +56,9 @@ take_s3_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 {
 	const char *region = options_get(options, "region");
 
-	storage->access_key_id = secret(options, "access_key_id");
-	storage->secret_access_key = secret(options, "secret_access_key");
-	storage->session_token = secret(options, "session_token");
+	storage->access_key_id = options_keep_secret(options, "access_key_id");
+	storage->secret_access_key = options_keep_secret(options, "secret_access_key");
+	storage->session_token = options_keep_secret(options, "session_token");
 	if (storage->access_key_id == NULL || storage->secret_access_key == NULL)
 		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "user mapping of server \"%s\" has no \"access_key_id\" or no \"secret_access_key\"",
@@ -126,11 +101,11 @@ is_base64(const char *account_key)
 static bool
 take_blob_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 {
-	char	   *sas = secret(options, "sas");
+	char	   *sas = options_keep_secret(options, "sas");
 	const char *query = storage->parts->query;
 
-	storage->account_name = secret(options, "account_name");
-	storage->account_key = secret(options, "account_key");
+	storage->account_name = options_keep_secret(options, "account_name");
+	storage->account_key = options_keep_secret(options, "account_key");
 	if (storage->account_name == NULL || (storage->account_key == NULL && sas == NULL))
 		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
 						 "user mapping of server \"%s\" has no \"account_name\", or neither \"account_key\" nor \"sas\"",
@@ -148,8 +123,7 @@ take_blob_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 	{
 		const char *words = sas + (sas[0] == '?');
 
-		set_query(storage, query ? psprintf("%s&%s", query, words) : words);
-		wipe(sas);
+		set_query(storage, query ? secret_own(psprintf("%s&%s", query, words)) : words);
 	}
 	return true;
 }
@@ -159,17 +133,13 @@ storage_open(StorageKind kind, const char *url, const char *source,
 			 Storage **storage, Fault *fault)
 {
 	Storage    *out = palloc0(sizeof(Storage));
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	ServerOptions *options;
 	Fault		unreadable = {0};
 	bool		done;
 
-	callback->func = wipe_secrets;
-	callback->arg = out;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	*storage = out;
 	out->kind = kind;
-	out->url = pstrdup(url);
+	out->url = secret_keep(url, strlen(url));
 	if (!url_parse(url, &out->parts, fault))
 		return false;
 	/* what brings its own key goes out as it is written */

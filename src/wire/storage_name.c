@@ -190,7 +190,7 @@ storage_encode_path(const char *path, bool form)
 	for (char *at = spelled; form && (at = strchr(at, '+')) != NULL;)
 		*at = ' ';
 	initStringInfo(&text);
-	for (const char *at = sign_decoded(spelled, strlen(spelled)); *at; at++)
+	for (const char *at = sign_decoded(spelled); *at; at++)
 	{
 		byte[0] = *at;
 		if (*at == '/')

@@ -6,6 +6,8 @@
 
 #include <curl/curl.h>
 
+#include "utils/formatting.h"
+
 #include "guc.h"
 #include "wire/url.h"
 
@@ -48,9 +50,7 @@ url_part(CURLU *url, CURLUPart part, unsigned flags)
 static char *
 lower(char *text)
 {
-	for (char *at = text; at && *at; at++)
-		*at = pg_ascii_tolower((unsigned char) *at);
-	return text;
+	return text ? asc_tolower(text, strlen(text)) : NULL;
 }
 
 static bool
@@ -58,7 +58,6 @@ fill_parts(CURLU *url, UrlParts *parts, Fault *fault)
 {
 	char	   *port;
 	Size		len;
-	bool		default_port;
 
 	if (url_part(url, CURLUPART_USER, 0) || url_part(url, CURLUPART_PASSWORD, 0))
 		return url_fault("contains a user name", fault);
@@ -71,10 +70,8 @@ fill_parts(CURLU *url, UrlParts *parts, Fault *fault)
 		return url_fault("has a host with a trailing dot", fault);
 	port = url_part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT);
 	parts->port = port ? atoi(port) : 0;
-	default_port = (strcmp(parts->scheme, "https") == 0 && parts->port == 443) ||
-		(strcmp(parts->scheme, "http") == 0 && parts->port == 80);
-	parts->host_header = default_port ? pstrdup(parts->host)
-		: psprintf("%s:%d", parts->host, parts->port);
+	port = url_part(url, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT);
+	parts->host_header = port ? psprintf("%s:%d", parts->host, parts->port) : pstrdup(parts->host);
 	/* the header keeps the brackets of an IPv6 address, the name does not */
 	if (parts->host[0] == '[')
 	{

@@ -1,0 +1,25 @@
+/*
+ * text.c
+ *	  Small questions about foreign text: see text.h.
+ */
+#include "postgres.h"
+
+#include "base/text.h"
+
+bool
+text_consists_of(const char *text, Size len, const char *characters)
+{
+	return len > 0 && strspn(text, characters) >= len;
+}
+
+int
+text_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}

@@ -44,6 +44,7 @@ OBJS         = \
 	src/message/drift.o \
 	src/message/envelope.o \
 	src/message/notification.o \
+	src/message/part.o \
 	src/message/s3_event.o \
 	src/message/sns.o \
 	src/process/launcher.o \

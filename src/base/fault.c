@@ -79,16 +79,14 @@ fault_reason_name(Reason reason)
 	return names[reason];
 }
 
-void
-fault_raise(const Fault *fault)
+int
+fault_report(const Fault *fault)
 {
+	errcode(fault->sqlstate);
 	/* the statement may hold the notification, and with it a device token */
-	ereport(ERROR,
-			(errcode(fault->sqlstate),
-			 errhidestmt(true),
-			 errmsg("%s", fault->message),
-			 fault->detail ? errdetail("%s", fault->detail) : 0));
-	pg_unreachable();
+	errhidestmt(true);
+	errmsg("%s", fault->message);
+	return fault->detail ? errdetail("%s", fault->detail) : 0;
 }
 
 bool

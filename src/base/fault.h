@@ -9,8 +9,6 @@
 #ifndef DAMOOV_FAULT_H
 #define DAMOOV_FAULT_H
 
-#include "compat.h"
-
 /* What kind of trouble: decides what is done about it, see fault_reason_name(). */
 typedef enum Reason
 {
@@ -79,7 +77,10 @@ extern bool fault_set(Fault *fault, int sqlstate, Reason reason,
 extern const char *fault_reason_name(Reason reason);
 
 /* Raises the fault as an error: for the SQL functions. */
-pg_noreturn extern void fault_raise(const Fault *fault);
+#define fault_raise(fault)	ereport(ERROR, fault_report(fault))
+
+/* The fault as the inside of an ereport(). */
+extern int	fault_report(const Fault *fault);
 
 /*
  * True for errors of the surroundings, which may be gone at the next try

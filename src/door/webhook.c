@@ -31,6 +31,7 @@
 #include "base/sql.h"
 #include "base/timestamp.h"
 #include "base/wakeup.h"
+#include "compat.h"
 #include "door/ingest.h"
 #include "door/webhook.h"
 #include "message/sns.h"

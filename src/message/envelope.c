@@ -15,7 +15,6 @@
 #include "message/dotnet.h"
 #include "message/envelope.h"
 #include "message/s3_event.h"
-#include "wire/sign.h"
 
 /* a body of the largest size holds fewer notifications than this */
 #define MAX_PARTS	50000
@@ -147,16 +146,6 @@ put_member(Outline *outline, const char *name, const char *start, Size len)
 	}
 }
 
-static EnvelopePart *
-make_part(const char *text, Size len)
-{
-	EnvelopePart *part = palloc0(sizeof(EnvelopePart));
-
-	part->text = text;
-	part->len = len;
-	return part;
-}
-
 static bool
 too_many(Fault *fault)
 {
@@ -174,7 +163,7 @@ on_value(JsonWalk *walk, const char *start, Size len)
 	if (!outline->is_array)
 		put_member(outline, json_name(walk, 1), start, len);
 	else if (list_length(outline->elements) < MAX_PARTS)
-		outline->elements = lappend(outline->elements, make_part(start, len));
+		outline->elements = lappend(outline->elements, part_make(start, len));
 	else
 		too_many(&walk->stop);
 }
@@ -285,7 +274,7 @@ is_control(Kind kind, const Outline *outline)
 static List *
 one_fault(const char *text, Size len, const Fault *fault)
 {
-	EnvelopePart *part = make_part(text, len);
+	EnvelopePart *part = part_make(text, len);
 
 	part->fault = *fault;
 	return list_make1(part);
@@ -296,21 +285,16 @@ static List *
 control_part(Kind kind, const Outline *outline, const char *text, Size len)
 {
 	const EnvelopeSpec *spec = &specs[kind];
-	EnvelopePart *part = make_part(text, len);
+	EnvelopePart *part = part_make(text, len);
 	const char *id = string_of(outline, spec->id);
 	const char *time = string_of(outline, spec->time);
 
 	part->control = string_of(outline, spec->type);
-	part->control_time = time ? time : "";
+	if (time)
+		part->control_time = time;
+	/* without an id the bytes stand for themselves */
 	if (id == NULL || !uuid_parse(id, &part->control_id))
-	{
-		/* no id: the bytes stand for themselves */
-		char		digest[SIGN_SHA256_HEX_SIZE];
-
-		sign_sha256_hex(text, len, digest);
-		digest[2 * UUID_LEN] = '\0';
-		(void) uuid_parse(digest, &part->control_id);
-	}
+		part_digest_id(text, len, &part->control_id);
 	return list_make1(part);
 }
 
@@ -435,7 +419,7 @@ static List *
 open_envelope(Kind kind, const Outline *outline, const char *text, Size len)
 {
 	const EnvelopeSpec *spec = &specs[kind];
-	EnvelopePart *content = make_part(NULL, 0);
+	EnvelopePart *content = part_make(NULL, 0);
 	Outline		inner;
 	Kind		inner_kind = KIND_BARE;
 	List	   *parts;
@@ -482,7 +466,7 @@ open_object(const Outline *outline, const char *text, Size len)
 	{
 		List	   *parts = open_s3(outline, text, len);
 
-		return parts != NIL ? parts : list_make1(make_part(text, len));
+		return parts != NIL ? parts : list_make1(part_make(text, len));
 	}
 	if (!check_members(kind, outline, &fault))
 		return one_fault(text, len, &fault);

@@ -5,23 +5,10 @@
 #ifndef DAMOOV_ENVELOPE_H
 #define DAMOOV_ENVELOPE_H
 
-#include "base/fault.h"
 #include "nodes/pg_list.h"
-#include "utils/uuid.h"
 
-/* One thing found in a delivered body. */
-typedef struct EnvelopePart
-{
-	const char *text;			/* JSON text, not terminated */
-	Size		len;
-	bool		decoded;		/* it does not stand in the body as it is */
-	const char *control;		/* kind of a transport's or store's message, or
-								 * NULL */
-	pg_uuid_t	control_id;		/* its id, or a digest of its bytes */
-	const char *control_time;	/* its time as received, "" if none */
-	bool		names_object;	/* of a bucket, whose key may name a person */
-	Fault		fault;			/* the part could not be unwrapped */
-} EnvelopePart;
+#include "base/fault.h"
+#include "message/part.h"
 
 /*
  * Takes a body apart.  Content decides, not configuration.  It may be

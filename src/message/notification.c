@@ -622,45 +622,23 @@ soft_bool(Reading *reading, Member member)
 	return out;
 }
 
-static void
-soft_charge(Reading *reading)
+/* A number from 0 on; false when there is none. */
+static bool
+soft_number(Reading *reading, Member member, bool whole, double max, double *value)
 {
-	Notification *out = reading->out;
-	const char *text = filled(reading, M_CHARGE_LEVEL);
-	double		value;
+	const char *text = filled(reading, member);
+	int64		integer;
 
 	if (text == NULL)
-		return;
-	if (reading->cell[M_CHARGE_LEVEL]->type != JSON_TOKEN_NUMBER)
-		add_note(reading, M_CHARGE_LEVEL, "not a number");
-	else if (!json_double(text, &value) || value < 0 || value > 100)
-		add_note(reading, M_CHARGE_LEVEL, "out of range");
+		return false;
+	if (reading->cell[member]->type != JSON_TOKEN_NUMBER ||
+		(whole && !json_int64(text, &integer)))
+		add_note(reading, member, whole ? "not an integer" : "not a number");
+	else if (!json_double(text, value) || *value < 0 || *value > max)
+		add_note(reading, member, "out of range");
 	else
-	{
-		out->has_charge = true;
-		out->charge_percent = value;
-	}
-}
-
-static void
-soft_waiting_trips(Reading *reading)
-{
-	Notification *out = reading->out;
-	const char *text = filled(reading, M_WAITING_TRIPS);
-	int64		value;
-
-	if (text == NULL)
-		return;
-	if (reading->cell[M_WAITING_TRIPS]->type != JSON_TOKEN_NUMBER ||
-		!json_int64(text, &value))
-		add_note(reading, M_WAITING_TRIPS, "not an integer");
-	else if (value < 0 || value > PG_INT32_MAX)
-		add_note(reading, M_WAITING_TRIPS, "out of range");
-	else
-	{
-		out->has_waiting_trips = true;
-		out->waiting_trips = (int) value;
-	}
+		return true;
+	return false;
 }
 
 static void
@@ -699,6 +677,7 @@ static void
 read_soft_members(Reading *reading)
 {
 	Notification *out = reading->out;
+	double		waiting = 0;
 
 	soft_object(reading);
 	out->client_id = soft_text(reading, M_CLIENT_ID);
@@ -718,7 +697,8 @@ read_soft_members(Reading *reading)
 	out->gps = soft_bool(reading, M_GPS);
 	out->mobile_data = soft_bool(reading, M_MOBILE_DATA);
 	out->real_time_location = soft_bool(reading, M_REAL_TIME);
-	soft_charge(reading);
-	soft_waiting_trips(reading);
+	out->has_charge = soft_number(reading, M_CHARGE_LEVEL, false, 100, &out->charge_percent);
+	out->has_waiting_trips = soft_number(reading, M_WAITING_TRIPS, true, PG_INT32_MAX, &waiting);
+	out->waiting_trips = out->has_waiting_trips ? (int) waiting : 0;
 	soft_instance(reading);
 }

@@ -20,9 +20,8 @@
 #include "base/timestamp.h"
 #include "base/uuid.h"
 #include "compat.h"
-#include "message/envelope.h"
+#include "message/part.h"
 #include "message/s3_event.h"
-#include "wire/sign.h"
 #include "wire/storage_name.h"
 
 SQL_FUNCTION(damoov_read_object_event);
@@ -149,32 +148,10 @@ object_url(const S3Record *record, const char *path)
 	return url.data;
 }
 
-static void
-digest_id(const char *text, Size len, pg_uuid_t *id)
-{
-	char		digest[SIGN_SHA256_HEX_SIZE];
-
-	sign_sha256_hex(text, len, digest);
-	digest[2 * UUID_LEN] = '\0';
-	(void) uuid_parse(digest, id);
-}
-
-static EnvelopePart *
-make_part(const char *text, Size len, const char *event, const char *time)
-{
-	EnvelopePart *part = palloc0(sizeof(EnvelopePart));
-
-	part->text = text;
-	part->len = len;
-	part->control = event;
-	part->control_time = time ? time : "";
-	return part;
-}
-
 static EnvelopePart *
 record_part(const char *text, Size len)
 {
-	EnvelopePart *part = make_part(text, len, NULL, NULL);
+	EnvelopePart *part = part_make(text, len);
 	S3Record	record;
 	char	   *path;
 	char	   *object;
@@ -187,7 +164,7 @@ record_part(const char *text, Size len)
 	part->control_time = psprintf("%s%s%s", record.event_time ? record.event_time : "",
 								  record.sequencer ? " " : "",
 								  record.sequencer ? record.sequencer : "");
-	digest_id(object, strlen(object), &part->control_id);
+	part_digest_id(object, strlen(object), &part->control_id);
 	part->names_object = true;
 	return part;
 }
@@ -229,15 +206,18 @@ s3_event_parts(const S3Outline *outline, const char *text, Size len)
 
 	if (outline->records)
 	{
-		part = make_part(text, len, NULL, NULL);
+		part = part_make(text, len);
 		parts = record_parts(outline, &part->fault);
 		return part->fault.sqlstate != 0 ? list_make1(part) : parts;
 	}
 	if (outline->service == NULL || strcmp(outline->service, "Amazon S3") != 0 ||
 		outline->event == NULL || strcmp(outline->event, "s3:TestEvent") != 0)
 		return NIL;
-	part = make_part(text, len, outline->event, outline->time);
-	digest_id(text, len, &part->control_id);
+	part = part_make(text, len);
+	part->control = outline->event;
+	if (outline->time)
+		part->control_time = outline->time;
+	part_digest_id(text, len, &part->control_id);
 	return list_make1(part);
 }
 

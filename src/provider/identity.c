@@ -7,8 +7,10 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/pg_prng.h"
 #include "storage/fd.h"

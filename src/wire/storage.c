@@ -18,6 +18,7 @@
 
 #include "base/options.h"
 #include "base/secret.h"
+#include "compat.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"

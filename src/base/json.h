@@ -10,6 +10,7 @@
 #define DAMOOV_JSON_H
 
 #include "common/jsonapi.h"
+
 #include "base/fault.h"
 
 #define JSON_MAX_DEPTH		64

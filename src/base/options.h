@@ -8,8 +8,9 @@
 #ifndef DAMOOV_OPTIONS_H
 #define DAMOOV_OPTIONS_H
 
-#include "base/fault.h"
 #include "nodes/pg_list.h"
+
+#include "base/fault.h"
 
 /* TYPE of the foreign servers that receive pushes and are never polled. */
 #define WEBHOOK_TYPE	"webhook"

@@ -6,9 +6,10 @@
 #define DAMOOV_NOTIFICATION_H
 
 #include "datatype/timestamp.h"
-#include "base/fault.h"
 #include "nodes/pg_list.h"
 #include "utils/uuid.h"
+
+#include "base/fault.h"
 
 /* the vendor's messages are below 1 kB; no transport carries more than this */
 #define NOTIFICATION_MAX_SIZE	(2 * 1024 * 1024)

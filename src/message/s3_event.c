@@ -15,6 +15,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/timestamp.h"

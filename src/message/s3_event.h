@@ -5,7 +5,6 @@
 #ifndef DAMOOV_S3_EVENT_H
 #define DAMOOV_S3_EVENT_H
 
-#include "base/fault.h"
 #include "nodes/pg_list.h"
 
 /* The outermost members that tell such a message; NULL: absent. */

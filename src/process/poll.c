@@ -35,6 +35,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/options.h"
 #include "base/sql.h"
 #include "compat.h"

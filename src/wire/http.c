@@ -355,6 +355,10 @@ set_limits(HttpTransfer *transfer)
 	easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
 				(long) (LOW_SPEED_SECONDS + transfer->request.silence_seconds));
 	easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* wait for no name server that is silent, when a request ends without it */
+	easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 	easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
 	easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);

@@ -14,9 +14,9 @@
 #ifndef DAMOOV_HTTP_H
 #define DAMOOV_HTTP_H
 
-#include "datatype/timestamp.h"
-#include "base/fault.h"
 #include "pgtime.h"
+
+#include "base/fault.h"
 
 typedef struct HttpClient HttpClient;
 typedef struct HttpRequest HttpRequest;

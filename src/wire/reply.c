@@ -6,6 +6,7 @@
 
 #include "utils/memutils.h"
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "wire/reply.h"
 

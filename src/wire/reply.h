@@ -9,6 +9,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/fault.h"
 #include "wire/http.h"
 
 /* The tree lives until context goes; NULL when the text is not JSON. */

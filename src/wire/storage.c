@@ -16,12 +16,14 @@
 #include "nodes/pg_list.h"
 #include "utils/memutils.h"
 
+#include "base/fault.h"
 #include "base/options.h"
 #include "base/secret.h"
 #include "compat.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"
+#include "wire/url.h"
 #include "wire/xml.h"
 
 #define BLOB_VERSION		"2021-12-02"

@@ -5,6 +5,7 @@
 #ifndef DAMOOV_STORAGE_H
 #define DAMOOV_STORAGE_H
 
+#include "base/fault.h"
 #include "wire/http.h"
 #include "wire/storage_name.h"
 

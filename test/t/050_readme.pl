@@ -46,6 +46,27 @@ run_blocks('docs/damoov.md', 'manual', 20);
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
 	'63.5|2', 'the heartbeat of the manual was stored');
 
+# The roles of the manual can do what it says
+sub as_role
+{
+	my ($role, $sql) = @_;
+	my ($status, $stdout, $stderr) = $node->psql('manual', "SET ROLE $role; $sql", extra_params => ['-vVERBOSITY=sqlstate']);
+
+	return $status == 0 ? $stdout : $stderr;
+}
+
+is(as_role('fleet_reader', 'SELECT count(*) > 0 FROM damoov.status; SELECT count(*) FROM damoov.drift'),
+	"t\n0", 'the reader reads views that call functions');
+like(as_role('fleet_reader', 'SELECT * FROM damoov.users'), qr/42501/, '... and no device token');
+is( as_role(
+		'fleet_operator', q{
+		SELECT outcome FROM damoov_ingest((SELECT payload FROM damoov.events LIMIT 1));
+		SELECT damoov_pause('trips_eu'), damoov_resume('trips_eu');
+		SELECT damoov_retry_downloads()}),
+	"duplicate\n|\n0", 'the operator operates');
+like(as_role('fleet_operator', q{SELECT damoov_forget('5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5')}),
+	qr/42501/, '... and forgets nobody');
+
 # What the manual describes is what there is
 my %documented = map { $_ => 1 } $manual =~ /\b(damoov_[a-z_]+)\(/g;
 my @functions = split /\n/, $node->safe_psql('manual', q{

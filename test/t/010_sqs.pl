@@ -8,93 +8,22 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
-use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('sqs');
-my $driver = token('driver');
-my $next = 0;
-
-# Each call makes new ones.
-sub heartbeats
-{
-	my ($count) = @_;
-	return [ map { heartbeat($driver, $next++) } 1 .. $count ];
-}
-
-sub events
-{
-	return $node->sql('SELECT count(*) FROM damoov.events');
-}
-
-# Sends as many new heartbeats, receives, and wants them all.
-sub arrives
-{
-	my ($what, $count, %options) = @_;
-	my $before = events();
-
-	$cloud->publish(heartbeats($count), %options);
-	$node->poll;
-	is(events() - $before, $count, "$what: each is stored once");
-	is(in_queue(), 0, "$what: the queue is empty");
-}
-
-sub in_queue
-{
-	my $queue = $cloud->queue($_[0]);
-	return $queue->{visible} + $queue->{in_flight};
-}
-
-sub ledger
-{
-	my ($columns) = @_;
-	return $node->sql("SELECT $columns FROM damoov.ledger WHERE source = 'queue'");
-}
+my ($cloud, $node) = stage('sqs');
+my $driver = driver();
 
 ###########################################################################
 # A thousand notifications
 ###########################################################################
 
-$node->add_source($cloud, options => { wait_seconds => 0 });
-
-my $story = $cloud->fleet(drivers => 10, trips => 10, points => 12, shuffle => 7);
-my $more = 1000 - $story->{notifications};
-$cloud->publish(heartbeats($more));
-$node->poll(50);
-
-is(events(), $story->{distinct_notifications} + $more,
-	'a thousand notifications: each is stored once');
-is( $node->sql(
-		'SELECT string_agg(track_token::text, $$ $$ ORDER BY track_token) FROM damoov.trips'
-	),
-	join(' ', sort @{ $story->{trips} }),
-	'... the trips alive are there, and no others');
-is($node->sql('SELECT count(*) FROM damoov.trip_points'),
-	$story->{points}, '... with all their points');
-is( $node->sql('SELECT count(*), count(*) FILTER (WHERE passed_filters) FROM damoov.crashes'),
-	scalar @{ $story->{crashes} } . "|$story->{crashes_passed}",
-	'... the crashes');
-is($node->sql('SELECT count(*) FROM damoov.heartbeats'),
-	$story->{heartbeats} + $more, '... the heartbeats');
-is($node->sql('SELECT count(*) FROM damoov.downloads'),
-	0, '... and nothing is left to be fetched');
-
-my $queue = $cloud->queue;
-is("$queue->{visible} $queue->{in_flight} $queue->{deleted} $queue->{sent}",
-	'0 0 1000 1000', '... and the queue is empty');
-is( ledger('received, stored, duplicate, quarantined, balanced'),
-	join('|',
-		1000,
-		$story->{distinct_notifications} + $more,
-		$story->{notifications} - $story->{distinct_notifications},
-		0, 't'),
-	'... and the ledger is balanced');
-is( $cloud->count_requests(status => 403), 0,
-	'... and no signature was refused');
+add_source(options => { wait_seconds => 0 });
+thousand();
+is($cloud->count_requests(status => 403), 0, '... and no signature was refused');
 
 ###########################################################################
 # What a queue may do
@@ -108,7 +37,7 @@ for my $spelling ('{}', '[]', 'null')
 {
 	$cloud->settings(empty_reply => $spelling);
 	arrives("empty reply $spelling", 3);
-	is($node->sql('SELECT state, last_error FROM damoov.status'),
+	is(value('SELECT state, last_error FROM damoov.status'),
 		'polling|', '... is no trouble');
 }
 $cloud->settings(empty_reply => '{}');
@@ -139,51 +68,29 @@ is_deeply(
 	[ 10, 3, 1 ],
 	'... and only the failed ones are tried again');
 
-# what happens to receives, then to settlements
-for my $trouble (
-	[ 'drop' ],
-	[ 'drop', reset => 1 ],
-	[ 'error', status => 500 ],
-	[ 'error', status => 503, retry_after => 1, code => 'ServiceUnavailable' ],
-	[ 'error', status => 403, code => 'RequestThrottled' ],
-	[ 'html' ],
-	[ 'truncate' ])
-{
-	my ($mode, %options) = @$trouble;
-	my $name = join ' ', @$trouble;
-
-	# A lost answer leaves its messages in flight until their lease ends.
-	my $lossy = $mode =~ /truncate/;
-	$cloud->create_queue('damoov', visibility_timeout => $lossy ? 1 : 30);
-	$cloud->fault('sqs', $mode, target => 'ReceiveMessage', %options);
-	$cloud->publish(heartbeats(12));
-	my $before = events();
-	eventually { $node->poll(10); in_queue() == 0 }
-	"receive fails ($name): the queue gets empty";
-	is(events() - $before, 12, '... each is stored once');
-
-	$cloud->fault('sqs', $mode, target => 'DeleteMessageBatch', %options);
-	arrives("settling fails ($name)", 12);
-	is($cloud->pending_faults, 0, '... and the faults were met');
-}
+troubled($_, 12, { visibility_timeout => 30 }, { visibility_timeout => 1 })
+  for [ 'drop' ],
+  [ 'drop', reset => 1 ],
+  [ 'error', status => 500 ],
+  [ 'error', status => 503, retry_after => 1, code => 'ServiceUnavailable' ],
+  [ 'error', status => 403, code => 'RequestThrottled' ],
+  [ 'html' ],
+  [ 'truncate' ];
 
 # The work was done and only its answer is lost: these come again.
-$cloud->create_queue('damoov', visibility_timeout => 1);
+create('damoov', visibility_timeout => 1);
 $cloud->fault('sqs', 'drop', target => 'ReceiveMessage', perform => 1);
-$cloud->publish(heartbeats(10));
-my $before = events();
-eventually { $node->poll(10); in_queue() == 0 }
-'a received batch is lost on its way and comes again';
-is(events() - $before, 10, '... each is stored once');
-$cloud->create_queue('damoov', visibility_timeout => 30);
+publish(heartbeats(10));
+drains('a received batch is lost on its way', events(), 10);
+create('damoov', visibility_timeout => 30);
 $cloud->fault('sqs', 'drop', target => 'DeleteMessageBatch', perform => 1);
 arrives('deleted, but nobody heard of it', 10);
 
 # The body is not what its digest says.
-$cloud->create_queue('damoov', visibility_timeout => 1);
+create('damoov', visibility_timeout => 1);
 $cloud->fault('sqs', 'bad_md5', target => 'ReceiveMessage');
-$before = events();
-$cloud->publish(heartbeats(1));
+my $before = events();
+publish(heartbeats(1));
 my $log = $node->log_size;
 $node->poll;
 is(events() - $before, 0, 'a damaged message is not stored');
@@ -192,7 +99,7 @@ is(scalar $node->log_lines('damaged message from server "queue"', $log),
 	1, '... but reported');
 eventually { $node->poll; in_queue() == 0 } '... and comes later';
 is(events() - $before, 1, '... whole');
-$cloud->create_queue('damoov', visibility_timeout => 30);
+create('damoov', visibility_timeout => 30);
 
 ###########################################################################
 # Poison
@@ -206,7 +113,7 @@ chop $cut;
 # one's own track, and then somebody else's merge of it
 my $victim = token('victim');
 $cloud->dataset($victim, $driver, track_document(5));
-$cloud->publish([ enriched($driver, $victim, 10) ]);
+publish([ enriched($driver, $victim, 10) ]);
 $node->poll;
 $cloud->dataset(token('thief'), $other, track_document(5));
 
@@ -219,35 +126,35 @@ my %poison = (
 	cross_user =>
 	  compact(enriched($other, token('thief'), 20, removed => [$victim])));
 $before = events();
-$cloud->publish([ @{ heartbeats(4) }, values %poison, @{ heartbeats(4) } ],
+publish([ @{ heartbeats(4) }, values %poison, @{ heartbeats(4) } ],
 	raw => 1);
 $node->poll;
 is(events() - $before, 8, 'poison: the others are stored');
 is(in_queue(), 0, '... the queue is empty');
-is( $node->sql(
+is( value(
 		'SELECT string_agg(reason, $$ $$ ORDER BY reason) FROM damoov.quarantine'
 	),
 	join(' ', sort keys %poison),
 	'... and each has its reason');
-is( $node->sql(
+is( value(
 		"SELECT convert_from(body, 'UTF8') FROM damoov.quarantine WHERE reason = 'bad_json'"
 	),
 	$cut,
 	'... with the exact bytes');
-is( $node->sql("SELECT count(*) FROM damoov.trips WHERE track_token = '$victim'"),
+is( value("SELECT count(*) FROM damoov.trips WHERE track_token = '$victim'"),
 	1, '... and nobody took the trip of another');
 
 # UTF-8 that JSON allows as escapes only
-$cloud->publish(['{"Event":"\ud800"}'], raw => 1);
+publish(['{"Event":"\ud800"}'], raw => 1);
 $node->poll;
-is( $node->sql(
+is( value(
 		"SELECT reason FROM damoov.quarantine ORDER BY quarantine_id DESC LIMIT 1"),
 	'bad_json', 'half of a surrogate pair is quarantined');
 
 # the same poison again is an attempt, not a second row
-$cloud->publish([$cut], raw => 1);
+publish([$cut], raw => 1);
 $node->poll;
-is( $node->sql(
+is( value(
 		"SELECT count(*), max(attempts) FROM damoov.quarantine WHERE reason = 'bad_json' AND sqlstate = '22P02' AND body LIKE '%Heartbeat%'"
 	),
 	'1|2',
@@ -259,14 +166,7 @@ is(ledger('bool_and(balanced), sum(quarantined)'),
 # Sessions and transactions
 ###########################################################################
 
-# Two at once
-$before = events();
-$cloud->publish(heartbeats(300));
-my @sessions =
-  map { $node->start_sql('CALL damoov_poll(max_seconds => 30)') } 1 .. 2;
-is($node->finish_sql($_), '', 'one of two polls ends') for @sessions;
-is(events() - $before, 300, 'two polls at once: each is stored once');
-is(in_queue(), 0, '... and the queue is empty');
+two_at_once(300);
 
 like(
 	$node->error_of('BEGIN; CALL damoov_poll(); COMMIT;'),
@@ -279,64 +179,27 @@ like($node->error_of("CALL damoov_poll('nobody')"),
 like($node->error_of("CALL damoov_poll('api')"),
 	qr/^42809: server "api" is not a source of messages/, '... that is one');
 
-# What is stored is settled only after the commit.
-$mark = $cloud->last_request;
-$before = events();
-my $blocker = $node->background_psql('postgres');
-$blocker->query_safe('BEGIN; LOCK TABLE damoov.events IN SHARE MODE');
-$cloud->publish(heartbeats(5));
-my $poller = $node->start_sql('CALL damoov_poll(max_seconds => 30)');
-ok( $node->poll_query_until('postgres',
-		"SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $poller->{pid} AND NOT granted)"
-	),
-	'a poll waits to store its messages');
-is( $cloud->count_requests(since => $mark, target => 'ReceiveMessage', status => 200) > 0
-	  && $cloud->count_requests(since => $mark, target => 'DeleteMessageBatch'),
-	0, '... which are received and not settled');
-$blocker->query_safe('COMMIT');
-$blocker->quit;
-is($node->finish_sql($poller), '', 'they are stored');
-is(events() - $before, 5, '... once');
-is( $cloud->count_requests(since => $mark, target => 'DeleteMessageBatch'),
-	1, '... and settled then');
-
-# A poll that is cancelled while it stores settles nothing.
-$mark = $cloud->last_request;
-$cloud->create_queue('damoov', visibility_timeout => 1);
-$before = events();
-$blocker = $node->background_psql('postgres');
-$blocker->query_safe('BEGIN; LOCK TABLE damoov.events IN SHARE MODE');
-$cloud->publish(heartbeats(5));
-$poller = $node->start_sql('CALL damoov_poll(max_seconds => 30)');
-$node->poll_query_until('postgres',
-	"SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $poller->{pid} AND NOT granted)"
-);
-$node->sql("SELECT pg_cancel_backend($poller->{pid})");
-like($node->finish_sql($poller), qr/57014/, 'a poll is cancelled');
-$blocker->quit;
-is(events() - $before, 0, '... nothing is stored');
-is($cloud->count_requests(since => $mark, target => 'DeleteMessageBatch'),
-	0, '... and nothing settled');
-eventually { $node->poll; in_queue() == 0 } '... it comes again';
-is(events() - $before, 5, '... and is stored once');
-$cloud->create_queue('damoov', visibility_timeout => 30);
+settled_after_commit(settles => 1);
+create('damoov', visibility_timeout => 1);
+cancelled_while_storing();
+create('damoov', visibility_timeout => 30);
 
 # The time is kept: the long poll of the server would take longer.
-$node->sql('ALTER SERVER queue OPTIONS (SET wait_seconds $$20$$)');
+value('ALTER SERVER queue OPTIONS (SET wait_seconds $$20$$)');
 my $began = time;
 $node->poll(3);
 my $took = time - $began;
 ok($took > 1.5 && $took < 15, "max_seconds 3 took $took s");
 
 # No transaction is open while a long poll waits, but that of the CALL.
-$poller = $node->start_sql('CALL damoov_poll(max_seconds => 4)');
+my $poller = $node->start_sql('CALL damoov_poll(max_seconds => 4)');
 eventually { $cloud->queue->{waiting_polls} == 1 } 'a long poll waits';
-is( $node->sql(
+is( value(
 		"SELECT backend_xmin, backend_xid FROM pg_stat_activity WHERE pid = $poller->{pid}"
 	),
 	'|',
 	'... without snapshot and transaction id');
-is( $node->sql(
+is( value(
 		"SELECT string_agg(locktype, ' ') FROM pg_locks WHERE pid = $poller->{pid} AND locktype <> 'virtualxid'"
 	),
 	'',
@@ -347,18 +210,18 @@ is($node->finish_sql($poller), '', '... and it ends');
 $poller = $node->start_sql('CALL damoov_poll(max_seconds => 60)');
 eventually { $cloud->queue->{waiting_polls} == 1 } 'a long poll waits';
 $began = time;
-$node->sql("SELECT pg_cancel_backend($poller->{pid})");
+value("SELECT pg_cancel_backend($poller->{pid})");
 like($node->finish_sql($poller), qr/57014/, '... is cancelled');
 cmp_ok(time - $began, '<', 10, '... and does not wait for its end');
 eventually { $cloud->queue->{waiting_polls} == 0 } '... and gone';
-$node->sql('ALTER SERVER queue OPTIONS (SET wait_seconds $$0$$)');
+value('ALTER SERVER queue OPTIONS (SET wait_seconds $$0$$)');
 
 ###########################################################################
 # Other ways to name and open a queue
 ###########################################################################
 
 my $guarded = Damoov::Cloud->new(session_token => 'SESSION/TOKEN+EXAMPLE==');
-$node->sql('DROP SERVER queue CASCADE');
+value('DROP SERVER queue CASCADE');
 $node->add_source(
 	$guarded,
 	name => 'guarded',
@@ -380,9 +243,9 @@ is($guarded->count_requests(status => 403), 0, '... and nothing was refused');
 # Both sources at once, one of them named
 $node->add_source($cloud, api => 0, options => { wait_seconds => 0 });
 $guarded->publish(heartbeats(3));
-$cloud->publish(heartbeats(4));
+publish(heartbeats(4));
 $before = events();
-$node->sql("CALL damoov_poll('guarded', 10)");
+value("CALL damoov_poll('guarded', 10)");
 is(events() - $before, 3, 'one source is polled');
 $node->poll;
 is(events() - $before, 7, 'all sources are polled');

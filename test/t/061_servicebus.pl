@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
-use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use JSON::PP;
 use MIME::Base64;
@@ -17,89 +17,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('servicebus');
-my $driver = token('driver');
-my $next = 0;
-
-# Each call makes new ones.
-sub heartbeats
-{
-	my ($count) = @_;
-	return [ map { heartbeat($driver, $next++) } 1 .. $count ];
-}
-
-sub value
-{
-	my ($sql, $database) = @_;
-	return $node->sql($sql, $database);
-}
-
-sub events
-{
-	return value('SELECT count(*) FROM damoov.events');
-}
-
-sub ledger
-{
-	my ($columns, $source) = @_;
-	return value("SELECT $columns FROM damoov.ledger WHERE source = '"
-		  . ($source // 'queue') . "'");
-}
-
-sub queue
-{
-	my ($entity) = @_;
-	return $cloud->queue($entity // 'damoov', 'servicebus');
-}
-
-sub in_queue
-{
-	my $queue = queue(@_);
-	return $queue->{visible} + $queue->{in_flight};
-}
-
-sub create
-{
-	my ($entity, %settings) = @_;
-	return $cloud->create_queue($entity, service => 'servicebus', %settings);
-}
-
-sub publish
-{
-	my ($notifications, %options) = @_;
-	return $cloud->publish($notifications,
-		service => 'servicebus', queue => 'damoov', %options);
-}
-
-sub add_source
-{
-	my (%given) = @_;
-	return $node->add_source($cloud, type => 'servicebus', %given);
-}
-
-# Requests of an operation; filters as those of the cloud, and entity.
-sub requests
-{
-	my ($target, %filter) = @_;
-	my $entity = delete $filter{entity};
-	return grep { !defined $entity || $_->{parameters}{entity} eq $entity }
-	  $cloud->requests(target => $target, %filter);
-}
-
-# Sends as many new heartbeats, receives, and wants them all.
-sub arrives
-{
-	my ($what, $count, %options) = @_;
-	my $before = events();
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	publish(heartbeats($count), %options);
-	$node->poll;
-	is(events() - $before, $count, "$what: each is stored once");
-	is(in_queue($options{entity}), 0, "$what: the queue is empty");
-	return;
-}
+my ($cloud, $node) = stage('servicebus', type => 'servicebus');
+my $driver = driver();
 
 # While this runs, a poll of another entity waits longer than a transfer may
 # be silent; see the end.
@@ -117,44 +36,7 @@ add_source(options => { wait_seconds => 0 });
 value("SELECT damoov_pause('quiet')");
 
 my $mark = $cloud->last_request;
-my $story = $cloud->fleet(
-	service => 'servicebus',
-	queue => 'damoov',
-	drivers => 10,
-	trips => 10,
-	points => 12,
-	shuffle => 7);
-my $more = 1000 - $story->{notifications};
-publish(heartbeats($more));
-$node->poll(50);
-
-is(events(), $story->{distinct_notifications} + $more,
-	'a thousand notifications: each is stored once');
-is( value(
-		'SELECT string_agg(track_token::text, $$ $$ ORDER BY track_token) FROM damoov.trips'
-	),
-	join(' ', sort @{ $story->{trips} }),
-	'... the trips alive are there, and no others');
-is(value('SELECT count(*) FROM damoov.trip_points'),
-	$story->{points}, '... with all their points');
-is( value('SELECT count(*), count(*) FILTER (WHERE passed_filters) FROM damoov.crashes'),
-	scalar @{ $story->{crashes} } . "|$story->{crashes_passed}",
-	'... the crashes');
-is(value('SELECT count(*) FROM damoov.heartbeats'),
-	$story->{heartbeats} + $more, '... the heartbeats');
-is(value('SELECT count(*) FROM damoov.downloads'),
-	0, '... and nothing is left to be fetched');
-
-my $queue = queue();
-is("$queue->{visible} $queue->{in_flight} $queue->{deleted} $queue->{sent}",
-	'0 0 1000 1000', '... and the queue is empty');
-is( ledger('received, stored, duplicate, quarantined, balanced'),
-	join('|',
-		1000,
-		$story->{distinct_notifications} + $more,
-		$story->{notifications} - $story->{distinct_notifications},
-		0, 't'),
-	'... and the ledger is balanced');
+thousand();
 my @receives = requests('Receive', since => $mark);
 is(scalar(grep { $_->{status} == 201 } @receives),
 	1000, '... each was received once');
@@ -182,13 +64,13 @@ for my $receivers (undef, 3)
 		target => $entity, seconds => 0.2, times => 40);
 	publish(heartbeats(60), queue => $entity);
 	my $before = events();
-	$node->sql("CALL damoov_poll('$entity', 30)");
+	value("CALL damoov_poll('$entity', 30)");
 	is(events() - $before, 60, "$entity: each is stored once");
 	is(queue($entity)->{most_receiving},
 		$receivers // 8, '... with so many receives at once');
 	is(in_queue($entity), 0, '... and the queue is empty');
 	$cloud->clear_faults;
-	$node->sql("DROP SERVER $entity CASCADE");
+	value("DROP SERVER $entity CASCADE");
 }
 
 # One message alone costs two receives: its own, and one that finds no more.
@@ -198,54 +80,33 @@ add_source(
 	queue => 'single',
 	options => { wait_seconds => 0 });
 publish(heartbeats(1), queue => 'single');
-$node->sql("CALL damoov_poll('single', 30)");
-$queue = queue('single');
+value("CALL damoov_poll('single', 30)");
+my $queue = queue('single');
 cmp_ok($queue->{receives}, '<=', 3, 'a single message is not searched for eight times');
 is($queue->{deleted}, 1, '... and completed');
-$node->sql('DROP SERVER single CASCADE');
+value('DROP SERVER single CASCADE');
 
 ###########################################################################
 # What the service may do
 ###########################################################################
 
-# what happens to receives, then to settlements
-for my $trouble (
-	[ 'drop' ],
-	[ 'drop', reset => 1 ],
-	[ 'error', status => 500 ],
-	[ 'error', status => 503, retry_after => 1 ],
-	[ 'error', status => 503 ],
-	[ 'error', status => 429 ],
-	[ 'html' ],
-	[ 'truncate' ],
-	[ 'stall', seconds => 0.3 ],
-	[ 'drip', pieces => 5, seconds => 0.05 ])
-{
-	my ($mode, %options) = @$trouble;
-	my $name = join ' ', @$trouble;
-
-	# A lost answer leaves its message locked until the lock ends.
-	create('damoov', lock_seconds => $mode eq 'truncate' ? 1 : 30);
-	$cloud->fault('servicebus', $mode, target => 'Receive', %options);
-	publish(heartbeats(6));
-	my $before = events();
-	eventually { $node->poll(10); in_queue() == 0 }
-	"receive fails ($name): the queue gets empty";
-	is(events() - $before, 6, '... each is stored once');
-
-	$cloud->fault('servicebus', $mode, target => 'Complete', %options);
-	arrives("settling fails ($name)", 6);
-	is($cloud->pending_faults, 0, '... and the faults were met');
-}
+troubled($_, 6, { lock_seconds => 30 }, { lock_seconds => 1 })
+  for [ 'drop' ],
+  [ 'drop', reset => 1 ],
+  [ 'error', status => 500 ],
+  [ 'error', status => 503, retry_after => 1 ],
+  [ 'error', status => 503 ],
+  [ 'error', status => 429 ],
+  [ 'html' ],
+  [ 'truncate' ],
+  [ 'stall', seconds => 0.3 ],
+  [ 'drip', pieces => 5, seconds => 0.05 ];
 
 # Received, and the answer is lost; completed, and nobody heard of it.
 create('damoov', lock_seconds => 1);
 $cloud->fault('servicebus', 'drop', target => 'Receive', perform => 1);
 publish(heartbeats(3));
-my $before = events();
-eventually { $node->poll(10); in_queue() == 0 }
-'a received message is lost on its way and comes again';
-is(events() - $before, 3, '... each is stored once');
+drains('a received message is lost on its way', events(), 3);
 create('damoov', lock_seconds => 30);
 my $log = $node->log_size;
 $cloud->fault('servicebus', 'drop', target => 'Complete', perform => 1);
@@ -265,11 +126,8 @@ for my $loss (
 	my $duplicates = ledger('duplicate');
 
 	$cloud->fault('servicebus', $mode, target => $target, %options);
-	$before = events();
 	publish(heartbeats(1));
-	eventually { $node->poll(10); in_queue() == 0 }
-	"a lock is lost ($name): the queue gets empty";
-	is(events() - $before, 1, '... it is stored once');
+	drains("a lock is lost ($name)", events(), 1);
 	is(ledger('duplicate, balanced'), $duplicates + 1 . '|t', '... and came twice');
 }
 is($node->log_lines('could not settle', $log), 0, '... which is no trouble');
@@ -287,13 +145,12 @@ for my $text (undef, '', 'x', '[]', '{"SequenceNumber":"1"}',
 	create('damoov', lock_seconds => 1);
 	$log = $node->log_size;
 	$cloud->fault('servicebus', 'properties', target => 'Receive', text => $text);
-	$before = events();
+	my $before = events();
 	publish(heartbeats(1));
 	$node->poll(10);
 	is($node->log_lines('the reply could not be understood', $log),
 		1, "BrokerProperties: $name");
-	eventually { $node->poll(10); in_queue() == 0 } '... it comes again';
-	is(events() - $before, 1, '... and is stored');
+	drains('... it comes again', $before, 1);
 }
 create('damoov', lock_seconds => 30);
 
@@ -310,12 +167,12 @@ for my $number ('9007199254740993', '4611686018427387905', '9223372036854775000'
 		queue => "number$number",
 		options => { wait_seconds => 0 });
 	publish(heartbeats(3), queue => "number$number");
-	$before = events();
-	$node->sql("CALL damoov_poll('numbered', 10)");
+	my $before = events();
+	value("CALL damoov_poll('numbered', 10)");
 	is(events() - $before, 3, "SequenceNumber $number: stored");
-	$queue = queue("number$number");
+	my $queue = queue("number$number");
 	is("$queue->{deleted} $queue->{in_flight}", '3 0', '... and completed');
-	$node->sql('DROP SERVER numbered CASCADE');
+	value('DROP SERVER numbered CASCADE');
 }
 
 $cloud->fault('servicebus', 'headers', target => 'Receive', kilobytes => 100);
@@ -329,13 +186,13 @@ arrives(
 arrives('the same three times', 1, repeat => 3);
 
 # What is no notification comes into the quarantine as it is.
-my $bom = encode_base64("\xef\xbb\xbf" . compact(heartbeat($driver, $next++)), '');
+my $bom = encode_base64("\xef\xbb\xbf" . compact(heartbeats(1)->[0]), '');
 my %poison = (
 	'garbage' => join('', map { chr } 0 .. 255),
 	'an empty body' => '',
 	'a NUL byte behind JSON' => "{}\0{}",
 	'half of a notification' => substr(compact(heartbeat($driver, 1)), 0, 99));
-$before = events();
+my $before = events();
 publish([ $bom, map { encode_base64($_, '') } @poison{ sort keys %poison } ],
 	encoding => 'base64');
 publish(heartbeats(1));
@@ -357,53 +214,12 @@ is(ledger('quarantined, balanced'), '4|t', '... and the ledger is balanced');
 # Sessions and transactions
 ###########################################################################
 
-# Two at once
-$before = events();
-publish(heartbeats(200));
-my @sessions =
-  map { $node->start_sql("CALL damoov_poll('queue', 30)") } 1 .. 2;
-is($node->finish_sql($_), '', 'one of two polls ends') for @sessions;
-is(events() - $before, 200, 'two polls at once: each is stored once');
-is(in_queue(), 0, '... and the queue is empty');
-
-# What is stored is completed only after the commit.
-$mark = $cloud->last_request;
-$before = events();
-my $blocker = $node->background_psql('postgres');
-$blocker->query_safe('BEGIN; LOCK TABLE damoov.events IN SHARE MODE');
-publish(heartbeats(5));
-my $poller = $node->start_sql("CALL damoov_poll('queue', 30)");
-ok( $node->poll_query_until('postgres',
-		"SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $poller->{pid} AND NOT granted)"
-	),
-	'a poll waits to store its messages');
-cmp_ok(scalar(requests('Receive', since => $mark, status => 201)),
-	'>', 0, '... which are received');
-is(scalar(requests('Complete', since => $mark)), 0, '... and not completed');
-$blocker->query_safe('COMMIT');
-is($node->finish_sql($poller), '', 'they are stored');
-is(events() - $before, 5, '... once');
-is(scalar(requests('Complete', since => $mark, status => 200)),
-	5, '... and completed then');
-
-# A poll that is cancelled while it stores settles nothing and gives nothing back.
+# the quiet source is not to be polled by these
+my @call = (call => "CALL damoov_poll('queue', 30)");
+two_at_once(200, @call);
+settled_after_commit(settles => 5, @call);
 create('damoov', lock_seconds => 1);
-$mark = $cloud->last_request;
-$before = events();
-$blocker->query_safe('BEGIN; LOCK TABLE damoov.events IN SHARE MODE');
-publish(heartbeats(5));
-$poller = $node->start_sql("CALL damoov_poll('queue', 30)");
-$node->poll_query_until('postgres',
-	"SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $poller->{pid} AND NOT granted)"
-);
-$node->sql("SELECT pg_cancel_backend($poller->{pid})");
-like($node->finish_sql($poller), qr/57014/, 'a poll is cancelled');
-$blocker->query_safe('COMMIT');
-$blocker->quit;
-is(events() - $before, 0, '... nothing is stored');
-is(scalar(requests('Complete', since => $mark)), 0, '... and nothing completed');
-eventually { $node->poll(10); in_queue() == 0 } '... it comes again';
-is(events() - $before, 5, '... and is stored once');
+cancelled_while_storing(@call);
 create('damoov', lock_seconds => 30);
 
 ###########################################################################
@@ -429,7 +245,7 @@ for my $offset (3600, -3600)
 $cloud->settings(clock_offset => 0);
 
 # The key that is first wrong, then right
-$node->sql('DROP SERVER queue CASCADE');
+value('DROP SERVER queue CASCADE');
 add_source(
 	options => { wait_seconds => 0 },
 	secrets => {
@@ -444,7 +260,7 @@ is( scalar(grep { $_->{parameters}{key} == 1 } requests('Complete', since => $ma
 	5, '... and the second is used');
 is(value("SELECT state, last_error FROM damoov.status WHERE source = 'queue'"),
 	'polling|', '... which is no trouble');
-$node->sql('DROP SERVER queue CASCADE');
+value('DROP SERVER queue CASCADE');
 
 ###########################################################################
 # Connection strings, and other ways to name an entity
@@ -506,7 +322,7 @@ for my $name (sort { $b =~ /^a/ <=> $a =~ /^a/ || $a cmp $b } keys %way)
 		0, '... and completed')
 	  or diag(value('SELECT last_error FROM damoov.status'));
 	is($cloud->count_requests(since => $mark, status => 401), 0, '... at once');
-	$node->sql('DROP SERVER queue CASCADE');
+	value('DROP SERVER queue CASCADE');
 }
 cmp_ok(in_queue('topic/subscriptions/other'),
 	'>=', 9, 'another subscription keeps its own');
@@ -522,7 +338,7 @@ is(in_queue('mortal/$deadletterqueue'), 1, '... and is among the dead letters');
 create('topic/subscriptions/mortal', max_delivery_count => 1, lock_seconds => 1);
 $cloud->fault('servicebus', 'drop',
 	target => 'topic/subscriptions/mortal', perform => 1);
-$node->sql("ALTER SERVER queue OPTIONS (SET entity 'topic/subscriptions/mortal')");
+value("ALTER SERVER queue OPTIONS (SET entity 'topic/subscriptions/mortal')");
 publish(heartbeats(1), queue => 'topic/subscriptions/mortal');
 $node->poll(5);
 eventually { in_queue('topic/subscriptions/mortal') == 0 } 'one of a subscription, too';
@@ -530,12 +346,12 @@ for my $entity ('mortal/$deadletterqueue',
 	'topic/subscriptions/mortal/$DeadLetterQueue')
 {
 	$before = events();
-	$node->sql("ALTER SERVER queue OPTIONS (SET entity '$entity')");
+	value("ALTER SERVER queue OPTIONS (SET entity '$entity')");
 	$node->poll;
 	is(events() - $before, 1, "$entity can be read");
 	is(in_queue($entity), 0, '... and is empty then');
 }
-$node->sql('DROP SERVER queue CASCADE');
+value('DROP SERVER queue CASCADE');
 
 ###########################################################################
 # The worker
@@ -545,23 +361,12 @@ $node->finish_sql($quiet);
 is($node->log_lines('server "quiet"'),
 	0, 'a long poll of 45 s was not taken for a stalled transfer');
 is(queue('quiet')->{receives}, 1, '... and was one');
-$node->sql('DROP SERVER quiet CASCADE');
+value('DROP SERVER quiet CASCADE');
 
 create($_) for qw(damoov clock);
 add_source();
 $node->append_conf('postgresql.conf', "damoov.databases = 'postgres'");
 $node->reload;
-
-sub worker_pid
-{
-	return value('SELECT damoov.worker_pid()');
-}
-
-sub wake
-{
-	value(join ';', 'BEGIN', 'SELECT damoov.wake_worker()', $_[0] // (), 'COMMIT');
-	return;
-}
 
 sub receives
 {
@@ -626,15 +431,6 @@ value("ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (SET shared_acce
 wake();
 
 # Locks are renewed while the database refuses to store.
-value(
-	"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-		\$\$BEGIN RAISE EXCEPTION 'no room for the test' USING ERRCODE = '53100'; END\$\$");
-sub refuse
-{
-	my ($table) = @_;
-	value("CREATE TRIGGER refuse BEFORE INSERT ON damoov.$table EXECUTE FUNCTION refuse()");
-	return;
-}
 create('damoov', lock_seconds => 2);
 refuse('events');
 $before = events();
@@ -652,7 +448,7 @@ like(
 	value("SELECT state || ': ' || last_error FROM damoov.status WHERE source = 'queue'"),
 	qr/^retrying: could not store messages: no room for the test/,
 	'... the status says why');
-value('DROP TRIGGER refuse ON damoov.events');
+allow('events');
 eventually { events() == $before + 3 && in_queue() == 0 } '... then they are stored and completed';
 is(ledger('duplicate, balanced'), "$duplicates|t", '... once');
 
@@ -683,7 +479,7 @@ for my $pause (
 	wake($pause->[1]);
 	eventually { events() == $before + 2 } '... until it is resumed';
 }
-$node->sql('DROP SERVER clock CASCADE');
+value('DROP SERVER clock CASCADE');
 
 # Ended during a poll of a minute
 value("ALTER SERVER queue OPTIONS (SET wait_seconds '60')");
@@ -693,14 +489,9 @@ eventually {
 	grep { ($_->{parameters}{timeout} // 0) == 60 && !defined $_->{status} }
 	  requests('Receive', since => $mark, entity => 'damoov')
 } 'a poll of a minute waits';
-my $pid = worker_pid();
-is( value("SELECT backend_xmin, backend_xid, xact_start, state FROM pg_stat_activity WHERE pid = $pid"),
+is( value('SELECT backend_xmin, backend_xid, xact_start, state FROM pg_stat_activity WHERE pid = damoov.worker_pid()'),
 	'|||idle', '... without transaction, snapshot or transaction id');
-my $began = time;
-kill 'TERM', $pid;
-eventually { !kill 0, $pid } '... when the worker is terminated';
-cmp_ok(time - $began, '<', 1, '... it ends within a second');
-eventually { (worker_pid() || $pid) != $pid } '... and is started again';
+ends_at_once();
 value("ALTER SERVER queue OPTIONS (SET wait_seconds '1')");
 eventually { queue()->{waiting_polls} == 1 } '... polls';
 publish(heartbeats(1));
@@ -708,33 +499,9 @@ wake();
 
 # Killed in the middle
 eventually { in_queue() == 0 } 'the queue is empty';
-$before = events();
-$story = $cloud->fleet(
-	service => 'servicebus',
-	queue => 'damoov',
-	drivers => 6,
-	trips => 6,
-	points => 30,
-	seed => 21);
-publish(heartbeats(500));
-eventually { events() > $before + 20 } 'a worker is busy';
-$pid = worker_pid();
-kill 'KILL', $pid;
-eventually { $node->has_another_worker($pid) }
-'... is killed, and the server comes back';
-eventually { in_queue() == 0 } '... the queue gets empty';
-wake('UPDATE damoov.downloads SET leased_until = clock_timestamp()');
-eventually {
-	value("SELECT count(*) FROM damoov.downloads WHERE state = 'waiting'") == 0
-} '... nothing is left to be fetched';
-is(events() - $before, $story->{distinct_notifications} + 500, '... each is stored once');
-is( value("SELECT count(*), sum(point_count) FROM damoov.trips AS t JOIN damoov.users AS u USING (user_id)
-		WHERE u.device_token IN (" . join(', ', map { "'$_'" } @{ $story->{drivers} }) . ')'),
-	join('|', scalar @{ $story->{trips} }, $story->{points}),
-	'... with all trips and points');
-is(value('SELECT bool_and(balanced) FROM damoov.ledger'), 't', '... and the ledger is balanced');
+busy_and_killed();
 is(queue()->{abandoned}, 0, 'no message was ever given back');
-$node->sql('DROP SERVER queue CASCADE');
+value('DROP SERVER queue CASCADE');
 
 $node->stop;
 done_testing();

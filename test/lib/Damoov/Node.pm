@@ -72,8 +72,9 @@ sub options_sql
 }
 
 # A source, its secrets, and an api server for the cloud.  Options: name, type,
-# queue, database, user (of the mapping), mapping (1), api (1); options and
-# secrets replace or, with undef, take away what is usual.
+# queue, database, user (of the mapping), mapping (1), api (1), wake (1, the
+# worker finds it at once); options and secrets replace or, with undef, take away
+# what is usual.
 sub add_source
 {
 	my ($self, $cloud, %given) = @_;
@@ -95,8 +96,18 @@ sub add_source
 			? "CREATE USER MAPPING FOR $user SERVER $name "
 			  . options_sql(\%secrets) . ';'
 			: '')
+		  . (($given{wake} // 1) ? 'SELECT damoov.wake_worker();' : '')
 		  . 'COMMIT',
 		$given{database});
+	return;
+}
+
+# Makes the worker look at the options now, instead of within five seconds;
+# perhaps after a statement of the same transaction.
+sub wake
+{
+	my ($self, $sql, $database) = @_;
+	$self->sql(join(';', 'BEGIN', 'SELECT damoov.wake_worker()', $sql // (), 'COMMIT'), $database);
 	return;
 }
 

@@ -11,16 +11,14 @@ use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
 use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('config', databases => 'postgres');
-my $driver = token('driver');
+my ($cloud, $node) = stage('config', databases => 'postgres');
 my $closed = PostgreSQL::Test::Cluster::get_free_port();
-my $next = 0;
 
 # What is wrong, what is said, how many requests it costs, whether it will be
 # tried again by itself, how to mend it.
@@ -145,26 +143,11 @@ sub requests_of
 	} $cloud->requests(target => 'ReceiveMessage');
 }
 
-sub status
-{
-	my ($source, $columns) = @_;
-	return $node->sql(
-		"SELECT $columns FROM damoov.status WHERE source = '$source'");
-}
-
 sub events_of
 {
 	my ($source) = @_;
 	return $node->sql(
 		"SELECT count(*) FROM damoov.events WHERE source = '$source'");
-}
-
-sub status_gets
-{
-	my ($name, $source, $condition, $seconds) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return (eventually { status($source, $condition) eq 't' } $name, $seconds)
-	  || !diag(status($source, 'state, last_error'));
 }
 
 ###########################################################################
@@ -242,10 +225,11 @@ unlike(
 ###########################################################################
 
 $node->sql($_) for grep { defined } map { $case{$_}{mend} } sort keys %case;
+wake();
 for my $name (sort keys %case)
 {
 	next unless defined $case{$name}{mend};
-	$cloud->publish([ heartbeat($driver, $next++) ], queue => $name);
+	publish(heartbeats(1), queue => $name);
 	eventually { events_of($name) == 1 }
 	"$name is mended: receives";
 	status_gets('... and the error is gone', $name,
@@ -274,7 +258,7 @@ is( $node->error_of(
 	'no USAGE on the server: refused');
 $node->psql(
 	'byhand',
-	'CALL damoov_poll(max_seconds => 5)',
+	'CALL damoov_poll(max_seconds => 2)',
 	extra_params => [ '-U', 'limited' ]);
 is( $node->sql(
 		'SELECT state, last_error FROM damoov.status WHERE source = $$closed$$',
@@ -308,7 +292,7 @@ sub refused
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	# have the worker look now, instead of within five seconds
-	$node->sql('SELECT damoov.wake_worker()');
+	wake();
 	status_gets("refused: $what", 'filed',
 		'last_error = ' . Damoov::Node::quoted($error));
 }
@@ -342,12 +326,12 @@ refused(
 
 $node->append_conf('postgresql.conf', "damoov.secrets_dir = '$directory'");
 $node->reload;
-$guarded->publish([ heartbeat($driver, $next++) ]);
+$guarded->publish(heartbeats(1));
 eventually { events_of('filed') == 1 } '... works when it is set';
 
 $guarded->settings(secret_access_key => 'SecondSecretEXAMPLE');
 write_secret('queue.conf', $text{second});
-$guarded->publish([ heartbeat($driver, $next++) ]);
+$guarded->publish(heartbeats(1));
 eventually { events_of('filed') == 2 }
 '... and a new secret is taken up when the file is replaced', 15;
 
@@ -371,7 +355,8 @@ write_secret('queue.conf', "access_key_id AKIDEXAMPLE\n");
 refused('a file without the keys',
 	'user mapping has no "access_key_id" or no "secret_access_key"');
 write_secret('queue.conf', $text{second});
-$guarded->publish([ heartbeat($driver, $next++) ]);
+wake();
+$guarded->publish(heartbeats(1));
 eventually { events_of('filed') == 3 } 'the right file again';
 
 like(

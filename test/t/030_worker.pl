@@ -7,45 +7,19 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use Damoov::Cloud;
 use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new(
+my ($cloud, $node) = stage(
 	'worker',
 	databases => 'postgres, second, later',
 	allows_streaming => 1);
-my $driver = token('driver');
-my $next = 0;
-
-sub heartbeats
-{
-	my ($count) = @_;
-	return [ map { heartbeat($driver, $next++) } 1 .. $count ];
-}
-
-sub value
-{
-	my ($sql, $database) = @_;
-	return $node->sql($sql, $database);
-}
-
-sub events
-{
-	my ($database) = @_;
-	return value('SELECT count(*) FROM damoov.events', $database);
-}
-
-sub worker_pid
-{
-	my ($database) = @_;
-	return value('SELECT damoov.worker_pid()', $database);
-}
+my $driver = driver();
 
 # Does the worker of the database take what is sent?
 sub receives
@@ -54,22 +28,13 @@ sub receives
 	my $before = events($database);
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	$cloud->publish(heartbeats(3), queue => $queue // 'damoov');
+	publish(heartbeats(3), $queue ? (queue => $queue) : ());
 	eventually { events($database) == $before + 3 } $name, $seconds;
-}
-
-# Makes the worker look at the options now, instead of within five seconds;
-# perhaps after a statement of the same transaction.
-sub wake
-{
-	my ($sql) = @_;
-	value(join ';', 'BEGIN', 'SELECT damoov.wake_worker()', $sql // (), 'COMMIT');
-	return;
 }
 
 sub waiting_polls
 {
-	return $cloud->queue($_[0])->{waiting_polls};
+	return queue()->{waiting_polls};
 }
 
 sub processes
@@ -94,16 +59,16 @@ eventually { processes('damoov worker') == 1 } 'a worker runs';
 is(worker_pid(),
 	value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'"),
 	'... and the database knows its process id');
-$node->add_source($cloud);
+add_source(wake => 0);
 receives('a new source is found by itself');
 
-$cloud->publish(heartbeats(1));
+publish(heartbeats(1));
 eventually { events() == 4 } 'a notification is stored';
 
 # A trip, end to end
 my $track = token('trip');
 $cloud->dataset($track, $driver, track_document(20));
-$cloud->publish([ enriched($driver, $track, 100) ]);
+publish([ enriched($driver, $track, 100) ]);
 eventually { value('SELECT sum(point_count) FROM damoov.trips') eq '20' }
 'a trip is stored';
 
@@ -113,7 +78,7 @@ is(log_count('could not start damoov worker for database "second": the database 
 $cloud->create_queue('second');
 value('CREATE DATABASE second');
 value('CREATE EXTENSION damoov', 'second');
-$node->add_source($cloud, database => 'second', queue => 'second');
+add_source(database => 'second', queue => 'second');
 receives('... and is served when it was created', 'second', 'second');
 is(log_count('database "later": the database does not exist'),
 	1, '... while the other is still missed, quietly');
@@ -145,23 +110,23 @@ sub ticks
 
 # six polls of a second each
 my $pid = worker_pid();
-my $polls = $cloud->queue->{receives};
-eventually { $cloud->queue->{receives} > $polls } 'an idle worker polls';
+my $polls = queue()->{receives};
+eventually { queue()->{receives} > $polls } 'an idle worker polls';
 my $mark = $cloud->last_request;
-my $since = $cloud->queue->{receives};
+my $since = queue()->{receives};
 my $cpu = ticks($pid);
 my $most = 0;
 eventually
 {
 	my $waiting = waiting_polls();
 	$most = $waiting if $waiting > $most;
-	$cloud->queue->{receives} >= $since + 6;
+	queue()->{receives} >= $since + 6;
 } '... six times';
 $cpu = ticks($pid) - $cpu;
 is($most, 1, '... one at a time');
 my @requests = grep { $_->{parameters}{QueueUrl} =~ m{/damoov$} }
   $cloud->requests(since => $mark, target => 'ReceiveMessage');
-$polls = $cloud->queue->{receives} - $since;
+$polls = queue()->{receives} - $since;
 ok(abs(@requests - $polls) <= 1, '... with one request for each')
   or diag(scalar @requests . " for $polls");
 cmp_ok($cpu, '<=', 20, "... and $cpu ticks of CPU time in six seconds");
@@ -198,11 +163,7 @@ cmp_ok(time - $began, '<', 4.5, '... before it would have looked by itself');
 
 # Ended during its long poll
 is(waiting_polls(), 1, 'a long poll waits');
-$began = time;
-kill 'TERM', $pid;
-eventually { !kill 0, $pid } '... when the worker is terminated';
-cmp_ok(time - $began, '<', 1, '... it ends within a second');
-eventually { (worker_pid() || $pid) != $pid } '... and is started again';
+ends_at_once();
 receives('... and goes on');
 
 eventually { waiting_polls() == 1 } 'a long poll waits';
@@ -216,9 +177,9 @@ receives('... and it goes on');
 sub for_a_while
 {
 	my ($name) = @_;
-	my $beat = $cloud->queue('second')->{receives};
+	my $beat = queue('second')->{receives};
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	eventually { $cloud->queue('second')->{receives} >= $beat + 3 } $name;
+	eventually { queue('second')->{receives} >= $beat + 3 } $name;
 }
 
 sub polls_since
@@ -238,11 +199,11 @@ wake();
 eventually { waiting_polls() == 0 } '... its last poll ends';
 $mark = $cloud->last_request;
 my $before = events();
-$cloud->publish(heartbeats(2));
+publish(heartbeats(2));
 for_a_while('... and for a while');
 is(polls_since($mark), 0, '... nothing is asked for');
 is(events(), $before, '... nothing is received');
-is($cloud->queue->{visible}, 2, '... of what waits');
+is(queue()->{visible}, 2, '... of what waits');
 value("SELECT damoov_resume('queue')");
 eventually { events() == $before + 2 } '... until it is resumed';
 
@@ -264,8 +225,7 @@ eventually {
 	value("SELECT count(*) FROM damoov.status WHERE source = 'queue'") == 0
 	  && waiting_polls() == 0
 } 'a dropped source is not polled';
-$node->add_source($cloud);
-wake();
+add_source();
 receives('... and made again, it goes on');
 
 wake('DROP EXTENSION damoov CASCADE');
@@ -273,7 +233,7 @@ for_a_while('without the extension');
 is(processes('damoov worker'), 2, '... the worker waits');
 eventually { waiting_polls() == 0 } '... and does not poll';
 value('CREATE EXTENSION damoov');
-$node->add_source($cloud);
+add_source();
 receives('... and goes on when it is there again');
 my @noise = grep { !/terminating|administrator/ }
   $node->log_lines(qr/damoov worker.*(ERROR|FATAL|PANIC)|(ERROR|FATAL|PANIC):  .*damoov/, $log);
@@ -298,70 +258,17 @@ cmp_ok(log_count('(FATAL|ERROR)', $log), '<=', 3, '... without an error storm')
 
 $cloud->create_queue('damoov', visibility_timeout => 2);
 
-sub wait_for_all
-{
-	my ($name, $before, $count) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	eventually {
-		my $queue = $cloud->queue;
-		$queue->{visible} + $queue->{in_flight} == 0
-		  && ($node->psql('postgres', 'SELECT 1'))[0] == 0
-	} "$name: the queue is empty";
-
-	# as if three minutes had passed: a fetch that was killed is taken over
-	wake('UPDATE damoov.downloads SET leased_until = clock_timestamp()');
-	eventually {
-		value("SELECT count(*) FROM damoov.downloads WHERE state = 'waiting'") == 0
-	} "$name: nothing is left to be fetched";
-	is(events(), $before + $count, "$name: each is stored once");
-	is( value(
-			'SELECT count(*) FROM (SELECT FROM damoov.events GROUP BY event, object_id, user_id, sent_text HAVING count(*) > 1) AS twice'
-		),
-		0,
-		"$name: none twice");
-	is(value('SELECT bool_and(balanced) FROM damoov.ledger'),
-		't', "$name: the ledger is balanced");
-	return;
-}
-
-sub story_is_complete
-{
-	my ($name, $story) = @_;
-	my $drivers = join ', ', map { "'$_'" } @{ $story->{drivers} };
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	is( value(
-			"SELECT count(*), sum(point_count), sum((SELECT count(*) FROM damoov.trip_points AS p WHERE p.trip_id = t.trip_id))
-			FROM damoov.trips AS t JOIN damoov.users AS u USING (user_id) WHERE u.device_token IN ($drivers)"
-		),
-		join('|',
-			scalar @{ $story->{trips} }, $story->{points}, $story->{points}),
-		"$name: all trips with all points");
-	return;
-}
-
-# The worker dies; the server restarts all its processes.
-$before = events();
-my $story = $cloud->fleet(drivers => 6, trips => 6, points => 30, seed => 21);
-$cloud->publish(heartbeats(500));
-eventually { events() > $before } 'a worker is busy';
-$pid = worker_pid();
-kill 'KILL', $pid;
-eventually { $node->has_another_worker($pid) }
-'... is killed, and the server comes back';
-wait_for_all('after kill -9', $before, $story->{distinct_notifications} + 500);
-story_is_complete('after kill -9', $story);
+busy_and_killed();
 
 # Everything stops at once, twice.
 $before = events();
-$story = $cloud->fleet(drivers => 6, trips => 6, points => 30, seed => 22);
+my $story = $cloud->fleet(drivers => 6, trips => 6, points => 30, seed => 22);
 my $rest = 1000 - $story->{notifications};
-$cloud->publish(heartbeats($rest));
+publish(heartbeats($rest));
 for my $round (1 .. 2)
 {
 	my $now = events();
-	eventually { events() > $now || $cloud->queue->{visible} == 0 } 'messages come';
+	eventually { events() > $now || queue()->{visible} == 0 } 'messages come';
 	$node->stop('immediate');
 	$node->start;
 }
@@ -375,7 +282,7 @@ story_is_complete('after stopping at once', $story);
 
 # What a role needs to run the worker; at first a right is missing.
 $node->sql('DROP SERVER queue CASCADE');
-$node->add_source($cloud);
+add_source();
 value('CREATE ROLE damoov_worker LOGIN NOSUPERUSER;
 	GRANT USAGE ON SCHEMA damoov TO damoov_worker;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA damoov TO damoov_worker;
@@ -391,13 +298,12 @@ eventually { processes('damoov worker') == 1 } 'a worker with damoov.role';
 is( value("SELECT usename FROM pg_stat_activity WHERE backend_type = 'damoov worker'"),
 	'damoov_worker', '... runs as that role');
 $before = events();
-$cloud->publish(heartbeats(1));
+publish(heartbeats(1));
 eventually { log_count('permission denied', $log) > 0 }
 '... which has not all the rights it needs';
 is(value('SELECT count(*) FROM damoov.quarantine'),
 	0, '... that is not the message\'s fault');
-is($cloud->queue->{visible} + $cloud->queue->{in_flight},
-	1, '... which stays in the queue');
+is(in_queue(), 1, '... which stays in the queue');
 eventually {
 	value("SELECT state, last_error, last_error_at IS NOT NULL FROM damoov.status WHERE source = 'queue'")
 	  eq 'retrying|could not store messages: permission denied for table events|t'
@@ -419,7 +325,7 @@ $log = $node->log_size;
 receives('... as all others');
 $track = token('role');
 $cloud->dataset($track, $driver, track_document(2));
-$cloud->publish([ enriched($driver, $track, 300) ]);
+publish([ enriched($driver, $track, 300) ]);
 eventually {
 	value("SELECT count(*) FROM damoov.trips WHERE track_token = '$track'") == 1
 } '... and fetches';
@@ -427,15 +333,14 @@ eventually {
 # all kinds of notifications and datasets, a bad one, and a removal
 $before = value('SELECT count(*) FROM damoov.quarantine');
 $story = $cloud->fleet(drivers => 3, trips => 5, points => 12, seed => 23);
-$cloud->publish(
+publish(
 	[
 		enriched($driver, token('role'), 301),
 		removed($driver, token('role'), 302),
 		'{"Event": "TrackEnrichmentFinished"}'
 	]);
 eventually {
-	my $queue = $cloud->queue;
-	$queue->{visible} + $queue->{in_flight} == 0
+	in_queue() == 0
 	  && value("SELECT count(*) FROM damoov.downloads WHERE state = 'waiting'") == 0
 } '... takes a whole story';
 story_is_complete('with few rights', $story);
@@ -488,7 +393,7 @@ $node->stop('immediate');
 $standby->promote;
 $before =
   $standby->safe_psql('postgres', 'SELECT count(*) FROM damoov.events');
-$cloud->publish(heartbeats(5));
+publish(heartbeats(5));
 eventually {
 	$standby->safe_psql('postgres', 'SELECT count(*) FROM damoov.events')
 	  == $before + 5

@@ -25,7 +25,7 @@ my %lease = (
 	sqs => { visibility_timeout => 10 },
 	servicebus => { lock_seconds => 10 },
 	storagequeue => {},
-	eventgrid => { lock_seconds => 60, wait_cap => 0.2 });
+	eventgrid => { lock_seconds => 10, wait_cap => 0.2 });
 my %options = (
 	storagequeue => { visibility_seconds => 10 },
 	eventgrid => { lock_seconds => 10 });
@@ -224,12 +224,17 @@ for my $at (0 .. $#types)
 	{
 		my ($mode, @how) = @{ $fault{$how} // [] };
 
+		# names of their own: a source of the same name and type would wait for
+		# what the last one has still to receive
+		my ($source, $other) = map { "${_}_$how$at" } $bad, $good;
+
 		$cloud->reset_all;
 		$cloud->fault($bad, $mode, times => undef, @how) if $mode;
 		add_source($bad,
+			name => $source,
 			database => 'pair',
 			$how eq 'refused' ? (secrets => $wrong{$bad}) : ());
-		add_source($good, database => 'pair');
+		add_source($good, name => $other, database => 'pair');
 		if ($how eq 'slow')
 		{
 			eventually
@@ -243,7 +248,7 @@ for my $at (0 .. $#types)
 			eventually
 			{
 				$node->sql(
-					"SELECT count(*) FROM damoov.sources WHERE source = '$bad' AND last_error IS NOT NULL",
+					"SELECT count(*) FROM damoov.sources WHERE source = '$source' AND last_error IS NOT NULL",
 					'pair') == 1
 			}
 			"$bad is $how";
@@ -255,7 +260,7 @@ for my $at (0 .. $#types)
 			  $beats
 		}
 		"... $good works, nevertheless";
-		$node->sql("DROP SERVER $bad CASCADE; DROP SERVER $good CASCADE", 'pair');
+		$node->wake("DROP SERVER $source CASCADE; DROP SERVER $other CASCADE", 'pair');
 		$node->sql('DELETE FROM damoov.sources', 'pair');
 	}
 }

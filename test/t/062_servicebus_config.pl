@@ -8,20 +8,19 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
-use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new(
+my ($cloud, $node) = stage(
 	'config',
+	type => 'servicebus',
 	databases => 'postgres',
 	conf => "log_min_messages = debug5\nlog_error_verbosity = verbose");
-my $driver = token('driver');
+my $driver = driver();
 my $closed = PostgreSQL::Test::Cluster::get_free_port();
-my $next = 0;
 
 my $key = Damoov::Cloud::LISTEN_KEY;
 my $wrong = 'V3JvbmdTaGFyZWRBY2Nlc3NLZXlFWEFNUExF';
@@ -260,20 +259,6 @@ my %case = (
 $_->{state} //= 'misconfigured' for values %case;
 $_->{requests} //= 0 for grep { $_->{state} eq 'misconfigured' } values %case;
 
-sub status
-{
-	my ($source, $columns) = @_;
-	return $node->sql("SELECT $columns FROM damoov.status WHERE source = '$source'");
-}
-
-sub status_gets
-{
-	my ($name, $source, $condition, $seconds) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return (eventually { status($source, $condition) eq 't' } $name, $seconds)
-	  || !diag(status($source, 'state, last_error'));
-}
-
 sub requests_of
 {
 	my ($entity) = @_;
@@ -281,15 +266,9 @@ sub requests_of
 	  $cloud->requests(target => 'Receive');
 }
 
-sub create
-{
-	my ($entity, %settings) = @_;
-	return $cloud->create_queue($entity, service => 'servicebus', %settings);
-}
-
 sub healthy_receives
 {
-	return $cloud->queue('healthy', 'servicebus')->{receives};
+	return queue('healthy')->{receives};
 }
 
 ###########################################################################
@@ -304,14 +283,9 @@ for my $name (sort keys %case)
 	create($name, %{ $case->{queue} // {} });
 	$cloud->fault('servicebus', 'error', target => $name, times => undef, %{ $case->{fault} })
 	  if $case->{fault};
-	$node->add_source(
-		$cloud,
-		name => $name,
-		type => 'servicebus',
-		queue => $name,
-		%{ $case->{source} });
+	add_source(name => $name, queue => $name, %{ $case->{source} });
 }
-$node->add_source($cloud, name => 'healthy', type => 'servicebus', queue => 'healthy');
+add_source(name => 'healthy', queue => 'healthy');
 
 status_gets("$_ is noticed", $_, 'last_error IS NOT NULL') for sort keys %case;
 
@@ -352,24 +326,22 @@ $cloud->clear_faults;
 for my $name (sort keys %case)
 {
 	my $case = $case{$name};
-	$node->sql("ALTER SERVER $name OPTIONS ($case->{server})") if $case->{server};
-	$node->sql("ALTER USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS ($case->{mapping})")
+	value("ALTER SERVER $name OPTIONS ($case->{server})") if $case->{server};
+	value("ALTER USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS ($case->{mapping})")
 	  if $case->{mapping};
 }
+wake();
 for my $name (sort keys %case)
 {
 	my $case = $case{$name};
 	next unless $case->{server} || $case->{mapping};
-	$cloud->publish(
-		heartbeat($driver, $next++),
-		service => 'servicebus',
-		queue => $case->{queue} ? 'mended' : $name);
+	publish(heartbeats(1), queue => $case->{queue} ? 'mended' : $name);
 	eventually {
-		$node->sql("SELECT count(*) FROM damoov.events WHERE source = '$name'") == 1
+		value("SELECT count(*) FROM damoov.events WHERE source = '$name'") == 1
 	} "$name is mended: receives"
 	  or diag(status($name, 'state, last_error'));
 }
-$node->sql("DROP SERVER $_ CASCADE") for keys %case;
+value("DROP SERVER $_ CASCADE") for keys %case;
 
 # in a file
 my $directory = $node->basedir . '/secrets';
@@ -381,48 +353,33 @@ chmod 0600, "$directory/bus";
 $node->append_conf('postgresql.conf', "damoov.secrets_dir = '$directory'");
 $node->reload;
 create('filed');
-$node->add_source(
-	$cloud,
+add_source(
 	name => 'filed',
-	type => 'servicebus',
 	queue => 'filed',
 	secrets => pasted(undef, secret_file => 'bus'));
-$cloud->publish(heartbeat($driver, $next++), service => 'servicebus', queue => 'filed');
-eventually { $node->sql("SELECT count(*) FROM damoov.events WHERE source = 'filed'") == 1 }
+publish(heartbeats(1), queue => 'filed');
+eventually { value("SELECT count(*) FROM damoov.events WHERE source = 'filed'") == 1 }
 'a connection string in a secret file';
-$node->sql('DROP SERVER filed CASCADE');
+value('DROP SERVER filed CASCADE');
 
 ###########################################################################
 # Entra ID
 ###########################################################################
 
 create('entra');
-$node->add_source(
-	$cloud,
+add_source(
 	name => 'entra',
-	type => 'servicebus',
 	queue => 'entra',
-	options => {
-		identity => 'client_credentials',
-		tenant_id => '11111111-2222-4333-8444-555555555555',
-		client_id => '66666666-7777-4888-8999-aaaaaaaaaaaa',
-		identity_endpoint => $cloud->base_url
-	},
-	secrets => {
-		shared_access_key_name => undef,
-		shared_access_key => undef,
-		client_secret => 'client~secret+example/with=signs&more'
-	});
+	entra($cloud, 'shared_access_key_name', 'shared_access_key'));
 
 sub entra_receives
 {
 	my ($name, $count) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	$cloud->publish([ map { heartbeat($driver, $next++) } 1 .. 20 ],
-		service => 'servicebus', queue => 'entra');
+	publish(heartbeats(20), queue => 'entra');
 	eventually {
-		$node->sql("SELECT count(*) FROM damoov.events WHERE source = 'entra'") == $count
-		  && $cloud->queue('entra', 'servicebus')->{deleted} == $count
+		value("SELECT count(*) FROM damoov.events WHERE source = 'entra'") == $count
+		  && queue('entra')->{deleted} == $count
 	} $name;
 	return;
 }
@@ -435,7 +392,7 @@ cmp_ok($cloud->count_requests(since => $mark, path => qr{/oauth2/v2\.0/token$}),
 is( scalar(grep { $_->{parameters}{entity} eq 'entra' && ($_->{parameters}{key} // '') ne 'bearer' && $_->{status} < 400 }
 		$cloud->requests(target => 'Receive', since => $mark, status => 201)),
 	0, '... and no key was used');
-$node->sql('DROP SERVER entra CASCADE');
+value('DROP SERVER entra CASCADE');
 
 ###########################################################################
 # damoov_check()
@@ -444,21 +401,16 @@ $node->sql('DROP SERVER entra CASCADE');
 sub findings
 {
 	my ($source) = @_;
-	return $node->sql(
+	return value(
 		"SELECT level || '|' || topic || '|' || finding FROM damoov_check('$source') WHERE topic <> 'state'");
 }
 
 create('doctor');
-$node->add_source(
-	$cloud,
-	name => 'doctor',
-	type => 'servicebus',
-	queue => 'doctor',
-	options => { paused => 'true' });
-$cloud->publish(heartbeat($driver, $next++), service => 'servicebus', queue => 'doctor');
+add_source(name => 'doctor', queue => 'doctor', options => { paused => 'true' });
+publish(heartbeats(1), queue => 'doctor');
 is(findings('doctor'), "warning|options|the source is paused by its option\nok|queue|the entity can be read",
 	'an entity in order');
-my $doctor = $cloud->queue('doctor', 'servicebus');
+my $doctor = queue('doctor');
 is("$doctor->{visible} $doctor->{receives}", '1 0', '... its message was not taken');
 for my $trouble (
 	[ "ALTER SERVER doctor OPTIONS (SET entity 'nowhere')",
@@ -470,10 +422,10 @@ for my $trouble (
 	[ "ALTER SERVER doctor OPTIONS (SET endpoint 'http://127.0.0.1:$closed')",
 		qr/^error\|connection\|could not connect/m ])
 {
-	$node->sql($trouble->[0]);
+	value($trouble->[0]);
 	like(findings('doctor'), $trouble->[1], $trouble->[0] =~ s/\Q$wrong\E/.../r);
 }
-$node->sql('DROP SERVER doctor CASCADE');
+value('DROP SERVER doctor CASCADE');
 
 # The validator
 like($node->error_of("ALTER SERVER healthy OPTIONS ($_->[0])"), $_->[1], $_->[0])
@@ -519,24 +471,21 @@ sub replay
 		$group < 12 ? 'POST 201 DELETE 200' : 'POST 201 POST 200',
 		"group $group: what it holds");
 	$cloud->replay($entity, \@exchanges);
-	$node->add_source($cloud, name => "group$group", type => 'servicebus', queue => $entity);
+	add_source(name => "group$group", queue => $entity);
 	return ($entity, $exchanges[0]{body});
 }
 
 sub quarantined
 {
 	my ($source, $body) = @_;
-	return $node->sql(
+	return value(
 		"SELECT count(*) FROM damoov.quarantine WHERE source = '$source' AND body = convert_to('$body', 'UTF8')");
 }
 
-$node->sql(
-	"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-		\$\$BEGIN RAISE EXCEPTION 'no room for the test' USING ERRCODE = '53100'; END\$\$");
 for my $recording (@recordings)
 {
 	note($recording);
-	$node->sql('TRUNCATE damoov.quarantine');
+	value('TRUNCATE damoov.quarantine');
 	for my $group (10, 11)
 	{
 		my ($entity, $body) = replay($recording, $group);
@@ -544,21 +493,21 @@ for my $recording (@recordings)
 		eventually { $cloud->replayed($entity)->{left} == 0 } "group $group: received and completed";
 		is_deeply($cloud->replayed($entity)->{surprises}, [], '... and nothing else was asked');
 		is(quarantined("group$group", $body), 1, '... and the body is here');
-		$node->sql("DROP SERVER group$group CASCADE");
-		$node->sql('TRUNCATE damoov.quarantine');
+		value("DROP SERVER group$group CASCADE");
+		value('TRUNCATE damoov.quarantine');
 	}
 	for my $group (14, 15)
 	{
-		$node->sql('CREATE TRIGGER refuse BEFORE INSERT ON damoov.quarantine EXECUTE FUNCTION refuse()');
+		refuse('quarantine');
 		my ($entity, $body) = replay($recording, $group);
 
 		eventually { $cloud->replayed($entity)->{left} == 0 } "group $group: received and renewed";
-		$node->sql('DROP TRIGGER refuse ON damoov.quarantine');
+		allow('quarantine');
 		eventually { quarantined("group$group", $body) == 1 } '... and stored later';
 		is( scalar(grep { !/^(POST|DELETE) / } @{ $cloud->replayed($entity)->{surprises} }),
 			0, '... and never unlocked');
-		$node->sql("DROP SERVER group$group CASCADE");
-		$node->sql('TRUNCATE damoov.quarantine');
+		value("DROP SERVER group$group CASCADE");
+		value('TRUNCATE damoov.quarantine');
 	}
 }
 
@@ -566,18 +515,14 @@ for my $recording (@recordings)
 # Secrets
 ###########################################################################
 
-my $pattern = join '|', map { quotemeta } $key, Damoov::Cloud::SECOND_KEY, $wrong,
-  substr($wrong, 0, 20), 'sr=http', 'sig=', 'client~secret', 'eyJ0eXAi', $driver, $driver =~ tr/-//dr;
-
-for my $place (
+has_no_secret(
+	[
+		$key, Damoov::Cloud::SECOND_KEY, $wrong, substr($wrong, 0, 20), 'sr=http', 'sig=',
+		'client~secret', 'eyJ0eXAi', $driver, $driver =~ tr/-//dr
+	],
 	[ 'the log', slurp_file($node->logfile, $log) ],
-	[ 'damoov.sources', $node->sql('SELECT to_jsonb(s) FROM damoov.sources AS s') ],
-	[ 'damoov.status', $node->sql('SELECT to_jsonb(s) FROM damoov.status AS s') ])
-{
-	my ($name, $text) = @$place;
-	my @found = $text =~ /^(.*(?:$pattern).*)$/gmi;
-	is(scalar @found, 0, "no secret in $name") or diag(substr $found[0], 0, 300);
-}
+	[ 'damoov.sources', value('SELECT to_jsonb(s) FROM damoov.sources AS s') ],
+	[ 'damoov.status', value('SELECT to_jsonb(s) FROM damoov.status AS s') ]);
 
 $node->stop;
 done_testing();

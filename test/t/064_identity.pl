@@ -71,12 +71,6 @@ sub asked
 	return $cloud->count_requests(path => $path, since => $since // 0);
 }
 
-sub worker_pid
-{
-	return $node->sql(
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
-}
-
 # Every way to keys of AWS: its options, its secrets, and what it asks for.
 my %way = (
 	assume_role => {
@@ -137,7 +131,7 @@ for my $name (sort keys %way)
 		  $cloud->requests(path => $path, since => $mark);
 		is(scalar @requests, 1, "$name: $path is asked once");
 	}
-	$node->sql("DROP SERVER $name CASCADE");
+	$node->wake("DROP SERVER $name CASCADE");
 }
 
 # Renewal, on the way that takes three requests.
@@ -178,7 +172,7 @@ $mark = $cloud->last_request;
 $cloud->order('identity', hold => JSON::PP::true, expire => JSON::PP::true);
 eventually { asked(qr{^/latest/api/token$}, $mark) == 1 } 'the token service is asked';
 $node->sql("ALTER SERVER renewed OPTIONS (ADD role_arn 'x')");
-my $worker = worker_pid();
+my $worker = $node->sql('SELECT damoov.worker_pid()');
 eventually
 {
 	$node->sql("SELECT state FROM damoov.status WHERE source = 'renewed'") eq
@@ -187,7 +181,7 @@ eventually
 'the new options are read meanwhile';
 $cloud->order('identity', hold => JSON::PP::false);
 flows('renewed', 'messages arrive with the new options');
-is(worker_pid(), $worker, 'nobody crashed');
+is($node->sql('SELECT damoov.worker_pid()'), $worker, 'nobody crashed');
 $node->sql('DROP SERVER renewed CASCADE');
 
 # What is wrong is said in own words.
@@ -235,7 +229,7 @@ for my $name (sort keys %wrong)
 		secrets => $wrong{$name}{secrets});
 	eventually { status($name) =~ $wrong{$name}{error} } "$name: is said"
 	  or diag(status($name));
-	$node->sql("DROP SERVER $name CASCADE");
+	$node->wake("DROP SERVER $name CASCADE");
 }
 
 # The machine's identity is the superuser's to lend.

@@ -1,21 +1,12 @@
 -- What becomes of datasets, and of each notification the platform sends: values in typed columns, nothing lost, and what is
 -- not a dataset refused.
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-SET client_min_messages = warning;
-\set VERBOSITY terse
-CREATE EXTENSION IF NOT EXISTS damoov;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 
 \set person '''5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5'''
 \set track '''c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'''
 \set crash '''f3b1d6a2-9c40-4e85-b7d3-2a6c8e0f1b47'''
 
-CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
-        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
-END
-$$;
 CREATE FUNCTION pg_temp.note(event text, object uuid, sent text, details jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_build_object('Event', event, 'UserId', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5', 'Timestamp', sent,
         'Object', jsonb_build_object('Id', object), 'Details', details)

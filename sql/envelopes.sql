@@ -1,25 +1,13 @@
 -- What transports wrap around a notification: bytes in, outcome, event or
 -- error out, through damoov.ingest_bytes() as a queue's body and, where the
 -- bytes are JSON, through damoov_ingest(jsonb).
-SET timezone = 'UTC';
-SET client_min_messages = warning;
-\set VERBOSITY terse
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 \pset null '-'
 
-CREATE FUNCTION pg_temp.note(n integer DEFAULT 1) RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
-    SELECT jsonb_build_object('Event', 'HeartbeatReceived', 'UserId', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5',
-        'Timestamp', format('2024-05-14T14:05:0%s.1180557Z', n),
-        'Object', jsonb_build_object('Id', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5', 'Type', 'RawHeartbeat'),
-        'Details', jsonb_build_object('ChargeLevel', 63.5))
-$$;
 CREATE FUNCTION pg_temp.sns(message jsonb, changes jsonb DEFAULT '{}') RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
     SELECT jsonb_build_object('Type', 'Notification', 'MessageId', '9b1e2f30-4a5b-5c6d-8e7f-001122334455',
         'TopicArn', 'arn:aws:sns:eu-central-1:000000000000:x', 'Message', message, 'Timestamp', '2024-05-14T16:01:19.120Z') || changes
-$$;
-CREATE FUNCTION pg_temp.grid(data jsonb, changes jsonb DEFAULT '{}') RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
-    SELECT jsonb_build_object('id', '6f0e1d2c-3b4a-4958-8776-655443322110', 'topic', '/subscriptions/x', 'subject', 's',
-        'eventType', 'HeartbeatReceived', 'eventTime', '2024-05-14T16:01:18.7719046Z', 'data', data,
-        'dataVersion', '1.0', 'metadataVersion', '1') || changes
 $$;
 CREATE FUNCTION pg_temp.cloud(data jsonb, changes jsonb DEFAULT '{}') RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
     SELECT jsonb_build_object('specversion', '1.0', 'id', '7a0e1d2c-3b4a-4958-8776-655443322111', 'source', '/x',

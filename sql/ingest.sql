@@ -1,9 +1,7 @@
 -- The door for good notifications: what is stored, and that the same set of
 -- events gives the same tables in every order, grouping and repetition.
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-SET client_min_messages = warning;
-\set VERBOSITY terse
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 
 -- Every table of damoov without surrogate keys and wall clocks; persons,
 -- events and trips stand under their own names instead.  What says how often
@@ -44,13 +42,6 @@ BEGIN
         result := result || jsonb_build_object(relation.relname, rows);
     END LOOP;
     RETURN result;
-END
-$$;
-
-CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
-        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
 END
 $$;
 

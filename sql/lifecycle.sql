@@ -1,10 +1,7 @@
 -- What becomes of stored data: forgetting persons, kept documents, retention,
 -- rebuilding, and what arrives without a column.
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-SET client_min_messages = warning;
-\set VERBOSITY terse
-CREATE EXTENSION IF NOT EXISTS damoov;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 
 \set ann '''a0000000-0000-4000-8000-00000000000a'''
 \set bob '''b0000000-0000-4000-8000-00000000000b'''
@@ -77,12 +74,6 @@ BEGIN
         VALUES ('regress', 'processed', (digit || '3333333-0000-4000-8000-000000000003')::uuid, 'dataset_error', '08P01', 'is not 200',
             convert_to(digit, 'UTF8'), sha256(convert_to(digit, 'UTF8')));
     END LOOP;
-END
-$$;
-CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
-        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
 END
 $$;
 

@@ -17,12 +17,9 @@
 -- After its last step whatever still waits is fetched.  Then the tables are
 -- compared: all of them, all columns, persons, events, trips and crashes under
 -- their own names, without the keys and times the database gives.
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-SET client_min_messages = warning;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 SET jit = off;
-\set VERBOSITY terse
-CREATE EXTENSION IF NOT EXISTS damoov;
 
 -- Leasing and storing by the extension's own code, without a wire between
 \getenv builddir PG_ABS_BUILDDIR
@@ -40,10 +37,6 @@ CREATE SERVER orders_api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS (fetch '
 
 CREATE FUNCTION pg_temp.object(letter text) RETURNS uuid LANGUAGE sql IMMUTABLE
 RETURN ('aaaaaaaa-0000-4000-8000-00000000000' || letter)::uuid;
-CREATE FUNCTION pg_temp.person(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE
-RETURN ('5b0c7d1e-2f34-4a56-8b79-00000000000' || n)::uuid;
-CREATE FUNCTION pg_temp.minute(n integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
-RETURN '2024-05-14 10:00:00+00'::timestamptz + n * interval '1 minute';
 CREATE FUNCTION pg_temp.minute_of(at timestamptz) RETURNS integer LANGUAGE sql IMMUTABLE
 RETURN extract(epoch FROM at - pg_temp.minute(0))::integer / 60;
 CREATE FUNCTION pg_temp.sent(minute integer) RETURNS text LANGUAGE sql STABLE
@@ -173,13 +166,6 @@ CREATE FUNCTION pg_temp.in_short() RETURNS text LANGUAGE sql STABLE AS $$
                 pg_temp.minute_of(c.buffer_received_at), pg_temp.minute_of(c.completed_at), pg_temp.minute_of(c.filtered_at), c.passed_filters, c.reliability, b.sample_count),
             ' ' ORDER BY c.crash_token) FROM damoov.crashes AS c LEFT JOIN damoov.crash_buffers AS b USING (crash_id)),
         (SELECT 'waiting: ' || string_agg(d.kind || right(d.object_id::text, 1), ' ' ORDER BY d.kind, d.object_id) FROM damoov.downloads AS d WHERE d.state = 'waiting'))
-$$;
-
-CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
-        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
-END
 $$;
 
 -- What was undone before is in the way

@@ -1,20 +1,12 @@
 -- Who may do what: a role without rights, a reader, a role that may ingest
 -- and nothing else; and that no error quotes a device token.
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-SET client_min_messages = warning;
-\set VERBOSITY terse
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 
 CREATE ROLE regress_damoov_nobody;
 CREATE ROLE regress_damoov_reader;
 CREATE ROLE regress_damoov_ingest;
 
-CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
-        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
-END
-$$;
 -- SQLSTATE of a statement, which is undone
 CREATE FUNCTION pg_temp.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

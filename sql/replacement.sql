@@ -1,20 +1,14 @@
 -- Merged and dropped tracks: which trips, downloads and tombstones are left.
 -- A track lives when its newest enrichment is newer than its newest removal.
 -- That the order of arrival does not matter is shown in orders.sql.
-SET timezone = 'UTC';
-SET datestyle = 'ISO, YMD';
-SET client_min_messages = warning;
-\set VERBOSITY terse
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 
--- Two persons; tracks are known by a letter, times by a minute
+-- Tracks are known by a letter
 CREATE FUNCTION pg_temp.track(letter text) RETURNS uuid LANGUAGE sql IMMUTABLE
 RETURN ('aaaaaaaa-0000-4000-8000-00000000000' || letter)::uuid;
 CREATE FUNCTION pg_temp.letter(track uuid) RETURNS text LANGUAGE sql IMMUTABLE
 RETURN right(track::text, 1);
-CREATE FUNCTION pg_temp.person(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE
-RETURN ('5b0c7d1e-2f34-4a56-8b79-00000000000' || n)::uuid;
-CREATE FUNCTION pg_temp.minute(n integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
-RETURN '2024-05-14 10:00:00+00'::timestamptz + n * interval '1 minute';
 
 -- TrackEnrichmentFinished of a track, taking others away
 CREATE FUNCTION pg_temp.enriched(track text, minute integer, removes text[] DEFAULT '{}', person integer DEFAULT 1) RETURNS jsonb LANGUAGE sql AS $$
@@ -66,12 +60,6 @@ BEGIN
     tombstones := (SELECT string_agg(format('%s%s@%s', pg_temp.letter(r.track_token), coalesce('<' || pg_temp.letter(r.replaced_by), 'x'),
         extract(epoch FROM r.removed_at - pg_temp.minute(0))::integer / 60), ' '
         ORDER BY r.track_token, r.removed_at, r.reason, r.replaced_by) FROM damoov.removed_tracks AS r);
-END
-$$;
-CREATE FUNCTION pg_temp.empty_tables() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
-        FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p'));
 END
 $$;
 -- Stores payloads in this order and undoes it; "fetched" holds [track, minute] pairs of trips that are there before

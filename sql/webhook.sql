@@ -1,20 +1,9 @@
 -- The push door where no wire is needed: shared secrets, the handshakes of
 -- Event Grid and CloudEvents, PostgREST; and that nothing changes without a
 -- secret or a signature.
-SET timezone = 'UTC';
-SET client_min_messages = warning;
-\set VERBOSITY terse
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/prelude.psql
 
-CREATE FUNCTION pg_temp.note(n integer DEFAULT 1) RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
-    SELECT jsonb_build_object('Event', 'HeartbeatReceived', 'UserId', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5',
-        'Timestamp', format('2024-05-14T14:05:%s.1180557Z', to_char(n, 'FM00')),
-        'Object', jsonb_build_object('Id', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5', 'Type', 'RawHeartbeat'))
-$$;
-CREATE FUNCTION pg_temp.grid(data jsonb, changes jsonb DEFAULT '{}') RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
-    SELECT jsonb_build_object('id', '6f0e1d2c-3b4a-4958-8776-655443322110', 'topic', '/subscriptions/x', 'subject', 's',
-        'eventType', 'HeartbeatReceived', 'eventTime', '2024-05-14T16:01:18.7719046Z', 'data', data,
-        'dataVersion', '1.0', 'metadataVersion', '1') || changes
-$$;
 CREATE FUNCTION pg_temp.sns(changes jsonb DEFAULT '{}') RETURNS jsonb IMMUTABLE LANGUAGE sql AS $$
     SELECT jsonb_build_object('Type', 'Notification', 'MessageId', '9b1e2f30-4a5b-5c6d-8e7f-001122334455',
         'TopicArn', 'arn:aws:sns:eu-central-1:000000000000:damoov', 'Message', pg_temp.note()::text, 'Timestamp', '2024-05-14T16:01:19.120Z',

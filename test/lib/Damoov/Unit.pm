@@ -22,7 +22,7 @@ my $node;
 sub node
 {
 	return $node if $node;
-	my $directory = "$FindBin::RealBin/../unit";
+	my $directory = ($ENV{DAMOOV_BUILD} // "$FindBin::RealBin/../..") . '/test/unit';
 
 	die "test/unit is not built, run \"make unit\" first\n"
 	  unless grep { -e "$directory/damoov_unit.$_" } qw(so dylib);

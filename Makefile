@@ -24,13 +24,11 @@ OBJS         = \
 	src/dataset/json_tree.o \
 	src/dataset/keep.o \
 	src/dataset/raw.o \
-	src/dataset/raw_store.o \
 	src/dataset/record.o \
 	src/dataset/record_check.o \
 	src/dataset/record_store.o \
 	src/dataset/record_value.o \
 	src/dataset/track.o \
-	src/dataset/track_store.o \
 	src/dataset/trip_events.o \
 	src/door/api.o \
 	src/door/check.o \

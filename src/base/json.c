@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 
 #include "mb/pg_wchar.h"
@@ -403,10 +404,53 @@ json_find(JsonSpan object, const char *name, JsonSpan *value)
 
 /* ----- numbers ----- */
 
+/*
+ * Reads what a number token mostly is: few digits, perhaps with a point.
+ */
+static inline bool
+short_decimal(const char *text, int64 *digits, int *scale)
+{
+	const char *at = text + (*text == '-');
+	uint64		sum = 0;
+	int			count = 0;
+
+	*scale = 0;
+	for (; *at >= '0' && *at <= '9'; at++, count++)
+		sum = sum * 10 + (*at - '0');
+	if (*at == '.')
+	{
+		for (at++; *at >= '0' && *at <= '9'; at++, (*scale)++)
+			sum = sum * 10 + (*at - '0');
+	}
+	if (*at != '\0' || count == 0 || count + *scale > 18)
+		return false;
+	*digits = *text == '-' ? -(int64) sum : (int64) sum;
+	return true;
+}
+
 bool
 json_double(const char *text, double *value)
 {
 	char	   *end;
+#if FLT_EVAL_METHOD == 0
+	static const double power[] = {
+		1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
+		1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18
+	};
+	int64		digits;
+	int			scale;
+
+	/*
+	 * Both the digits and the power of ten are doubles without loss here, and
+	 * one division rounds like strtod(), which takes ten times as long.
+	 */
+	if (short_decimal(text, &digits, &scale) &&
+		digits <= INT64CONST(1) << 53 && digits >= -(INT64CONST(1) << 53))
+	{
+		*value = (double) digits / power[scale];
+		return true;
+	}
+#endif
 
 	errno = 0;
 	*value = strtod(text, &end);
@@ -423,9 +467,12 @@ json_double(const char *text, double *value)
 bool
 json_int64(const char *text, int64 *value)
 {
+	int			scale;
 	char	   *end;
 	double		rounded;
 
+	if (short_decimal(text, value, &scale) && scale == 0)
+		return true;
 	errno = 0;
 	*value = strtoll(text, &end, 10);
 	if (*end == '\0')

@@ -18,27 +18,20 @@
 #ifndef DAMOOV_CRASH_H
 #define DAMOOV_CRASH_H
 
-#include "base/fault.h"
-#include "utils/uuid.h"
+#include "dataset/record.h"
 
-typedef struct CrashHeader CrashHeader;
 typedef struct CrashBuffer CrashBuffer;
 
-extern bool crash_header_read(const char *text, Size len, Size max_len,
-							  const pg_uuid_t *expected,
-							  const char *device_token,
-							  CrashHeader **header, Fault *fault);
-extern int64 crash_header_store(const CrashHeader *header,
+extern Dataset *crash_header_read(const Document *document, Fault *fault);
+extern int64 crash_header_store(const Dataset *dataset,
 								const pg_uuid_t *crash_token, int64 user_id);
 
 /*
  * The format of a buffer is not published: any spelling is tried, see
  * docs/datasets.md.  What is not understood is kept as it is.
  */
-extern bool crash_buffer_read(const char *text, Size len, Size max_len,
-							  const pg_uuid_t *expected,
-							  const char *device_token,
-							  CrashBuffer **buffer, Fault *fault);
+extern bool crash_buffer_read(const Document *document, CrashBuffer **buffer,
+							  Fault *fault);
 extern int64 crash_buffer_store(const CrashBuffer *buffer,
 								const pg_uuid_t *crash_token, int64 user_id);
 

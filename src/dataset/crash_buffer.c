@@ -442,7 +442,7 @@ take_start(BufferReader *reader, JsonNode *node)
 	ParsedTime	time;
 	double		number;
 
-	if (node->type == JSON_TOKEN_NUMBER && value_double(node->text, &number))
+	if (node->type == JSON_TOKEN_NUMBER && json_double(node->text, &number))
 		buffer->has_start = number >= MIN_EPOCH_S &&
 			timestamp_from_epoch(number, number >= MIN_EPOCH_MS,
 								 &buffer->started_at);
@@ -468,7 +468,7 @@ take_frequency(BufferReader *reader, JsonNode *node)
 	double		number;
 
 	if (node->type != JSON_TOKEN_NUMBER ||
-		!value_double(node->text, &number) || number <= 0 || number > 1e5)
+		!json_double(node->text, &number) || number <= 0 || number > 1e5)
 	{
 		crash_buffer_note(reader->buffer, "frequency", note_text[NOTE_RANGE],
 						  0);
@@ -589,9 +589,8 @@ read_buffer(BufferReader *reader, const char *text, Size len)
 }
 
 bool
-crash_buffer_read(const char *text, Size len, Size max_len,
-				  const pg_uuid_t *expected, const char *device_token,
-				  CrashBuffer **buffer, Fault *fault)
+crash_buffer_read(const Document *document, CrashBuffer **buffer,
+				  Fault *fault)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext work = AllocSetContextCreate(caller, "damoov crash buffer",
@@ -600,16 +599,17 @@ crash_buffer_read(const char *text, Size len, Size max_len,
 	bool		done;
 
 	MemoryContextSwitchTo(work);
-	done = json_tree_read(text, len, max_len, MAX_NODES, &reader.tree, fault);
-	keep_hide(&reader.tree.secrets, device_token);
+	done = json_tree_read(document->text, document->len, document->max_len,
+						  MAX_NODES, &reader.tree, fault);
+	keep_hide(&reader.tree.secrets, document->device_token);
 	MemoryContextSwitchTo(caller);
 	*buffer = NULL;
 	if (done)
 	{
 		*buffer = palloc0(sizeof(CrashBuffer));
 		reader.buffer = *buffer;
-		reader.expected = expected;
-		read_buffer(&reader, text, len);
+		reader.expected = document->expected;
+		read_buffer(&reader, document->text, document->len);
 	}
 	else
 	{

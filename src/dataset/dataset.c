@@ -19,24 +19,19 @@
 
 typedef struct KindRules
 {
-	bool		(*read) (const DatasetKey *key, const char *device_token, const char *text, Size len,
-						 void **dataset, Fault *fault);
+	bool		(*read) (const Document *document, void **dataset, Fault *fault);
 	bool		(*store) (const DatasetKey *key, const void *dataset, int64 *row_id);
 	bool		is_track;		/* can be removed */
 	const char *channel;		/* NOTIFY, NULL: none */
 } KindRules;
 
-static bool read_processed(const DatasetKey *key, const char *device_token, const char *text, Size len,
-						   void **dataset, Fault *fault);
+static bool read_processed(const Document *document, void **dataset, Fault *fault);
 static bool store_processed(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_raw(const DatasetKey *key, const char *device_token, const char *text, Size len,
-					 void **dataset, Fault *fault);
+static bool read_raw(const Document *document, void **dataset, Fault *fault);
 static bool store_raw(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_crash(const DatasetKey *key, const char *device_token, const char *text, Size len,
-					   void **dataset, Fault *fault);
+static bool read_crash(const Document *document, void **dataset, Fault *fault);
 static bool store_crash(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_crash_buffer(const DatasetKey *key, const char *device_token, const char *text, Size len,
-							  void **dataset, Fault *fault);
+static bool read_crash_buffer(const Document *document, void **dataset, Fault *fault);
 static bool store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id);
 
 static const KindRules kinds[DATASET_KINDS] = {
@@ -56,7 +51,11 @@ bool
 dataset_read(const DatasetKey *key, const char *device_token, const char *text, Size len,
 			 void **dataset, Fault *fault)
 {
-	return kinds[key->kind].read(key, device_token, text, len, dataset, fault);
+	Document	document = {
+		text, len, max_document_bytes(), &key->object_id, device_token
+	};
+
+	return kinds[key->kind].read(&document, dataset, fault);
 }
 
 /* ----- what it is ----- */
@@ -176,11 +175,9 @@ dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
 /* ----- processed tracks ----- */
 
 static bool
-read_processed(const DatasetKey *key, const char *device_token, const char *text, Size len,
-			   void **dataset, Fault *fault)
+read_processed(const Document *document, void **dataset, Fault *fault)
 {
-	return track_read(text, len, max_document_bytes(), &key->object_id, device_token,
-					  (Track **) dataset, fault);
+	return (*dataset = track_read(document, fault)) != NULL;
 }
 
 /* What is known of a track: its newest enrichment, and whether it lives. */
@@ -223,10 +220,9 @@ store_processed(const DatasetKey *key, const void *dataset, int64 *row_id)
 /* ----- raw tracks ----- */
 
 static bool
-read_raw(const DatasetKey *key, const char *device_token, const char *text, Size len, void **dataset, Fault *fault)
+read_raw(const Document *document, void **dataset, Fault *fault)
 {
-	return raw_read(text, len, max_document_bytes(), &key->object_id, device_token,
-					(RawTrack **) dataset, fault);
+	return (*dataset = raw_read(document, fault)) != NULL;
 }
 
 static bool
@@ -248,10 +244,9 @@ store_raw(const DatasetKey *key, const void *dataset, int64 *row_id)
 /* ----- crashes: nothing takes them away ----- */
 
 static bool
-read_crash(const DatasetKey *key, const char *device_token, const char *text, Size len, void **dataset, Fault *fault)
+read_crash(const Document *document, void **dataset, Fault *fault)
 {
-	return crash_header_read(text, len, max_document_bytes(), &key->object_id, device_token,
-							 (CrashHeader **) dataset, fault);
+	return (*dataset = crash_header_read(document, fault)) != NULL;
 }
 
 static bool
@@ -262,10 +257,9 @@ store_crash(const DatasetKey *key, const void *dataset, int64 *row_id)
 }
 
 static bool
-read_crash_buffer(const DatasetKey *key, const char *device_token, const char *text, Size len, void **dataset, Fault *fault)
+read_crash_buffer(const Document *document, void **dataset, Fault *fault)
 {
-	return crash_buffer_read(text, len, max_document_bytes(), &key->object_id, device_token,
-							 (CrashBuffer **) dataset, fault);
+	return crash_buffer_read(document, (CrashBuffer **) dataset, fault);
 }
 
 static bool

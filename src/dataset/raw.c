@@ -1,6 +1,6 @@
 /*
  * raw.c
- *	  Raw tracks, both formats: bytes to checked values.
+ *	  Raw tracks, both formats: bytes to checked values, and those to rows.
  *
  * The tables here say which member goes to which column and what it must look
  * like; record.c does the rest.  Facts about the fields, and which of them are
@@ -8,11 +8,13 @@
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
 
 #include "base/uuid.h"
 #include "dataset/event_members.h"
-#include "dataset/raw_data.h"
+#include "dataset/raw.h"
+#include "dataset/record_store.h"
 
 #define RAW_OK				200 /* status_code */
 #define RAW_NOT_FOUND		404
@@ -84,10 +86,8 @@ finish_point(RecordState *state)
 	record_check_position(state, RAW_POINT_LATITUDE);
 }
 
-const Record raw_point_record = {
-	.members = point_members,
-	.nmembers = lengthof(point_members),
-	.size = ROW_SIZE(lengthof(point_members)),
+static const Record point_record = {
+	RECORD_MEMBERS(point_members),
 	.finish = finish_point
 };
 
@@ -106,10 +106,8 @@ finish_event(RecordState *state)
 	record_check_position(state, EVENT_END_LATITUDE);
 }
 
-const Record raw_event_record = {
-	.members = event_members,
-	.nmembers = lengthof(event_members),
-	.size = ROW_SIZE(lengthof(event_members)),
+static const Record event_record = {
+	RECORD_MEMBERS(event_members),
 	.finish = finish_event
 };
 
@@ -155,8 +153,8 @@ static const Member raw_members[] = {
 	[RAW_INSTANCE_ID] = {"InstanceId", NULL, PLAIN(KIND_UUID), IN_TRACK},
 	[RAW_COMPANY_ID] = {"CompanyId", "company_id", KIND_BIGINT, -1e19, 1e19, 0, IN_TRACK},
 	[RAW_POINTS] = {"Points", NULL, PLAIN(KIND_LIST), IN_TRACK,
-	.elements = &raw_point_record},
-	{"Events", NULL, PLAIN(KIND_LIST), IN_TRACK, .elements = &raw_event_record},
+	.elements = &point_record},
+	{"Events", NULL, PLAIN(KIND_LIST), IN_TRACK, .elements = &event_record},
 	{"message", NULL, PLAIN(KIND_IGNORED)},
 	{"error", NULL, PLAIN(KIND_EXTRA)},
 	{"TrackToken", NULL, PLAIN(KIND_TOKEN), IN_RESULT},
@@ -173,12 +171,6 @@ static const Member raw_members[] = {
 	{"WayPoints", NULL, PLAIN(KIND_ALIAS), IN_TRACK, .target = RAW_POINTS}
 };
 
-const Record raw_record = {
-	.members = raw_members,
-	.nmembers = lengthof(raw_members),
-	.size = ROW_SIZE(lengthof(raw_members))
-};
-
 /* ----- the whole ----- */
 
 static bool
@@ -188,9 +180,9 @@ check_status(const RecordRow *row, Fault *fault)
 	int64		code;
 
 	if (row_has(row, RAW_STATUS_CODE) &&
-		(!value_int64(status, &code) || code != RAW_OK))
+		(!json_int64(status, &code) || code != RAW_OK))
 	{
-		bool		gone = value_int64(status, &code) &&
+		bool		gone = json_int64(status, &code) &&
 			(code == RAW_NOT_FOUND || code == RAW_GONE);
 
 		return fault_set(fault,
@@ -203,6 +195,35 @@ check_status(const RecordRow *row, Fault *fault)
 		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, REASON_DATASET_ERROR,
 						 "platform answered without success instead of the track");
 	return true;
+}
+
+static bool
+check_track(Dataset *dataset, const Document *document, Fault *fault)
+{
+	RecordState *track = &dataset->document;
+
+	if (!check_status(track->row, fault))
+		return false;
+	if ((track->seen & MEMBER_BIT(RAW_TRACK)) == 0)
+		return record_refuse(track->record, document,
+							 "object Track or result.TripData", fault);
+	if ((track->seen & MEMBER_BIT(RAW_POINTS)) == 0)
+		record_note(track, RAW_POINTS, NOTE_MISSING);
+	record_check_end(track, RAW_START_DATE, RAW_END_DATE);
+	return true;
+}
+
+static const Record raw_record = {
+	RECORD_MEMBERS(raw_members),
+	.what = "track",
+	.what_kind = "raw track",
+	.check = check_track
+};
+
+Dataset *
+raw_read(const Document *document, Fault *fault)
+{
+	return record_read(&raw_record, document, fault);
 }
 
 /*
@@ -226,7 +247,7 @@ hide_ids(const char *path, const pg_uuid_t *track, const pg_uuid_t *instance)
 			appendStringInfoChar(&text, *path++);
 		else
 		{
-			if ((track && uuid_equal(&uuid, track)) ||
+			if (uuid_equal(&uuid, track) ||
 				(instance && uuid_equal(&uuid, instance)))
 				appendBinaryStringInfo(&text, path, length);
 			else
@@ -254,62 +275,70 @@ raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user)
 	return length > 0 && key[length] == '/';
 }
 
-static void
-read_location(RawTrack *raw, const pg_uuid_t *token)
+/* ----- storing ----- */
+
+static RecordRows points_table = {
+	.name = "raw_points",
+	.record = &point_record
+};
+
+static RecordRows events_table = {
+	.name = "raw_events",
+	.record = &event_record
+};
+
+static RecordTable raw_table = {
+	.name = "raw_tracks",
+	.id = "raw_track_id",
+	.stored_at = "stored_at",
+	.record = &raw_record,
+	.lists = {&points_table, &events_table}
+};
+
+/* Says the track itself, or else its path, to which instance it belongs? */
+static bool
+find_instance(const RecordRow *row, pg_uuid_t *instance)
 {
-	const RecordRow *row = raw->track;
 	pg_uuid_t	user;
 
 	if (row_has(row, RAW_INSTANCE_ID))
 	{
-		raw->instance = *row->value[RAW_INSTANCE_ID].uuid;
-		raw->has_instance = true;
+		*instance = *row->value[RAW_INSTANCE_ID].uuid;
+		return true;
 	}
-	else if (row_has(row, RAW_S3_KEY))
-		raw->has_instance = raw_ids_of_key(row->value[RAW_S3_KEY].text,
-										   &raw->instance, &user);
-	if (row_has(row, RAW_S3_KEY))
-		raw->s3_key = hide_ids(row->value[RAW_S3_KEY].text, token,
-							   raw->has_instance ? &raw->instance : NULL);
-	if (row_has(row, RAW_S3_URL))
-		raw->s3_url = hide_ids(row->value[RAW_S3_URL].text, token,
-							   raw->has_instance ? &raw->instance : NULL);
+	return row_has(row, RAW_S3_KEY) &&
+		raw_ids_of_key(row->value[RAW_S3_KEY].text, instance, &user);
 }
 
-static RawTrack *
-make_track(RecordReader *reader, const pg_uuid_t *token)
+static RecordColumn
+location_column(const char *name, const RecordRow *row, RawMember member,
+				const pg_uuid_t *track, const pg_uuid_t *instance)
 {
-	RecordState *document = record_document(reader);
-	RawTrack   *raw = palloc0(sizeof(RawTrack));
+	RecordColumn column = {name, TEXTOID, (Datum) 0, !row_has(row, member)};
 
-	if ((document->seen & MEMBER_BIT(RAW_POINTS)) == 0)
-		record_note(document, RAW_POINTS, NOTE_MISSING);
-	record_check_end(document, RAW_START_DATE, RAW_END_DATE);
-	raw->format = document->seen & MEMBER_BIT(RAW_RESULT) ? 2 : 1;
-	raw->track = document->row;
-	read_location(raw, token);
-	raw->points = record_take_list(reader, &raw_point_record);
-	raw->events = record_take_list(reader, &raw_event_record);
-	raw->extra = record_extra(reader);
-	raw->notes = record_notes(reader, &raw->nnotes);
-	return raw;
+	if (!column.isnull)
+		column.value = CStringGetTextDatum(hide_ids(row->value[member].text,
+													track, instance));
+	return column;
 }
 
-bool
-raw_read(const char *text, Size len, Size max_len,
-		 const pg_uuid_t *expected_token, const char *device_token,
-		 RawTrack **raw, Fault *fault)
+int64
+raw_store(const Dataset *dataset, const pg_uuid_t *track_token, int64 user_id)
 {
-	RecordReader *reader = record_reader(&raw_record, "track", "raw track",
-										 expected_token, device_token);
-	RecordState *document = record_document(reader);
-	bool		done = record_read(reader, text, len, max_len, fault) &&
-		check_status(document->row, fault);
+	const RecordState *track = &dataset->document;
+	const RecordRow *row = track->row;
+	pg_uuid_t	instance;
+	bool		has_instance = find_instance(row, &instance);
+	RecordColumn columns[] = {
+		{"track_token", UUIDOID, .value = UUIDPGetDatum(track_token)},
+		{"format", INT4OID, .value = Int32GetDatum(track->seen & MEMBER_BIT(RAW_RESULT) ? 2 : 1)},
+		{"instance_id", UUIDOID, UUIDPGetDatum(&instance), !has_instance},
+		{"point_count", INT4OID, .value = Int32GetDatum(record_list(dataset, &point_record)->count)},
+		{"event_count", INT4OID, .value = Int32GetDatum(record_list(dataset, &event_record)->count)},
+		location_column("s3_url", row, RAW_S3_URL, track_token, has_instance ? &instance : NULL),
+		location_column("s3_key", row, RAW_S3_KEY, track_token, has_instance ? &instance : NULL)
+	};
 
-	if (done && (document->seen & MEMBER_BIT(RAW_TRACK)) == 0)
-		done = record_refuse(reader, text, len,
-							 "object Track or result.TripData", fault);
-	*raw = done ? make_track(reader, expected_token) : NULL;
-	record_free(reader);
-	return done;
+	return record_store(&raw_table, dataset, user_id, columns,
+						lengthof(columns));
 }

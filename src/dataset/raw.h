@@ -5,26 +5,20 @@
 #ifndef DAMOOV_RAW_H
 #define DAMOOV_RAW_H
 
-#include "base/fault.h"
-#include "utils/uuid.h"
-
-typedef struct RawTrack RawTrack;
+#include "dataset/record.h"
 
 /*
- * Reads a raw track, which is palloc'd in the current context.  A field that
- * cannot be used is NULL and noted; false only when the whole is no use, with
- * one of the faults of json_walk() or
+ * Reads a raw track into the current context.  A field that cannot be used is
+ * NULL and noted; NULL only when the whole is no use, with one of the faults of
+ * record_read() or
  *
  *	dataset_gone		02000, the platform answers 404 or 410
  *	dataset_error		08P01, it answers anything else than 200: may work later
- *	dataset_mismatch	22023, not a raw track, or that of another token
+ *	dataset_mismatch	22023, not a raw track
  *
- * expected_token may be NULL.  Bad input throws no error.
+ * Bad input throws no error.
  */
-extern bool raw_read(const char *text, Size len, Size max_len,
-					 const pg_uuid_t *expected_token,
-					 const char *device_token,
-					 RawTrack **raw, Fault *fault);
+extern Dataset *raw_read(const Document *document, Fault *fault);
 
 /*
  * The ids in a key of exactly the documented form,
@@ -37,7 +31,7 @@ extern bool raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user
  * token, whose raw_track_id stays.  Returns the raw_track_id.  Errors are
  * thrown.  The caller has called sql_enter().
  */
-extern int64 raw_store(const RawTrack *raw, const pg_uuid_t *track_token,
+extern int64 raw_store(const Dataset *dataset, const pg_uuid_t *track_token,
 					   int64 user_id);
 
 #endif							/* DAMOOV_RAW_H */

@@ -2,7 +2,7 @@
  * record.c
  *	  Reads a JSON document into records with typed values: see record.h.
  *
- * Memory: what is read stays in the context of the caller of record_reader().
+ * Memory: what is read stays in the context of the caller of record_read().
  * The parser's tokens go to a context of their own, which a record of a list
  * empties when it has been read; outside the lists each token is freed when it
  * is done with.
@@ -12,9 +12,50 @@
 #include "utils/memutils.h"
 
 #include "base/uuid.h"
-#include "dataset/record_data.h"
+#include "dataset/keep.h"
+#include "dataset/record.h"
 
 #define FIRST_ROOM			1024
+
+typedef enum Place
+{
+	PLACE_OUTSIDE,
+	PLACE_DOCUMENT,
+	PLACE_LIST,
+	PLACE_ELEMENT
+} Place;
+
+/* what to do with the bytes of the value being read, once it is whole */
+typedef enum Keep
+{
+	KEEP_NOTHING,
+	KEEP_EXTRA,
+	KEEP_VALUE
+} Keep;
+
+typedef struct RecordReader
+{
+	/* what every value needs */
+	Place		place;
+	Keep		keep;
+	int			skip_depth;		/* > 0: in a value that is not looked into */
+	int			member;			/* being read */
+	RecordState *state;			/* of the record being read */
+	Spread	   *spread;			/* being read */
+
+	RecordState *list;			/* the one being in */
+	bool		in_body;
+	int			outer_group[JSON_MAX_DEPTH + 2];	/* around that of a level */
+	Secrets		secrets;		/* in the value being read */
+
+	ValueMemory memory;
+	MemoryContext work;			/* tokens outside the lists */
+	MemoryContext element_work; /* tokens of one element */
+	const Document *document;
+	Dataset    *dataset;
+	StringInfoData outer_extra; /* of the document */
+	StringInfoData inner_extra; /* of its body */
+} RecordReader;
 
 static void reader_enter(JsonWalk *walk, bool is_array);
 static void reader_leave(JsonWalk *walk, bool is_array);
@@ -25,95 +66,115 @@ static const JsonVisitor visitor = {
 	reader_enter, reader_leave, reader_scalar, reader_value
 };
 
-/* ----- setting up ----- */
+/* ----- lists ----- */
 
 static void
-state_init(RecordReader *reader, RecordState *state, const Record *record,
-		   const char *list)
+state_init(RecordState *state, const Record *record, const char *list,
+		   int room)
 {
-	MemoryContext old = MemoryContextSwitchTo(reader->memory.context);
-
 	state->record = record;
 	state->list = list;
+	state->room = room;
+	state->context = CurrentMemoryContext;
 	initStringInfo(&state->extras);
-	MemoryContextSwitchTo(reader->work);
 	state->note = palloc0(record->nmembers * sizeof(*state->note));
 	for (int i = 0; i < RECORD_MAX_MEMBERS; i++)
 		state->order[i] = i < record->nmembers ? i : -1;
-	MemoryContextSwitchTo(old);
 }
 
-RecordReader *
-record_reader(const Record *record, const char *what, const char *what_kind,
-			  const pg_uuid_t *expected_token, const char *device_token)
+RecordState *
+record_list(const Dataset *dataset, const Record *elements)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext,
-											   "damoov record tokens",
-											   ALLOCSET_DEFAULT_SIZES);
-	RecordReader *reader = MemoryContextAllocZero(work, sizeof(RecordReader));
-	MemoryContext caller;
+	for (int i = 0; i < dataset->nlists; i++)
+	{
+		if (dataset->lists[i].record == elements)
+			return unconstify(RecordState *, &dataset->lists[i]);
+	}
+	elog(ERROR, "document has no such list");
+}
 
-	reader->memory.context = CurrentMemoryContext;
-	reader->memory.texts.count = 1;
-	reader->work = work;
-	reader->element_work = AllocSetContextCreate(work, "damoov element tokens",
-												 ALLOCSET_DEFAULT_SIZES);
-	reader->what = what;
-	reader->what_kind = what_kind;
-	reader->expected_token = expected_token;
-	keep_hide(&reader->secrets, device_token);
+RecordState *
+record_add_list(Dataset *dataset, const Record *elements, const char *name,
+				int room)
+{
+	RecordState *list = &dataset->lists[dataset->nlists++];
 
-	state_init(reader, &reader->document, record, NULL);
-	reader->document.row = palloc0(record->size);
-	reader->document.rows = reader->document.row;
-	reader->document.count = 1;
+	Assert(dataset->nlists <= RECORD_MAX_LISTS);
+	state_init(list, elements, name, room);
+	return list;
+}
+
+RecordRow *
+record_add_row(RecordState *list)
+{
+	Size		size = ROW_SIZE(list->record);
+
+	if (list->rows == NULL)
+		list->rows = MemoryContextAllocHuge(list->context, list->room * size);
+	else if (list->count == list->room)
+	{
+		list->room *= 2;
+		list->rows = repalloc_huge(list->rows, list->room * size);
+	}
+	list->row = (RecordRow *) (list->rows + list->count++ * size);
+	memset(list->row, 0, size);
+	list->row->extra = -1;
+	return list->row;
+}
+
+/* ----- setting up ----- */
+
+static Dataset *
+make_dataset(const Record *record)
+{
+	Dataset    *dataset = palloc0(sizeof(Dataset));
+
+	state_init(&dataset->document, record, NULL, 1);
+	(void) record_add_row(&dataset->document);
 	for (int i = 0; i < record->nmembers; i++)
 	{
 		const Member *member = &record->members[i];
 
-		if (member->kind != KIND_LIST)
-			continue;
-		Assert(reader->nlists < MAX_LISTS);
-		state_init(reader, &reader->lists[reader->nlists++], member->elements,
-				   member->name);
+		if (member->kind == KIND_LIST)
+			record_add_list(dataset, member->elements, member->name,
+							FIRST_ROOM);
 	}
+	dataset->texts.count = 1;
+	for (int i = 0; record->codes[i]; i++)
+		dataset->texts.text[dataset->texts.count++] = record->codes[i];
+	return dataset;
+}
 
-	caller = MemoryContextSwitchTo(work);
+static RecordReader *
+make_reader(const Record *record, const Document *document)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(caller, "damoov record tokens",
+											   ALLOCSET_DEFAULT_SIZES);
+	RecordReader *reader = MemoryContextAllocZero(work, sizeof(RecordReader));
+
+	reader->document = document;
+	reader->dataset = make_dataset(record);
+	reader->memory.context = caller;
+	reader->memory.texts = &reader->dataset->texts;
+	reader->work = work;
+	reader->element_work = AllocSetContextCreate(work, "damoov element tokens",
+												 ALLOCSET_DEFAULT_SIZES);
+	keep_hide(&reader->secrets, document->device_token);
+	MemoryContextSwitchTo(work);
 	initStringInfo(&reader->outer_extra);
 	initStringInfo(&reader->inner_extra);
 	MemoryContextSwitchTo(caller);
 	return reader;
 }
 
-void
-record_free(RecordReader *reader)
+static bool
+read_document(RecordReader *reader, Fault *fault)
 {
-	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
-	MemoryContextDelete(reader->work);
-}
-
-int
-record_add_text(RecordReader *reader, const char *text)
-{
-	Texts	   *texts = &reader->memory.texts;
-
-	Assert(texts->count < MAX_TEXTS);
-	texts->text[texts->count] = text;
-	return texts->count++;
-}
-
-const Texts *
-record_texts(const RecordReader *reader)
-{
-	return &reader->memory.texts;
-}
-
-bool
-record_read(RecordReader *reader, const char *text, Size len, Size max_len,
-			Fault *fault)
-{
+	const Document *document = reader->document;
 	MemoryContext caller = MemoryContextSwitchTo(reader->work);
-	bool		done = json_walk(text, len, max_len, &visitor, reader, fault);
+	bool		done = json_walk(document->text, document->len,
+								 document->max_len, &visitor, reader, fault);
 
 	MemoryContextSwitchTo(caller);
 	if (!done)
@@ -126,46 +187,42 @@ record_read(RecordReader *reader, const char *text, Size len, Size max_len,
 	return done;
 }
 
-RecordState *
-record_document(RecordReader *reader)
+static void
+set_extra(RecordReader *reader)
 {
-	return &reader->document;
+	Dataset    *dataset = reader->dataset;
+	StringInfo	outer = &reader->outer_extra;
+	StringInfo	inner = &reader->inner_extra;
+
+	if ((Size) outer->len + inner->len > RECORD_MAX_EXTRA)
+		dataset->document.extra_note++;
+	/* jsonb takes the last of equal names: the body's own */
+	else if (outer->len + inner->len > 0)
+		dataset->extra = psprintf("{%s%s%s}", outer->data,
+								  outer->len > 0 && inner->len > 0 ? "," : "",
+								  inner->data);
 }
 
-RecordState *
-record_list(RecordReader *reader, const Record *elements)
+Dataset *
+record_read(const Record *record, const Document *document, Fault *fault)
 {
-	for (int i = 0; i < reader->nlists; i++)
+	RecordReader *reader = make_reader(record, document);
+	Dataset    *dataset = reader->dataset;
+
+	if (!read_document(reader, fault) ||
+		!record->check(dataset, document, fault))
+		dataset = NULL;
+	else
 	{
-		if (reader->lists[i].record == elements)
-			return &reader->lists[i];
+		set_extra(reader);
+		record_write_notes(dataset);
 	}
-	elog(ERROR, "document has no such list");
-}
-
-RecordState *
-record_take_list(RecordReader *reader, const Record *elements)
-{
-	RecordState *taken = palloc(sizeof(RecordState));
-
-	*taken = *record_list(reader, elements);
-	taken->note = NULL;			/* goes with the reader */
-	return taken;
+	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
+	MemoryContextDelete(reader->work);
+	return dataset;
 }
 
 /* ----- extra members ----- */
-
-char *
-record_path_name(const Record *record, int group, const char *name)
-{
-	const Member *outer = &record->members[group];
-
-	if (group == GROUP_NONE || outer->kind == KIND_ENVELOPE ||
-		outer->kind == KIND_BODY)
-		return unconstify(char *, name);
-	return psprintf("%s.%s",
-					record_path_name(record, outer->group, outer->name), name);
-}
 
 /* The member being read has no column. */
 static void
@@ -183,9 +240,9 @@ keep_extra(RecordReader *reader, const char *name, const char *start, Size len)
 	}
 	if (reader->place == PLACE_ELEMENT)
 	{
-		appendStringInfoChar(object, state->extra < 0 ? '{' : ',');
-		if (state->extra < 0)
-			state->extra = object->len - 1;
+		appendStringInfoChar(object, state->row->extra < 0 ? '{' : ',');
+		if (state->row->extra < 0)
+			state->row->extra = object->len - 1;
 	}
 	else if (object->len > 0)
 		appendStringInfoChar(object, ',');
@@ -249,7 +306,7 @@ forget_member(RecordReader *reader, int number)
 	uint64		forgotten = MEMBER_BIT(number);
 
 	if (member->kind == KIND_LIST)
-		forget_list(record_list(reader, member->elements));
+		forget_list(record_list(reader->dataset, member->elements));
 	else if (member->kind == KIND_LOCAL_TIME)
 		forgotten |= MEMBER_BIT(number + 1);
 	else if (member->kind == KIND_GROUP || member->kind == KIND_CLOSED_GROUP)
@@ -260,7 +317,7 @@ forget_member(RecordReader *reader, int number)
 				forget_member(reader, i);
 		}
 	}
-	state->given &= ~forgotten;
+	state->row->given &= ~forgotten;
 	state->seen &= ~forgotten;
 	state->bad &= ~forgotten;
 }
@@ -299,45 +356,6 @@ begin_member(RecordReader *reader, const char *name)
 	return &members[found];
 }
 
-static inline void
-set_value(RecordState *state, int number, const RecordValue *value)
-{
-	const Record *record = state->record;
-	char	   *field;
-
-	state->given |= MEMBER_BIT(number);
-	if (record->offsets == NULL)
-	{
-		((RecordRow *) state->row)->value[number] = *value;
-		return;
-	}
-	field = (char *) state->row + record->offsets[number];
-	switch (record->members[number].kind)
-	{
-		case KIND_NUMBER:
-			*(double *) field = value->number;
-			break;
-		case KIND_INTEGER:
-			*(int32 *) field = (int32) value->whole;
-			break;
-		case KIND_BIGINT:
-			*(int64 *) field = value->whole;
-			break;
-		case KIND_BOOLEAN:
-		case KIND_FLAG:
-			*(bool *) field = value->flag;
-			break;
-		case KIND_CODE:
-			*(uint8 *) field = (uint8) value->whole;
-			break;
-		case KIND_TIME:
-			*(TimestampTz *) field = value->at;
-			break;
-		default:
-			Assert(false);
-	}
-}
-
 /* The member being read goes to a jsonb column. */
 static void
 keep_value(RecordReader *reader, const char *start, Size len)
@@ -356,7 +374,7 @@ keep_value(RecordReader *reader, const char *start, Size len)
 	keep_append(&text, start, len, &reader->secrets);
 	MemoryContextSwitchTo(old);
 	value.text = text.data;
-	set_value(reader->state, reader->member, &value);
+	row_set(reader->state->row, reader->member, value);
 }
 
 static void
@@ -367,11 +385,11 @@ check_token(JsonWalk *walk, RecordReader *reader, const char *text,
 
 	if (type != JSON_TOKEN_STRING || !uuid_parse(text, &token))
 		record_note(reader->state, reader->member, NOTE_NOT_UUID);
-	else if (reader->expected_token &&
-			 !uuid_equal(&token, reader->expected_token))
+	else if (reader->document->expected &&
+			 !uuid_equal(&token, reader->document->expected))
 		fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
-				  REASON_DATASET_MISMATCH,
-				  "dataset is that of another %s", reader->what);
+				  REASON_DATASET_MISMATCH, "dataset is that of another %s",
+				  reader->dataset->document.record->what);
 }
 
 static inline void
@@ -387,11 +405,11 @@ judge_member(RecordReader *reader, const Member *member, const char *text,
 		record_note(state, reader->member, note);
 	if (likely(judged.given))
 	{
-		set_value(state, reader->member, &judged.value);
+		row_set(state->row, reader->member, judged.value);
 		if (member->kind == KIND_LOCAL_TIME && judged.has_offset)
 		{
 			judged.value.whole = judged.offset_min;
-			set_value(state, reader->member + 1, &judged.value);
+			row_set(state->row, reader->member + 1, judged.value);
 		}
 	}
 	else if (note != NOTE_NONE)
@@ -420,6 +438,7 @@ member_scalar(JsonWalk *walk, RecordReader *reader, const char *text,
 }
 
 /* ----- spreads ----- */
+
 static SpreadItem
 find_spread_item(const char *name)
 {
@@ -441,7 +460,7 @@ begin_spread(RecordReader *reader)
 	reader->spread = MemoryContextAllocZero(reader->memory.context,
 											sizeof(Spread));
 	value.spread = reader->spread;
-	set_value(reader->state, reader->member, &value);
+	row_set(reader->state->row, reader->member, value);
 }
 
 /* Of an item that comes twice the last one counts, as everywhere. */
@@ -544,7 +563,7 @@ enter_member(JsonWalk *walk, RecordReader *reader, bool is_array)
 		switch (member->kind)
 		{
 			case KIND_LIST:
-				reader->list = record_list(reader, member->elements);
+				reader->list = record_list(reader->dataset, member->elements);
 				reader->place = PLACE_LIST;
 				return;
 			case KIND_GROUP:
@@ -580,22 +599,8 @@ static void
 begin_element(JsonWalk *walk, RecordReader *reader)
 {
 	RecordState *list = reader->list;
-	Size		size = list->record->size;
 
-	if (list->count == list->room)
-	{
-		list->room = list->room ? list->room * 2 : FIRST_ROOM;
-		if (list->rows == NULL)
-			list->rows = MemoryContextAllocHuge(reader->memory.context,
-												list->room * size);
-		else
-			list->rows = repalloc_huge(list->rows, list->room * size);
-	}
-	list->row = list->rows + list->count++ * size;
-	memset(list->row, 0, size);
-	list->seq = walk->level[walk->depth - 1].index;
-	list->extra = -1;
-	list->given = 0;
+	record_add_row(list)->seq = walk->level[walk->depth - 1].index;
 	list->seen = 0;
 	list->bad = 0;
 	list->group = GROUP_NONE;
@@ -609,14 +614,15 @@ static void
 finish_extra(RecordState *list)
 {
 	StringInfo	extras = &list->extras;
+	RecordRow  *row = list->row;
 
-	if (list->extra < 0)
+	if (row->extra < 0)
 		return;
 	appendStringInfoChar(extras, '}');
-	if (extras->len - list->extra > RECORD_MAX_EXTRA)
+	if (extras->len - row->extra > RECORD_MAX_EXTRA)
 	{
-		extras->len = list->extra;
-		list->extra = -1;
+		extras->len = row->extra;
+		row->extra = -1;
 		list->extra_note++;
 	}
 	else
@@ -631,15 +637,7 @@ end_element(RecordReader *reader)
 	finish_extra(list);
 	if (list->record->finish)
 		list->record->finish(list);
-	if (list->record->offsets == NULL)
-	{
-		RecordRow  *row = list->row;
-
-		row->given = list->given;
-		row->seq = list->seq;
-		row->extra = list->extra;
-	}
-	reader->state = &reader->document;
+	reader->state = &reader->dataset->document;
 	reader->place = PLACE_LIST;
 	/* the array of spans, if any, goes with the tokens */
 	reader->secrets.span = NULL;
@@ -658,7 +656,7 @@ reader_enter(JsonWalk *walk, bool is_array)
 	switch (reader->place)
 	{
 		case PLACE_OUTSIDE:
-			reader->state = &reader->document;
+			reader->state = &reader->dataset->document;
 			if (is_array)
 				skip(walk, reader);
 			else
@@ -705,10 +703,7 @@ reader_leave(JsonWalk *walk, bool is_array)
 	else if (reader->place == PLACE_ELEMENT)
 		end_element(reader);
 	else
-	{
-		((RecordRow *) reader->document.row)->given = reader->document.given;
 		reader->place = PLACE_OUTSIDE;
-	}
 }
 
 static void

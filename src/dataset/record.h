@@ -16,31 +16,46 @@
 
 #include "lib/stringinfo.h"
 
-#include "dataset/keep.h"
 #include "dataset/record_value.h"
 
 #define RECORD_MAX_MEMBERS	64
+#define RECORD_MAX_LISTS	4
+#define RECORD_MAX_CODES	8
 
 typedef struct RecordState RecordState;
+typedef struct Dataset Dataset;
+
+/* A text, and what is known of it beforehand. */
+typedef struct Document
+{
+	const char *text;
+	Size		len;
+	Size		max_len;
+	const pg_uuid_t *expected;	/* whose it should be, NULL: any */
+	const char *device_token;	/* the person's; is not kept */
+} Document;
 
 typedef struct Record
 {
 	const Member *members;
 	int			nmembers;		/* at most RECORD_MAX_MEMBERS */
 
-	/*
-	 * Size of a row, which is a RecordRow unless there are offsets: then the
-	 * values stand there as double, int32, int64, bool, TimestampTz, or uint8 for
-	 * KIND_CODE; "finish" takes over given, seq and extra.
-	 */
-	Size		size;
-	const int  *offsets;		/* one for each member with a column */
-
 	/* looks at a record of a list that has been read whole; may be NULL */
 	void		(*finish) (RecordState *state);
+
+	/* of a document only */
+	const char *what;			/* "track": what faults call it */
+	const char *what_kind;		/* "raw track" */
+	const char *codes[RECORD_MAX_CODES];	/* texts of KIND_CODE with numbers
+											 * that are known, from 1 */
+
+	/* judges a document that has been read; false with the fault filled */
+	bool		(*check) (Dataset *dataset, const Document *document,
+						  Fault *fault);
 } Record;
 
-#define MEMBER_BIT(member)	(UINT64CONST(1) << (member))
+#define RECORD_MEMBERS(array)	.members = (array), .nmembers = lengthof(array)
+#define MEMBER_BIT(member)		(UINT64CONST(1) << (member))
 
 typedef struct RecordRow
 {
@@ -50,8 +65,8 @@ typedef struct RecordRow
 	RecordValue value[FLEXIBLE_ARRAY_MEMBER];
 } RecordRow;
 
-#define ROW_SIZE(members) \
-	(offsetof(RecordRow, value) + (members) * sizeof(RecordValue))
+#define ROW_SIZE(record) \
+	(offsetof(RecordRow, value) + (record)->nmembers * sizeof(RecordValue))
 
 static inline bool
 row_has(const RecordRow *row, int member)
@@ -59,68 +74,77 @@ row_has(const RecordRow *row, int member)
 	return (row->given & MEMBER_BIT(member)) != 0;
 }
 
+static inline void
+row_set(RecordRow *row, int member, RecordValue value)
+{
+	row->value[member] = value;
+	row->given |= MEMBER_BIT(member);
+}
+
 /* The records of one kind: the document, or all elements of a list. */
 struct RecordState
 {
 	const Record *record;
-	uint32		(*note)[NOTES]; /* counts for each member */
+	const char *list;			/* name of the list, NULL for the document */
 
 	/* the one being read, or read last */
-	void	   *row;
-	uint64		given;
+	RecordRow  *row;
 	uint64		seen;
 	uint64		bad;			/* was there, but is of no use */
 	int			group;			/* where we are in it */
 	int			position;		/* of the member in the record */
 	int8		order[RECORD_MAX_MEMBERS];	/* members of the one before */
-	int			seq;
-	int			extra;
 
 	/* all of them */
-	const char *list;			/* name of the list, NULL for the document */
+	MemoryContext context;		/* where they are */
 	char	   *rows;
 	int			count;
-	int			room;			/* rows that there is memory for */
+	int			room;			/* rows that memory is taken for */
 	StringInfoData extras;		/* each ended by a NUL byte */
+
+	/* what was odd, until the notes are written */
+	uint32		(*note)[NOTES]; /* counts for each member */
 	uint32		element_note;	/* elements that are no objects */
 	uint32		extra_note;		/* extras that were too long */
 };
 
-typedef struct RecordReader RecordReader;
+/* What has been read of a document. */
+struct Dataset
+{
+	RecordState document;
+	RecordState lists[RECORD_MAX_LISTS];
+	int			nlists;
+	Texts		texts;			/* of KIND_CODE */
+	char	   *extra;			/* members without a column, NULL for none */
+	char	  **notes;			/* what was odd */
+	int			nnotes;
+};
 
 /*
- * Prepares for one document.  Its values go to the current context.  The
- * person's token is hidden in what is kept as it stands.  Faults call it by "what" ("track") and "what_kind" ("raw track").
- */
-extern RecordReader *record_reader(const Record *record, const char *what,
-								   const char *what_kind,
-								   const pg_uuid_t *expected_token,
-								   const char *device_token);
-
-/* The number of a text of KIND_CODE that is known beforehand; from 1. */
-extern int	record_add_text(RecordReader *reader, const char *text);
-extern const Texts *record_texts(const RecordReader *reader);
-
-/*
- * Reads the document.  False with the fault of json_walk(), or with
+ * Reads a document into the current context.  NULL with the fault of
+ * json_walk(), that of the record's check, or
  *
- *	dataset_mismatch	22023, of another token than expected, or more than one
+ *	dataset_mismatch	22023, of another object than expected, or more than one
  */
-extern bool record_read(RecordReader *reader, const char *text, Size len,
-						Size max_len, Fault *fault);
+extern Dataset *record_read(const Record *record, const Document *document,
+							Fault *fault);
 
-extern RecordState *record_document(RecordReader *reader);
-extern RecordState *record_list(RecordReader *reader, const Record *elements);
+extern RecordState *record_list(const Dataset *dataset, const Record *elements);
 
-/* The same, a copy that outlives the reader. */
-extern RecordState *record_take_list(RecordReader *reader,
-									 const Record *elements);
+/* Begins one more list, in the current context, with room for some rows. */
+extern RecordState *record_add_list(Dataset *dataset, const Record *elements,
+									const char *name, int room);
+
+/* Adds a row without values. */
+extern RecordRow *record_add_row(RecordState *list);
 
 static inline RecordRow *
 record_row(const RecordState *state, int index)
 {
-	return (RecordRow *) (state->rows + (Size) index * state->record->size);
+	return (RecordRow *) (state->rows + index * ROW_SIZE(state->record));
 }
+
+/* ----- for the checks: see record_check.c ----- */
 
 static inline void
 record_note(RecordState *state, int member, Note note)
@@ -134,21 +158,21 @@ record_note(RecordState *state, int member, Note note)
  */
 extern void record_check_position(RecordState *state, int latitude);
 
-/* Notes an end before its start, of a document that is a RecordRow. */
-extern void record_check_end(RecordState *state, int start, int end);
-
-/* After the checks: extra of the document or NULL, and the notes. */
-extern char *record_extra(RecordReader *reader);
-extern char **record_notes(RecordReader *reader, int *count);
-
-/* Frees what was needed for reading; the rows stay. */
-extern void record_free(RecordReader *reader);
+/* Notes an end before its start. */
+extern void record_check_end(RecordState *document, int start, int end);
 
 /*
  * The fault for a document without what it should have, and what it seems to
  * be instead.  Returns false.
  */
-extern bool record_refuse(const RecordReader *reader, const char *text,
-						  Size len, const char *missing, Fault *fault);
+extern bool record_refuse(const Record *record, const Document *document,
+						  const char *missing, Fault *fault);
+
+/* "PointStart.Latitude"; envelopes and bodies are no part of the name. */
+extern char *record_path_name(const Record *record, int group,
+							  const char *name);
+
+/* Writes the notes of all records. */
+extern void record_write_notes(Dataset *dataset);
 
 #endif							/* DAMOOV_RECORD_H */

@@ -1,23 +1,13 @@
 /*
  * record_check.c
- *	  Looking at records as a whole: what is odd, what else there was, and what
- *	  a document is that is not the expected one.  See record.h.
+ *	  Looking at records as a whole: what is odd about them, and what a document
+ *	  is that is not the expected one.  See record.h.
  */
 #include "postgres.h"
 
 #include "utils/memutils.h"
 
-#include "dataset/record_data.h"
-
-static double
-read_number(const RecordState *state, int member)
-{
-	const Record *record = state->record;
-
-	if (record->offsets)
-		return *(double *) ((char *) state->row + record->offsets[member]);
-	return ((RecordRow *) state->row)->value[member].number;
-}
+#include "dataset/record.h"
 
 /*
  * Of half a position the missing half is noted, unless it was there and has
@@ -28,11 +18,12 @@ void
 record_check_position(RecordState *state, int latitude)
 {
 	const uint64 both = MEMBER_BIT(latitude) | MEMBER_BIT(latitude + 1);
+	RecordRow  *row = state->row;
 
-	if ((state->given & both) == both)
+	if ((row->given & both) == both)
 	{
-		if (read_number(state, latitude) != 0 ||
-			read_number(state, latitude + 1) != 0)
+		if (row->value[latitude].number != 0 ||
+			row->value[latitude + 1].number != 0)
 			return;
 		record_note(state, latitude, NOTE_NULL_ISLAND);
 	}
@@ -40,41 +31,35 @@ record_check_position(RecordState *state, int latitude)
 	{
 		for (int i = latitude; i <= latitude + 1; i++)
 		{
-			if (((state->given | state->bad) & MEMBER_BIT(i)) == 0)
+			if (((row->given | state->bad) & MEMBER_BIT(i)) == 0)
 				record_note(state, i, NOTE_MISSING);
 		}
 	}
-	state->given &= ~both;
-	if (state->list == NULL)
-		((RecordRow *) state->row)->given = state->given;
+	row->given &= ~both;
 }
 
 void
-record_check_end(RecordState *state, int start, int end)
+record_check_end(RecordState *document, int start, int end)
 {
-	const RecordRow *row = state->row;
+	const RecordRow *row = document->row;
 
 	if (row_has(row, start) && row_has(row, end) &&
 		row->value[end].at < row->value[start].at)
-		record_note(state, end, NOTE_BEFORE_START);
+		record_note(document, end, NOTE_BEFORE_START);
 }
 
-char *
-record_extra(RecordReader *reader)
-{
-	StringInfo	outer = &reader->outer_extra;
-	StringInfo	inner = &reader->inner_extra;
+/* ----- notes ----- */
 
-	if ((Size) outer->len + inner->len > RECORD_MAX_EXTRA)
-	{
-		reader->document.extra_note++;
-		return NULL;
-	}
-	if (outer->len + inner->len == 0)
-		return NULL;
-	/* jsonb takes the last of equal names: the body's own */
-	return psprintf("{%s%s%s}", outer->data,
-					outer->len > 0 && inner->len > 0 ? "," : "", inner->data);
+char *
+record_path_name(const Record *record, int group, const char *name)
+{
+	const Member *outer = &record->members[group];
+
+	if (group == GROUP_NONE || outer->kind == KIND_ENVELOPE ||
+		outer->kind == KIND_BODY)
+		return unconstify(char *, name);
+	return psprintf("%s.%s",
+					record_path_name(record, outer->group, outer->name), name);
 }
 
 /* Without a list's name there is but one record, and nothing to count. */
@@ -118,19 +103,18 @@ write_notes(const RecordState *state, char **notes)
 	return count;
 }
 
-char **
-record_notes(RecordReader *reader, int *count)
+void
+record_write_notes(Dataset *dataset)
 {
-	int			room = (reader->document.record->nmembers + 1) * NOTES;
-	char	  **notes;
+	int			room = (dataset->document.record->nmembers + 1) * NOTES;
 
-	for (int i = 0; i < reader->nlists; i++)
-		room += (reader->lists[i].record->nmembers + 2) * NOTES;
-	notes = palloc(room * sizeof(char *));
-	*count = write_notes(&reader->document, notes);
-	for (int i = 0; i < reader->nlists; i++)
-		*count += write_notes(&reader->lists[i], notes + *count);
-	return notes;
+	for (int i = 0; i < dataset->nlists; i++)
+		room += (dataset->lists[i].record->nmembers + 2) * NOTES;
+	dataset->notes = palloc(room * sizeof(char *));
+	dataset->nnotes = write_notes(&dataset->document, dataset->notes);
+	for (int i = 0; i < dataset->nlists; i++)
+		dataset->nnotes += write_notes(&dataset->lists[i],
+									   dataset->notes + dataset->nnotes);
 }
 
 /* ----- what is it, if not what it should be? ----- */
@@ -169,8 +153,8 @@ outside_scalar(JsonWalk *walk, char *text, JsonTokenType type)
 }
 
 static bool
-set_refusal(const RecordReader *reader, const Outside *outside,
-			const char *missing, Fault *fault)
+set_refusal(const Record *record, const Outside *outside, const char *missing,
+			Fault *fault)
 {
 	const char *found = outside->is_raw ? "raw track" :
 		outside->is_processed ? "processed track" :
@@ -180,25 +164,31 @@ set_refusal(const RecordReader *reader, const Outside *outside,
 		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 						 REASON_DATASET_MISMATCH,
 						 "platform answered with status %s instead of the %s",
-						 outside->status, reader->what);
-	if (found && strcmp(found, reader->what_kind) != 0)
+						 outside->status, record->what);
+	if (found && strcmp(found, record->what_kind) != 0)
 		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 						 REASON_DATASET_MISMATCH, "dataset is a %s, not a %s",
-						 found, reader->what_kind);
+						 found, record->what_kind);
 	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 					 REASON_DATASET_MISMATCH, "dataset has no %s", missing);
 }
 
 bool
-record_refuse(const RecordReader *reader, const char *text, Size len,
+record_refuse(const Record *record, const Document *document,
 			  const char *missing, Fault *fault)
 {
 	static const JsonVisitor look = {outside_enter, NULL, outside_scalar, NULL};
 	Outside		outside = {0};
-	MemoryContext caller = MemoryContextSwitchTo(reader->work);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(caller, "damoov record refusal",
+											   ALLOCSET_DEFAULT_SIZES);
 
 	/* it has been read before, so this cannot fail */
-	(void) json_walk(text, len, len, &look, &outside, fault);
+	MemoryContextSwitchTo(work);
+	(void) json_walk(document->text, document->len, document->len, &look,
+					 &outside, fault);
 	MemoryContextSwitchTo(caller);
-	return set_refusal(reader, &outside, missing, fault);
+	(void) set_refusal(record, &outside, missing, fault);
+	MemoryContextDelete(work);
+	return false;
 }

@@ -1,6 +1,9 @@
 /*
  * record_store.c
- *	  Records to rows: see record_store.h.
+ *	  Datasets to rows: see record_store.h.
+ *
+ * The statements and lists of columns are made from the tables of members when
+ * a table is used first.
  */
 #include "postgres.h"
 
@@ -12,51 +15,7 @@
 
 #include "dataset/record_store.h"
 
-
-static Oid
-kind_type(MemberKind kind)
-{
-	switch (kind)
-	{
-		case KIND_NUMBER:
-		case KIND_DEGREE:
-			return FLOAT8OID;
-		case KIND_INTEGER:
-		case KIND_OFFSET:
-			return INT4OID;
-		case KIND_BIGINT:
-			return INT8OID;
-		case KIND_BOOLEAN:
-		case KIND_FLAG:
-			return BOOLOID;
-		case KIND_TEXT:
-			return TEXTOID;
-		case KIND_TIME:
-		case KIND_LOCAL_TIME:
-		case KIND_EPOCH_S:
-		case KIND_EPOCH_MS:
-			return TIMESTAMPTZOID;
-		case KIND_UUID:
-			return UUIDOID;
-		case KIND_OBJECT:
-		case KIND_ANY:
-			return JSONBOID;
-		case KIND_SPREAD:
-			return FLOAT8ARRAYOID;
-		case KIND_SPREAD4:
-			return FLOAT4ARRAYOID;
-		default:
-			break;
-	}
-	return InvalidOid;
-}
-
-/* Does the member have a column of its own? */
-static bool
-has_column(const Member *member)
-{
-	return member->column != NULL && OidIsValid(kind_type(member->kind));
-}
+/* ----- values ----- */
 
 static Datum
 spread_datum(const Spread *spread, Oid element)
@@ -75,38 +34,86 @@ spread_datum(const Spread *spread, Oid element)
 }
 
 static Datum
-value_datum(MemberKind kind, const RecordValue *value)
+jsonb_datum(const char *text)
 {
-	switch (kind_type(kind))
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
+
+static Datum
+notes_datum(const Dataset *dataset)
+{
+	Datum	   *texts = palloc(dataset->nnotes * sizeof(Datum));
+
+	for (int i = 0; i < dataset->nnotes; i++)
+		texts[i] = CStringGetTextDatum(dataset->notes[i]);
+	return sql_array(texts, NULL, dataset->nnotes, TEXTOID);
+}
+
+static Datum
+value_datum(MemberKind kind, RecordValue value, const Datum *texts)
+{
+	switch (kind)
 	{
-		case FLOAT8OID:
-			return Float8GetDatum(value->number);
-		case INT4OID:
-			return Int32GetDatum((int32) value->whole);
-		case INT8OID:
-			return Int64GetDatum(value->whole);
-		case BOOLOID:
-			return BoolGetDatum(value->flag);
-		case TIMESTAMPTZOID:
-			return TimestampTzGetDatum(value->at);
-		case UUIDOID:
-			return UUIDPGetDatum(value->uuid);
-		case FLOAT8ARRAYOID:
-			return spread_datum(value->spread, FLOAT8OID);
-		case FLOAT4ARRAYOID:
-			return spread_datum(value->spread, FLOAT4OID);
-		case JSONBOID:
-			return DirectFunctionCall1(jsonb_in, CStringGetDatum(value->text));
+		case KIND_NUMBER:
+		case KIND_DEGREE:
+			return Float8GetDatum(value.number);
+		case KIND_INTEGER:
+		case KIND_OFFSET:
+			return Int32GetDatum((int32) value.whole);
+		case KIND_BIGINT:
+			return Int64GetDatum(value.whole);
+		case KIND_BOOLEAN:
+		case KIND_FLAG:
+			return BoolGetDatum(value.flag);
+		case KIND_CODE:
+			return texts[value.whole];
+		case KIND_TIME:
+		case KIND_LOCAL_TIME:
+		case KIND_EPOCH_S:
+		case KIND_EPOCH_MS:
+			return TimestampTzGetDatum(value.at);
+		case KIND_UUID:
+			return UUIDPGetDatum(value.uuid);
+		case KIND_OBJECT:
+		case KIND_ANY:
+			return jsonb_datum(value.text);
+		case KIND_SPREAD:
+			return spread_datum(value.spread, FLOAT8OID);
+		case KIND_SPREAD4:
+			return spread_datum(value.spread, FLOAT4OID);
 		default:
-			return CStringGetTextDatum(value->text);
+			return CStringGetTextDatum(value.text);
 	}
 }
 
-/* Adds the columns of the record's members to a list; returns how many. */
-static int
-record_columns(const Record *record, BulkColumn *columns)
+/* ----- members ----- */
+
+static inline bool
+has_column(const Member *member)
 {
-	int			count = 0;
+	return member->column != NULL && member->kind < KIND_STATUS;
+}
+
+/* Adds the columns of the record's members to a list; returns its end. */
+static BulkColumn *
+add_columns(const Record *record, BulkColumn *column)
+{
+	for (int i = 0; i < record->nmembers; i++)
+	{
+		const Member *member = &record->members[i];
+
+		if (has_column(member))
+			*column++ = (BulkColumn) {member->column, value_type(member->kind)};
+	}
+	return column;
+}
+
+/* The values for these columns; returns how many. */
+static int
+fill_columns(const Record *record, const RecordRow *row, const Datum *texts,
+			 Datum *values, bool *isnull)
+{
+	int			column = 0;
 
 	for (int i = 0; i < record->nmembers; i++)
 	{
@@ -114,116 +121,12 @@ record_columns(const Record *record, BulkColumn *columns)
 
 		if (!has_column(member))
 			continue;
-		columns[count].name = member->column;
-		columns[count].type = kind_type(member->kind);
-		count++;
-	}
-	return count;
-}
-
-/* The values for these columns; returns how many. */
-static int
-record_fill(const Record *record, const RecordRow *row, Datum *values,
-			bool *isnull)
-{
-	int			column = 0;
-
-	for (int i = 0; i < record->nmembers; i++)
-	{
-		if (!has_column(&record->members[i]))
-			continue;
 		isnull[column] = !row_has(row, i);
 		if (!isnull[column])
-			values[column] = value_datum(record->members[i].kind,
-										 &row->value[i]);
+			values[column] = value_datum(member->kind, row->value[i], texts);
 		column++;
 	}
 	return column;
-}
-
-bool
-record_notes_datum(char **notes, int count, Datum *value)
-{
-	Datum	   *texts;
-
-	if (count == 0)
-		return false;
-	texts = palloc(count * sizeof(Datum));
-	for (int i = 0; i < count; i++)
-		texts[i] = CStringGetTextDatum(notes[i]);
-	*value = sql_array(texts, NULL, count, TEXTOID);
-	return true;
-}
-
-bool
-record_extra_datum(const char *extras, int extra, Datum *value)
-{
-	if (extra < 0)
-		return false;
-	*value = DirectFunctionCall1(jsonb_in, CStringGetDatum(extras + extra));
-	return true;
-}
-
-/* Writes the statement: INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT ... */
-static void
-prepare_upsert(RecordTable *table)
-{
-	BulkColumn	columns[SQL_MAX_ARGS];
-	int			count = table->ncolumns;
-	StringInfoData names;
-	StringInfoData values;
-	StringInfoData updates;
-
-	if (table->upsert.text != NULL)
-		return;
-	memcpy(columns, table->columns, count * sizeof(BulkColumn));
-	if (table->record)
-		count += record_columns(table->record, columns + count);
-	Assert(count <= SQL_MAX_ARGS);
-	initStringInfo(&names);
-	initStringInfo(&values);
-	initStringInfo(&updates);
-	for (int i = 0; i < count; i++)
-	{
-		const char *comma = i > 0 ? ", " : "";
-
-		table->upsert.argtypes[i] = columns[i].type;
-		appendStringInfo(&names, "%s%s", comma, columns[i].name);
-		appendStringInfo(&values, "%s$%d", comma, i + 1);
-		if (i >= table->nkept)
-			appendStringInfo(&updates, "%s%s = EXCLUDED.%s",
-							 i > table->nkept ? ", " : "",
-							 columns[i].name, columns[i].name);
-	}
-	table->upsert.nargs = count;
-	table->upsert.text =
-		MemoryContextStrdup(TopMemoryContext,
-							psprintf("INSERT INTO damoov.%s (%s) VALUES (%s) "
-									 "ON CONFLICT (%s) DO UPDATE SET %s "
-									 "RETURNING %s",
-									 table->name, names.data, values.data,
-									 table->key, updates.data, table->id));
-}
-
-int64
-record_upsert(RecordTable *table, const Datum *columns, const bool *isnull,
-			  const RecordRow *row)
-{
-	Datum		values[SQL_MAX_ARGS];
-	bool		nulls[SQL_MAX_ARGS];
-
-	prepare_upsert(table);
-	memcpy(values, columns, table->ncolumns * sizeof(Datum));
-	memcpy(nulls, isnull, table->ncolumns * sizeof(bool));
-	if (table->record)
-		(void) record_fill(table->record, row, values + table->ncolumns,
-						   nulls + table->ncolumns);
-	if (sql_run(&table->upsert, values, nulls) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("could not store a row in table \"%s\"", table->name),
-				 errdetail("A rule or trigger kept the row away.")));
-	return DatumGetInt64(sql_value(0, 1, NULL));
 }
 
 /* ----- lists ----- */
@@ -233,6 +136,7 @@ typedef struct ListFill
 {
 	int64		parent_id;
 	const RecordState *list;
+	Datum		texts[MAX_TEXTS];
 } ListFill;
 
 static void
@@ -245,32 +149,143 @@ fill_row(void *state, int64 number, Datum *values, bool *isnull)
 
 	values[0] = Int64GetDatum(fill->parent_id);
 	values[1] = Int32GetDatum(row->seq);
-	column += record_fill(list->record, row, values + column, isnull + column);
-	isnull[column] = !record_extra_datum(list->extras.data, row->extra,
-										 &values[column]);
+	column += fill_columns(list->record, row, fill->texts, values + column,
+						   isnull + column);
+	/* a derived list has no such column, and nothing for it */
+	isnull[column] = row->extra < 0;
+	if (row->extra >= 0)
+		values[column] = jsonb_datum(list->extras.data + row->extra);
 }
 
 static void
-prepare_rows(RecordRows *rows)
+prepare_rows(RecordRows *rows, const char *parent)
 {
 	BulkColumn *column = rows->columns;
 
 	if (rows->table.columns != NULL)
 		return;
-	*column++ = (BulkColumn) {rows->parent, INT8OID};
+	*column++ = (BulkColumn) {parent, INT8OID};
 	*column++ = (BulkColumn) {"seq", INT4OID};
-	column += record_columns(rows->record, column);
-	*column++ = (BulkColumn) {"extra", JSONBOID};
+	column = add_columns(rows->record, column);
+	if (!rows->derived)
+		*column++ = (BulkColumn) {"extra", JSONBOID};
+	rows->table.name = rows->name;
 	rows->table.ncolumns = (int) (column - rows->columns);
-	Assert(rows->table.ncolumns <= SQL_MAX_ARGS);
+	Assert(rows->table.ncolumns < SQL_MAX_ARGS);
+	rows->empty.nargs = 1;
+	rows->empty.argtypes[0] = INT8OID;
+	rows->empty.text =
+		MemoryContextStrdup(TopMemoryContext,
+							psprintf("DELETE FROM damoov.%s WHERE %s = $1",
+									 rows->name, parent));
 	rows->table.columns = rows->columns;
 }
 
-void
-record_insert_rows(RecordRows *rows, int64 parent_id, const RecordState *list)
+static void
+replace_rows(RecordRows *rows, const char *parent, ListFill *fill)
 {
-	ListFill	fill = {parent_id, list};
+	Datum		id = Int64GetDatum(fill->parent_id);
 
-	prepare_rows(rows);
-	bulk_insert(&rows->table, list->count, fill_row, &fill);
+	prepare_rows(rows, parent);
+	sql_run(&rows->empty, &id, NULL);
+	bulk_insert(&rows->table, fill->list->count, fill_row, fill);
+}
+
+/* ----- documents ----- */
+
+/* Writes the statement: INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT ... */
+static void
+prepare_upsert(RecordTable *table, const RecordColumn *own, int nown)
+{
+	BulkColumn	columns[SQL_MAX_ARGS];
+	BulkColumn *end = columns;
+	StringInfoData names;
+	StringInfoData values;
+	StringInfoData updates;
+
+	if (table->upsert.text != NULL)
+		return;
+	for (int i = 0; i < nown; i++)
+		*end++ = (BulkColumn) {own[i].name, own[i].type};
+	end = add_columns(table->record, end);
+	*end++ = (BulkColumn) {"notes", TEXTARRAYOID};
+	*end++ = (BulkColumn) {"extra", JSONBOID};
+	*end++ = (BulkColumn) {"user_id", INT8OID};
+	table->upsert.nargs = (int) (end - columns);
+	Assert(table->upsert.nargs <= SQL_MAX_ARGS);
+	initStringInfo(&names);
+	initStringInfo(&values);
+	initStringInfo(&updates);
+	for (int i = 0; i < table->upsert.nargs; i++)
+	{
+		const char *name = columns[i].name;
+
+		table->upsert.argtypes[i] = columns[i].type;
+		appendStringInfo(&names, "%s, ", name);
+		appendStringInfo(&values, "$%d, ", i + 1);
+		/* the key comes first, the person last */
+		if (i > 0 && i < table->upsert.nargs - table->keeps_person)
+			appendStringInfo(&updates, "%s = EXCLUDED.%s, ", name, name);
+	}
+	table->upsert.text =
+		MemoryContextStrdup(TopMemoryContext,
+							psprintf("INSERT INTO damoov.%s (%s%s) VALUES (%snow()) "
+									 "ON CONFLICT (%s) DO UPDATE SET %s%s = now() RETURNING %s",
+									 table->name, names.data, table->stored_at, values.data,
+									 own[0].name, updates.data, table->stored_at, table->id));
+}
+
+static int64
+upsert(RecordTable *table, const Dataset *dataset, int64 user_id,
+	   const Datum *texts, const RecordColumn *own, int nown)
+{
+	Datum		values[SQL_MAX_ARGS];
+	bool		isnull[SQL_MAX_ARGS] = {0};
+	int			column = nown;
+
+	prepare_upsert(table, own, nown);
+	for (int i = 0; i < nown; i++)
+	{
+		values[i] = own[i].value;
+		isnull[i] = own[i].isnull;
+	}
+	column += fill_columns(table->record, dataset->document.row, texts,
+						   values + column, isnull + column);
+	isnull[column] = dataset->nnotes == 0;
+	values[column] = isnull[column] ? (Datum) 0 : notes_datum(dataset);
+	column++;
+	isnull[column] = dataset->extra == NULL;
+	values[column] = isnull[column] ? (Datum) 0 : jsonb_datum(dataset->extra);
+	column++;
+	values[column] = Int64GetDatum(user_id);
+	if (sql_run(&table->upsert, values, isnull) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not store a row in table \"%s\"", table->name),
+				 errdetail("A rule or trigger kept the row away.")));
+	return DatumGetInt64(sql_value(0, 1, NULL));
+}
+
+int64
+record_store(RecordTable *table, const Dataset *dataset, int64 user_id,
+			 const RecordColumn *columns, int ncolumns)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(caller, "damoov record storing",
+											   ALLOCSET_DEFAULT_SIZES);
+	ListFill	fill = {0};
+
+	MemoryContextSwitchTo(work);
+	for (int i = 1; i < dataset->texts.count; i++)
+		fill.texts[i] = CStringGetTextDatum(dataset->texts.text[i]);
+	fill.parent_id = upsert(table, dataset, user_id, fill.texts, columns,
+							ncolumns);
+	for (int i = 0; i < RECORD_MAX_LISTS && table->lists[i]; i++)
+	{
+		fill.list = record_list(dataset, table->lists[i]->record);
+		replace_rows(table->lists[i], table->id, &fill);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+	return fill.parent_id;
 }

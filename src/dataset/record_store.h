@@ -1,6 +1,6 @@
 /*
  * record_store.h
- *	  Records to rows: columns and values as the tables of members say.
+ *	  Datasets to rows: columns and values as the tables of members say.
  */
 #ifndef DAMOOV_RECORD_STORE_H
 #define DAMOOV_RECORD_STORE_H
@@ -8,49 +8,57 @@
 #include "base/bulk.h"
 #include "dataset/record.h"
 
-/* A table with one row for each document.  A static variable of the caller. */
+/*
+ * A table with one row for each record of a list: the id of the document, seq,
+ * the members, and extra.  A static variable of the caller.
+ */
+typedef struct RecordRows
+{
+	const char *name;			/* in schema damoov */
+	const Record *record;
+	bool		derived;		/* not from the document, so without extra */
+
+	/* private */
+	BulkTable	table;
+	BulkColumn	columns[SQL_MAX_ARGS];
+	SqlPlan		empty;
+} RecordRows;
+
+/*
+ * A table with one row for each document: columns of its own, user_id, the
+ * members, notes, extra, and when it was stored.  A static variable of the
+ * caller.
+ */
 typedef struct RecordTable
 {
 	const char *name;			/* in schema damoov */
-	const char *key;			/* the unique column */
 	const char *id;				/* the column whose value is wanted */
-	const BulkColumn *columns;	/* those that are no members, the key first */
-	int			ncolumns;
-	int			nkept;			/* so many of them are never updated */
-	const Record *record;		/* NULL for none */
+	const char *stored_at;		/* the column with the time */
+	bool		keeps_person;	/* user_id is that of the first one */
+	const Record *record;
+	RecordRows *lists[RECORD_MAX_LISTS];	/* NULL: no more */
 
 	/* private */
 	SqlPlan		upsert;
 } RecordTable;
 
-/*
- * Inserts the row, or updates the one with the same key.  Returns the id.
- * The caller has called sql_enter(); errors are thrown.
- */
-extern int64 record_upsert(RecordTable *table, const Datum *columns,
-						   const bool *isnull, const RecordRow *row);
-
-/*
- * A table with one row for each record of a list: the id of the document, seq,
- * the members, extra.  A static variable of the caller.
- */
-typedef struct RecordRows
+/* A column that is no member, and its value. */
+typedef struct RecordColumn
 {
-	BulkTable	table;			/* name only */
-	const char *parent;			/* the column with the id */
-	const Record *record;
+	const char *name;
+	Oid			type;
+	Datum		value;
+	bool		isnull;
+} RecordColumn;
 
-	/* private */
-	BulkColumn	columns[SQL_MAX_ARGS];
-} RecordRows;
-
-extern void record_insert_rows(RecordRows *rows, int64 parent_id,
-							   const RecordState *list);
-
-/* text[], false when there are none */
-extern bool record_notes_datum(char **notes, int count, Datum *value);
-
-/* jsonb of the extra members of a row, for bulk_insert() */
-extern bool record_extra_datum(const char *extras, int extra, Datum *value);
+/*
+ * Inserts the row, or updates the one of the same key, which is the first of
+ * the columns; then puts the lists in place of those that are there.  Returns
+ * the id.  The columns are the same at each call.  The caller has called
+ * sql_enter(); errors are thrown.
+ */
+extern int64 record_store(RecordTable *table, const Dataset *dataset,
+						  int64 user_id, const RecordColumn *columns,
+						  int ncolumns);
 
 #endif							/* DAMOOV_RECORD_STORE_H */

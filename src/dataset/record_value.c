@@ -4,8 +4,7 @@
  */
 #include "postgres.h"
 
-#include <float.h>
-
+#include "catalog/pg_type.h"
 #include "utils/memutils.h"
 
 #include "base/timestamp.h"
@@ -47,81 +46,13 @@ const char *const spread_name[SPREAD_ITEMS] = {
 
 /* ----- numbers ----- */
 
-/*
- * Reads what a number token mostly is: few digits, perhaps with a point.  Both
- * the digits and the power of ten are doubles without loss then, and one
- * division rounds like strtod(), which takes ten times as long.
- */
-static inline bool
-read_short_decimal(const char *text, int64 *digits, int *scale)
-{
-	const char *at = text + (*text == '-');
-	uint64		sum = 0;
-	int			count = 0;
-
-	*scale = 0;
-	for (; *at >= '0' && *at <= '9'; at++, count++)
-		sum = sum * 10 + (*at - '0');
-	if (*at == '.')
-	{
-		for (at++; *at >= '0' && *at <= '9'; at++, (*scale)++)
-			sum = sum * 10 + (*at - '0');
-	}
-	if (*at != '\0' || count + *scale > 18)
-		return false;
-	*digits = *text == '-' ? -(int64) sum : (int64) sum;
-	return true;
-}
-
-static inline bool
-read_double(const char *text, double *value)
-{
-#if FLT_EVAL_METHOD == 0
-	static const double power[] = {
-		1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
-		1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18
-	};
-	int64		digits;
-	int			scale;
-
-	if (read_short_decimal(text, &digits, &scale) &&
-		digits <= INT64CONST(1) << 53 && digits >= -(INT64CONST(1) << 53))
-	{
-		*value = (double) digits / power[scale];
-		return true;
-	}
-#endif
-	return json_double(text, value);
-}
-
-static inline bool
-read_int64(const char *text, int64 *value)
-{
-	int			scale;
-
-	if (read_short_decimal(text, value, &scale) && scale == 0)
-		return true;
-	return json_int64(text, value);
-}
-
-bool
-value_double(const char *text, double *value)
-{
-	return read_double(text, value);
-}
-
-bool
-value_int64(const char *text, int64 *value)
-{
-	return read_int64(text, value);
-}
-
 static Note
-judge_number(const Member *member, const char *text, JudgedValue *judged)
+judge_number(const Member *member, const char *text, JsonTokenType type,
+			 ValueMemory *memory, JudgedValue *judged)
 {
 	double		number;
 
-	if (!read_double(text, &number))
+	if (!json_double(text, &number))
 		return NOTE_RANGE;
 	if (number == member->none)
 		return NOTE_NONE;
@@ -133,11 +64,12 @@ judge_number(const Member *member, const char *text, JudgedValue *judged)
 }
 
 static Note
-judge_whole(const Member *member, const char *text, JudgedValue *judged)
+judge_whole(const Member *member, const char *text, JsonTokenType type,
+			ValueMemory *memory, JudgedValue *judged)
 {
 	double		number;
 
-	if (!read_int64(text, &judged->value.whole))
+	if (!json_int64(text, &judged->value.whole))
 	{
 		if (json_double(text, &number) && number != rint(number))
 			return NOTE_NOT_WHOLE;
@@ -153,11 +85,12 @@ judge_whole(const Member *member, const char *text, JudgedValue *judged)
 }
 
 static Note
-judge_epoch(const Member *member, const char *text, JudgedValue *judged)
+judge_epoch(const Member *member, const char *text, JsonTokenType type,
+			ValueMemory *memory, JudgedValue *judged)
 {
 	double		number;
 
-	if (!read_double(text, &number))
+	if (!json_double(text, &number))
 		return NOTE_RANGE;
 	if (number == member->none)
 		return NOTE_NONE;
@@ -172,14 +105,14 @@ judge_epoch(const Member *member, const char *text, JudgedValue *judged)
 
 static Note
 judge_flag(const Member *member, const char *text, JsonTokenType type,
-		   JudgedValue *judged)
+		   ValueMemory *memory, JudgedValue *judged)
 {
 	double		number;
 
 	judged->value.flag = type == JSON_TOKEN_TRUE;
 	judged->given = type == JSON_TOKEN_TRUE || type == JSON_TOKEN_FALSE;
 	if (!judged->given && member->kind == KIND_FLAG &&
-		type == JSON_TOKEN_NUMBER && read_double(text, &number) &&
+		type == JSON_TOKEN_NUMBER && json_double(text, &number) &&
 		(number == 0 || number == 1))
 	{
 		judged->value.flag = number == 1;
@@ -190,17 +123,18 @@ judge_flag(const Member *member, const char *text, JsonTokenType type,
 
 static Note
 judge_degree(const Member *member, const char *text, JsonTokenType type,
-			 JudgedValue *judged)
+			 ValueMemory *memory, JudgedValue *judged)
 {
 	if (type == JSON_TOKEN_NUMBER)
-		return judge_number(member, text, judged);
+		return judge_number(member, text, type, memory, judged);
 	judged->value.number = type == JSON_TOKEN_TRUE ? 1 : 0;
 	judged->given = type == JSON_TOKEN_TRUE || type == JSON_TOKEN_FALSE;
 	return judged->given ? NOTE_NONE : NOTE_NOT_NUMBER;
 }
 
 static Note
-judge_time(const char *text, JudgedValue *judged)
+judge_time(const Member *member, const char *text, JsonTokenType type,
+		   ValueMemory *memory, JudgedValue *judged)
 {
 	ParsedTime	time;
 
@@ -231,8 +165,8 @@ judge_time(const char *text, JudgedValue *judged)
 }
 
 static Note
-judge_text(const Member *member, const char *text, ValueMemory *memory,
-		   JudgedValue *judged)
+judge_text(const Member *member, const char *text, JsonTokenType type,
+		   ValueMemory *memory, JudgedValue *judged)
 {
 	judged->given = *text != '\0' &&
 		(member->none_text == NULL || strcmp(text, member->none_text) != 0);
@@ -245,7 +179,7 @@ judge_text(const Member *member, const char *text, ValueMemory *memory,
 static int
 intern(ValueMemory *memory, const char *text)
 {
-	Texts	   *texts = &memory->texts;
+	Texts	   *texts = memory->texts;
 
 	for (int i = 1; i < texts->count; i++)
 	{
@@ -259,7 +193,8 @@ intern(ValueMemory *memory, const char *text)
 }
 
 static Note
-judge_code(const char *text, ValueMemory *memory, JudgedValue *judged)
+judge_code(const Member *member, const char *text, JsonTokenType type,
+		   ValueMemory *memory, JudgedValue *judged)
 {
 	if (*text == '\0')
 		return NOTE_NONE;
@@ -271,7 +206,8 @@ judge_code(const char *text, ValueMemory *memory, JudgedValue *judged)
 }
 
 static Note
-judge_uuid(const char *text, ValueMemory *memory, JudgedValue *judged)
+judge_uuid(const Member *member, const char *text, JsonTokenType type,
+		   ValueMemory *memory, JudgedValue *judged)
 {
 	pg_uuid_t	uuid;
 
@@ -285,113 +221,77 @@ judge_uuid(const char *text, ValueMemory *memory, JudgedValue *judged)
 	return NOTE_NONE;
 }
 
-/* What a value of another type is not. */
-static Note
-note_kind(MemberKind kind)
+/* ----- kinds ----- */
+
+typedef Note (*Judge) (const Member *member, const char *text,
+					   JsonTokenType type, ValueMemory *memory,
+					   JudgedValue *judged);
+
+typedef struct KindRules
 {
-	switch (kind)
-	{
-		case KIND_NUMBER:
-		case KIND_DEGREE:
-		case KIND_INTEGER:
-		case KIND_BIGINT:
-		case KIND_EPOCH_S:
-		case KIND_EPOCH_MS:
-		case KIND_STATUS:
-			return NOTE_NOT_NUMBER;
-		case KIND_BOOLEAN:
-		case KIND_FLAG:
-			return NOTE_NOT_BOOLEAN;
-		case KIND_TEXT:
-		case KIND_CODE:
-			return NOTE_NOT_TEXT;
-		case KIND_TIME:
-		case KIND_LOCAL_TIME:
-			return NOTE_NOT_TIME;
-		case KIND_UUID:
-		case KIND_TOKEN:
-			return NOTE_NOT_UUID;
-		case KIND_OBJECT:
-		case KIND_SPREAD:
-		case KIND_SPREAD4:
-		case KIND_GROUP:
-		case KIND_CLOSED_GROUP:
-			return NOTE_NOT_OBJECT;
-		case KIND_LIST:
-			return NOTE_NOT_ARRAY;
-		case KIND_OFFSET:
-		case KIND_ANY:
-		case KIND_EXTRA:
-		case KIND_IGNORED:
-		case KIND_ALIAS:
-		case KIND_ENVELOPE:
-		case KIND_BODY:
-			break;
-	}
-	return NOTE_NONE;
+	Oid			type;			/* of the column, invalid: none */
+	Note		mismatch;		/* what a value of another type is not */
+	Judge		judge;			/* of scalars; NULL: none is right */
+	JsonTokenType token;		/* the only one it is given */
+} KindRules;
+
+#define NUMERIC		JSON_TOKEN_NUMBER
+#define TEXTUAL		JSON_TOKEN_STRING
+#define ANY_TOKEN	JSON_TOKEN_INVALID
+#define NO_SCALAR	NULL, ANY_TOKEN
+
+/* kinds that are left out take anything and have no column */
+static const KindRules rules[] = {
+	[KIND_NUMBER] = {FLOAT8OID, NOTE_NOT_NUMBER, judge_number, NUMERIC},
+	[KIND_DEGREE] = {FLOAT8OID, NOTE_NOT_NUMBER, judge_degree, ANY_TOKEN},
+	[KIND_INTEGER] = {INT4OID, NOTE_NOT_NUMBER, judge_whole, NUMERIC},
+	[KIND_BIGINT] = {INT8OID, NOTE_NOT_NUMBER, judge_whole, NUMERIC},
+	[KIND_BOOLEAN] = {BOOLOID, NOTE_NOT_BOOLEAN, judge_flag, ANY_TOKEN},
+	[KIND_FLAG] = {BOOLOID, NOTE_NOT_BOOLEAN, judge_flag, ANY_TOKEN},
+	[KIND_TEXT] = {TEXTOID, NOTE_NOT_TEXT, judge_text, TEXTUAL},
+	[KIND_CODE] = {TEXTOID, NOTE_NOT_TEXT, judge_code, TEXTUAL},
+	[KIND_TIME] = {TIMESTAMPTZOID, NOTE_NOT_TIME, judge_time, TEXTUAL},
+	[KIND_LOCAL_TIME] = {TIMESTAMPTZOID, NOTE_NOT_TIME, judge_time, TEXTUAL},
+	[KIND_OFFSET] = {INT4OID, NOTE_NONE, NO_SCALAR},
+	[KIND_EPOCH_S] = {TIMESTAMPTZOID, NOTE_NOT_NUMBER, judge_epoch, NUMERIC},
+	[KIND_EPOCH_MS] = {TIMESTAMPTZOID, NOTE_NOT_NUMBER, judge_epoch, NUMERIC},
+	[KIND_UUID] = {UUIDOID, NOTE_NOT_UUID, judge_uuid, TEXTUAL},
+	[KIND_OBJECT] = {JSONBOID, NOTE_NOT_OBJECT, NO_SCALAR},
+	[KIND_ANY] = {JSONBOID, NOTE_NONE, NO_SCALAR},
+	[KIND_SPREAD] = {FLOAT8ARRAYOID, NOTE_NOT_OBJECT, NO_SCALAR},
+	[KIND_SPREAD4] = {FLOAT4ARRAYOID, NOTE_NOT_OBJECT, NO_SCALAR},
+	[KIND_STATUS] = {InvalidOid, NOTE_NOT_NUMBER, judge_text, NUMERIC},
+	[KIND_TOKEN] = {InvalidOid, NOTE_NOT_UUID, NO_SCALAR},
+	[KIND_GROUP] = {InvalidOid, NOTE_NOT_OBJECT, NO_SCALAR},
+	[KIND_CLOSED_GROUP] = {InvalidOid, NOTE_NOT_OBJECT, NO_SCALAR},
+	[KIND_LIST] = {InvalidOid, NOTE_NOT_ARRAY, NO_SCALAR}
+};
+
+Oid
+value_type(MemberKind kind)
+{
+	return rules[kind].type;
 }
 
 Note
 value_judge(const Member *member, const char *text, JsonTokenType type,
 			ValueMemory *memory, JudgedValue *judged)
 {
+	const KindRules *kind = &rules[member->kind];
+
 	judged->given = false;
 	judged->has_offset = false;
-	switch (member->kind)
-	{
-		case KIND_NUMBER:
-			if (type != JSON_TOKEN_NUMBER)
-				break;
-			return judge_number(member, text, judged);
-		case KIND_DEGREE:
-			return judge_degree(member, text, type, judged);
-		case KIND_INTEGER:
-		case KIND_BIGINT:
-			if (type != JSON_TOKEN_NUMBER)
-				break;
-			return judge_whole(member, text, judged);
-		case KIND_EPOCH_S:
-		case KIND_EPOCH_MS:
-			if (type != JSON_TOKEN_NUMBER)
-				break;
-			return judge_epoch(member, text, judged);
-		case KIND_STATUS:
-			if (type != JSON_TOKEN_NUMBER)
-				break;
-			return judge_text(member, text, memory, judged);
-		case KIND_BOOLEAN:
-		case KIND_FLAG:
-			return judge_flag(member, text, type, judged);
-		case KIND_TEXT:
-			if (type != JSON_TOKEN_STRING)
-				break;
-			return judge_text(member, text, memory, judged);
-		case KIND_CODE:
-			if (type != JSON_TOKEN_STRING)
-				break;
-			return judge_code(text, memory, judged);
-		case KIND_TIME:
-		case KIND_LOCAL_TIME:
-			if (type != JSON_TOKEN_STRING)
-				break;
-			return judge_time(text, judged);
-		case KIND_UUID:
-			if (type != JSON_TOKEN_STRING)
-				break;
-			return judge_uuid(text, memory, judged);
-		default:
-			break;
-	}
-	return note_kind(member->kind);
+	if (kind->judge == NULL ||
+		(kind->token != ANY_TOKEN && kind->token != type))
+		return kind->mismatch;
+	return kind->judge(member, text, type, memory, judged);
 }
 
 Note
 value_judge_container(const Member *member, bool is_array)
 {
-	Note		mismatch = note_kind(member->kind);
+	Note		mismatch = rules[member->kind].mismatch;
 
-	if ((mismatch == NOTE_NOT_OBJECT && !is_array) ||
-		(mismatch == NOTE_NOT_ARRAY && is_array))
-		return NOTE_NONE;
-	return mismatch;
+	return mismatch == (is_array ? NOTE_NOT_ARRAY : NOTE_NOT_OBJECT) ?
+		NOTE_NONE : mismatch;
 }

@@ -104,8 +104,10 @@ typedef struct Member
 #define NO_NUMBER			NAN /* no number equals it */
 #define NUMBER(low, high)	KIND_NUMBER, low, high, .none = NO_NUMBER
 #define PLAIN(kind)			kind, .none = NO_NUMBER
-/* the member that stands after one of KIND_LOCAL_TIME; no name can find it */
-#define OFFSET_OF_TIME(column)	{"", column, PLAIN(KIND_OFFSET), .group = -1}
+/* a column that is worked out from other members; no name can find it */
+#define DERIVED(column, kind)	{"", column, PLAIN(kind), .group = -1}
+/* the member that stands after one of KIND_LOCAL_TIME */
+#define OFFSET_OF_TIME(column)	DERIVED(column, KIND_OFFSET)
 
 /* {Min, Max, Median, Quantile_05, Quantile_95}; arrays have this order. */
 typedef enum SpreadItem
@@ -130,7 +132,7 @@ extern const char *const spread_name[SPREAD_ITEMS];
 typedef union RecordValue
 {
 	double		number;
-	int64		whole;
+	int64		whole;			/* of KIND_CODE the number of the text */
 	bool		flag;
 	TimestampTz at;
 	char	   *text;			/* KIND_TEXT, KIND_STATUS, jsonb */
@@ -138,7 +140,7 @@ typedef union RecordValue
 	Spread	   *spread;
 } RecordValue;
 
-#define MAX_TEXTS			64	/* different values of KIND_CODE */
+#define MAX_TEXTS			69	/* 63 of a document's own, and what we add */
 
 /* the texts of KIND_CODE, each once */
 typedef struct Texts
@@ -151,7 +153,7 @@ typedef struct Texts
 typedef struct ValueMemory
 {
 	MemoryContext context;		/* of the values */
-	Texts		texts;
+	Texts	   *texts;
 } ValueMemory;
 
 typedef struct JudgedValue
@@ -173,8 +175,7 @@ extern Note value_judge(const Member *member, const char *text,
 /* What to note about a member that is an object or array and must not be. */
 extern Note value_judge_container(const Member *member, bool is_array);
 
-/* These are json_double() and json_int64(), faster for what is common. */
-extern bool value_double(const char *text, double *value);
-extern bool value_int64(const char *text, int64 *value);
+/* Type of the column for values of this kind, invalid for those without one. */
+extern Oid	value_type(MemberKind kind);
 
 #endif							/* DAMOOV_RECORD_VALUE_H */

@@ -1,27 +1,63 @@
 /*
  * track.c
- *	  Processed tracks: bytes to checked values.
+ *	  Processed tracks: bytes to checked values, and those to rows.
  *
- * Two tables say which member goes to which column and what it must look like;
+ * Tables say which member goes to which column and what it must look like;
  * record.c does the rest.  Facts about the fields, and which of them are
  * assumed: docs/datasets.md.
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
 
-#include "dataset/track_data.h"
+#include "dataset/record_store.h"
+#include "dataset/track.h"
+#include "dataset/trip_events.h"
 
 #define TRACK_OK			200 /* Result.Code */
 
-/* ----- members and columns ----- */
+/* ----- points ----- */
 
-#define RATING				KIND_NUMBER, 0, 5, -1
-#define SCORE				KIND_NUMBER, 0, 100, -1
-#define COUNT				KIND_INTEGER, 0, 1e6, -1
-#define IN_TRACK			.group = TRIP_TRACK
+/*
+ * Between measured points the platform inserts points of the road's geometry.
+ * They repeat the Number of the point before, and their MidSpeed, Course and
+ * Height are 0.  A measured point at a standstill has MidSpeed 0, too, but
+ * keeps its Course and Height; one without a fix may have all three 0, but a
+ * Number of its own.  Where there are no Numbers the three must do.
+ */
+static bool
+is_filler(const RecordRow *point, const RecordRow *before)
+{
+	const uint64 needed = MEMBER_BIT(POINT_MID_SPEED) |
+		MEMBER_BIT(POINT_COURSE) | MEMBER_BIT(POINT_HEIGHT);
 
-/* in the order of damoov.trip_points, after trip_id and seq */
+	if ((point->given & needed) != needed ||
+		point->value[POINT_MID_SPEED].number != 0 ||
+		point->value[POINT_COURSE].number != 0 ||
+		point->value[POINT_HEIGHT].number != 0)
+		return false;
+	if (!row_has(point, POINT_NUMBER))
+		return true;
+	return before != NULL && row_has(before, POINT_NUMBER) &&
+		before->value[POINT_NUMBER].whole == point->value[POINT_NUMBER].whole;
+}
+
+static void
+finish_point(RecordState *points)
+{
+	RecordRow  *point = points->row;
+	const RecordRow *before = points->count > 1 ?
+		record_row(points, points->count - 2) : NULL;
+
+	record_check_position(points, POINT_LATITUDE);
+	/* what there is without an alert is no value of one */
+	if (!row_has(point, POINT_ALERT_TYPE))
+		point->given &= ~MEMBER_BIT(POINT_ALERT_VALUE);
+	row_set(point, POINT_IS_FILLER,
+			(RecordValue) {.flag = is_filler(point, before)});
+}
+
 static const Member point_members[] = {
 	[POINT_ID] = {"Id", "point_id", KIND_BIGINT, -1e19, 1e19, .none = NO_NUMBER},
 	[POINT_NUMBER] = {"Number", "number", KIND_INTEGER, 0, PG_INT32_MAX, .none = NO_NUMBER},
@@ -32,8 +68,7 @@ static const Member point_members[] = {
 	[POINT_SPEED] = {"Speed", "speed_kmh", NUMBER(0, 2000)},
 	[POINT_MID_SPEED] = {"MidSpeed", "mid_speed_ms", NUMBER(0, 600)},
 	/* a limit of 0 would make every point one of speeding */
-	[POINT_SPEED_LIMIT] = {"SpeedLimit", "speed_limit_kmh",
-	KIND_NUMBER, 1, 500, .none = 999},
+	[POINT_SPEED_LIMIT] = {"SpeedLimit", "speed_limit_kmh", KIND_NUMBER, 1, 500, .none = 999},
 	[POINT_ALERT_VALUE] = {"AlertValue", "alert_value_ms2", NUMBER(-1000, 1000)},
 	[POINT_LATERAL] = {"Lateral", "lateral_ms2", NUMBER(-1000, 1000)},
 	[POINT_COURSE] = {"Course", "course_deg", NUMBER(0, 360)},
@@ -42,40 +77,35 @@ static const Member point_members[] = {
 	[POINT_SPEED_TYPE] = {"SpeedType", "speed_type", PLAIN(KIND_CODE)},
 	[POINT_ALERT_TYPE] = {"AlertType", "alert_type", PLAIN(KIND_CODE)},
 	[POINT_CORNERING] = {"Cornering", "cornering", PLAIN(KIND_BOOLEAN)},
-	[POINT_PHONE_USAGE] = {"PhoneUsage", "phone_usage", PLAIN(KIND_FLAG)}
+	[POINT_PHONE_USAGE] = {"PhoneUsage", "phone_usage", PLAIN(KIND_FLAG)},
+	[POINT_IS_FILLER] = DERIVED("is_filler", KIND_BOOLEAN)
 };
-
-/* where the columns of a point with a kind of their own stand in TrackPoint */
-static const int point_offset[POINT_FIELDS] = {
-	[POINT_ID] = offsetof(TrackPoint, point_id),
-	[POINT_NUMBER] = offsetof(TrackPoint, number),
-	[POINT_RECORDED_AT] = offsetof(TrackPoint, recorded_at),
-	[POINT_LATITUDE] = offsetof(TrackPoint, latitude),
-	[POINT_LONGITUDE] = offsetof(TrackPoint, longitude),
-	[POINT_TOTAL_METERS] = offsetof(TrackPoint, total_meters),
-	[POINT_SPEED] = offsetof(TrackPoint, speed_kmh),
-	[POINT_MID_SPEED] = offsetof(TrackPoint, mid_speed_ms),
-	[POINT_SPEED_LIMIT] = offsetof(TrackPoint, speed_limit_kmh),
-	[POINT_ALERT_VALUE] = offsetof(TrackPoint, alert_value_ms2),
-	[POINT_LATERAL] = offsetof(TrackPoint, lateral_ms2),
-	[POINT_COURSE] = offsetof(TrackPoint, course_deg),
-	[POINT_YAW] = offsetof(TrackPoint, yaw_deg),
-	[POINT_HEIGHT] = offsetof(TrackPoint, height_mm),
-	[POINT_SPEED_TYPE] = offsetof(TrackPoint, speed_type),
-	[POINT_ALERT_TYPE] = offsetof(TrackPoint, alert_type),
-	[POINT_CORNERING] = offsetof(TrackPoint, cornering),
-	[POINT_PHONE_USAGE] = offsetof(TrackPoint, phone_usage)
-};
-
-static void finish_point(RecordState *state);
-
-static const Record track_point_record = {
-	.members = point_members,
-	.nmembers = lengthof(point_members),
-	.size = sizeof(TrackPoint),
-	.offsets = point_offset,
+static const Record point_record = {
+	RECORD_MEMBERS(point_members),
 	.finish = finish_point
 };
+
+/* ----- trips ----- */
+
+/* members that are known by number; the others need none */
+typedef enum TripMember
+{
+	TRIP_CODE,
+	TRIP_RESULT,
+	TRIP_TRACK,
+	TRIP_START_DATE,
+	TRIP_START_OFFSET,
+	TRIP_END_DATE,
+	TRIP_END_OFFSET,
+	TRIP_DISTANCE,
+	TRIP_DURATION,
+	TRIP_POINTS
+} TripMember;
+
+#define RATING				KIND_NUMBER, 0, 5, -1
+#define SCORE				KIND_NUMBER, 0, 100, -1
+#define COUNT				KIND_INTEGER, 0, 1e6, -1
+#define IN_TRACK			.group = TRIP_TRACK
 
 static const Member trip_members[] = {
 	[TRIP_CODE] = {"Code", NULL, PLAIN(KIND_STATUS), .group = TRIP_RESULT},
@@ -90,7 +120,7 @@ static const Member trip_members[] = {
 	/* stored although negative, with a note: see check_trip */
 	[TRIP_DURATION] = {"Duration", "duration_min", NUMBER(-1e6, 1e6), IN_TRACK},
 	[TRIP_POINTS] = {"Points", NULL, PLAIN(KIND_LIST), IN_TRACK,
-	.elements = &track_point_record},
+	.elements = &point_record},
 	{"Status", "status", PLAIN(KIND_TEXT), IN_TRACK},
 	{"AccelerationCount", "acceleration_count", COUNT, IN_TRACK},
 	{"DecelerationCount", "braking_count", COUNT, IN_TRACK},
@@ -135,148 +165,136 @@ static const Member trip_members[] = {
 StaticAssertDecl(lengthof(trip_members) <= RECORD_MAX_MEMBERS,
 				 "too many members");
 
-const Record track_record = {
-	.members = trip_members,
-	.nmembers = lengthof(trip_members),
-	.size = ROW_SIZE(lengthof(trip_members))
-};
-
-/* ----- points ----- */
-
-/*
- * Between measured points the platform inserts points of the road's geometry.
- * They repeat the Number of the point before, and their MidSpeed, Course and
- * Height are 0.  A measured point at a standstill has MidSpeed 0, too, but
- * keeps its Course and Height; one without a fix may have all three 0, but a
- * Number of its own.  Where there are no Numbers the three must do.
- */
 static bool
-is_filler(const TrackPoint *point, const TrackPoint *before)
+check_envelope(RecordState *trip, const Document *document, Fault *fault)
 {
-	const uint32 needed = (1 << POINT_MID_SPEED) | (1 << POINT_COURSE) |
-		(1 << POINT_HEIGHT);
-
-	if ((point->given & needed) != needed ||
-		point->mid_speed_ms != 0 || point->course_deg != 0 ||
-		point->height_mm != 0)
-		return false;
-	if (!point_has(point, POINT_NUMBER))
-		return true;
-	return before != NULL && point_has(before, POINT_NUMBER) &&
-		before->number == point->number;
-}
-
-static void
-finish_point(RecordState *state)
-{
-	TrackPoint *point = state->row;
-
-	record_check_position(state, POINT_LATITUDE);
-	point->given = (uint32) state->given;
-	point->seq = state->seq;
-	point->extra = state->extra;
-	/* what there is without an alert is no value of one */
-	if (!point_has(point, POINT_ALERT_TYPE))
-		point->given &= ~(1 << POINT_ALERT_VALUE);
-	point->is_filler = is_filler(point, state->count > 1 ? point - 1 : NULL);
-}
-
-/* ----- the whole ----- */
-
-static bool
-check_envelope(RecordReader *reader, const char *text, Size len, Fault *fault)
-{
-	RecordState *document = record_document(reader);
-	const RecordRow *row = document->row;
+	const RecordRow *row = trip->row;
 	int64		code;
 
 	if (!row_has(row, TRIP_CODE))
 	{
-		if (document->note[TRIP_CODE][NOTE_NOT_NUMBER] == 0)
-			record_note(document, TRIP_CODE, NOTE_MISSING);
+		if (trip->note[TRIP_CODE][NOTE_NOT_NUMBER] == 0)
+			record_note(trip, TRIP_CODE, NOTE_MISSING);
 	}
-	else if (!value_int64(row->value[TRIP_CODE].text, &code) ||
+	else if (!json_int64(row->value[TRIP_CODE].text, &code) ||
 			 code != TRACK_OK)
 		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, REASON_DATASET_ERROR,
 						 "platform answered with code %s instead of the track",
 						 row->value[TRIP_CODE].text);
-	if (document->seen & MEMBER_BIT(TRIP_TRACK))
+	if (trip->seen & MEMBER_BIT(TRIP_TRACK))
 		return true;
-	return record_refuse(reader, text, len, "object Result.Track", fault);
+	return record_refuse(trip->record, document, "object Result.Track", fault);
 }
 
-static void
-measure_points(Track *track)
+static bool
+check_trip(Dataset *dataset, const Document *document, Fault *fault)
 {
-	for (int i = 0; i < track->npoints; i++)
-	{
-		const TrackPoint *point = &track->points[i];
-		Box		   *box = &track->box;
+	RecordState *trip = &dataset->document;
+	const RecordRow *row = trip->row;
 
-		track->nfillers += point->is_filler;
-		if (!point_has(point, POINT_LATITUDE))
+	if (!check_envelope(trip, document, fault))
+		return false;
+	/* what is odd about values together */
+	if ((trip->seen & MEMBER_BIT(TRIP_POINTS)) == 0)
+		record_note(trip, TRIP_POINTS, NOTE_MISSING);
+	record_check_end(trip, TRIP_START_DATE, TRIP_END_DATE);
+	if (row_has(row, TRIP_DURATION) && row->value[TRIP_DURATION].number < 0)
+		record_note(trip, TRIP_DURATION, NOTE_NEGATIVE);
+	trip_events_derive(dataset, record_list(dataset, &point_record));
+	return true;
+}
+
+static const Record trip_record = {
+	RECORD_MEMBERS(trip_members),
+	.what = "track",
+	.what_kind = "processed track",
+	.codes = {TRIP_EVENT_CODES},
+	.check = check_trip
+};
+
+Dataset *
+track_read(const Document *document, Fault *fault)
+{
+	return record_read(&trip_record, document, fault);
+}
+
+/* ----- storing ----- */
+
+static RecordRows points_table = {
+	.name = "trip_points",
+	.record = &point_record
+};
+
+static RecordRows events_table = {
+	.name = "trip_events",
+	.record = &trip_event_record,
+	.derived = true
+};
+
+static RecordTable trips_table = {
+	.name = "trips",
+	.id = "trip_id",
+	.stored_at = "stored_at",
+	.record = &trip_record,
+	.lists = {&points_table, &events_table}
+};
+
+typedef struct Box
+{
+	int			fillers;
+	int			located;		/* points with a position */
+	double		min_latitude;
+	double		min_longitude;
+	double		max_latitude;
+	double		max_longitude;
+} Box;
+
+static Box
+measure_points(const RecordState *points)
+{
+	Box			box = {0};
+
+	for (int i = 0; i < points->count; i++)
+	{
+		const RecordRow *point = record_row(points, i);
+		double		latitude = point->value[POINT_LATITUDE].number;
+		double		longitude = point->value[POINT_LONGITUDE].number;
+
+		box.fillers += point->value[POINT_IS_FILLER].flag;
+		if (!row_has(point, POINT_LATITUDE))
 			continue;
-		if (track->nlocated++ == 0)
+		if (box.located++ == 0)
 		{
-			box->min_latitude = box->max_latitude = point->latitude;
-			box->min_longitude = box->max_longitude = point->longitude;
+			box.min_latitude = box.max_latitude = latitude;
+			box.min_longitude = box.max_longitude = longitude;
 			continue;
 		}
-		box->min_latitude = Min(box->min_latitude, point->latitude);
-		box->max_latitude = Max(box->max_latitude, point->latitude);
-		box->min_longitude = Min(box->min_longitude, point->longitude);
-		box->max_longitude = Max(box->max_longitude, point->longitude);
+		box.min_latitude = Min(box.min_latitude, latitude);
+		box.max_latitude = Max(box.max_latitude, latitude);
+		box.min_longitude = Min(box.min_longitude, longitude);
+		box.max_longitude = Max(box.max_longitude, longitude);
 	}
+	return box;
 }
 
-/* What is odd about values together. */
-static void
-check_trip(RecordState *document)
+int64
+track_store(const Dataset *dataset, const TrackKey *key)
 {
-	const RecordRow *row = document->row;
+	const RecordState *points = record_list(dataset, &point_record);
+	Box			box = measure_points(points);
+	bool		nowhere = box.located == 0;
+	const RecordColumn columns[] = {
+		{"track_token", UUIDOID, .value = UUIDPGetDatum(&key->token)},
+		{"enriched_at", TIMESTAMPTZOID, TimestampTzGetDatum(key->enriched_at), !key->has_enriched_at},
+		{"revision", INT4OID, .value = Int32GetDatum(key->revision)},
+		{"point_count", INT4OID, .value = Int32GetDatum(points->count)},
+		{"filler_count", INT4OID, .value = Int32GetDatum(box.fillers)},
+		{"min_latitude", FLOAT8OID, Float8GetDatum(box.min_latitude), nowhere},
+		{"min_longitude", FLOAT8OID, Float8GetDatum(box.min_longitude), nowhere},
+		{"max_latitude", FLOAT8OID, Float8GetDatum(box.max_latitude), nowhere},
+		{"max_longitude", FLOAT8OID, Float8GetDatum(box.max_longitude), nowhere}
+	};
 
-	if ((document->seen & MEMBER_BIT(TRIP_POINTS)) == 0)
-		record_note(document, TRIP_POINTS, NOTE_MISSING);
-	record_check_end(document, TRIP_START_DATE, TRIP_END_DATE);
-	if (row_has(row, TRIP_DURATION) && row->value[TRIP_DURATION].number < 0)
-		record_note(document, TRIP_DURATION, NOTE_NEGATIVE);
-}
-
-static Track *
-make_track(RecordReader *reader)
-{
-	RecordState *document = record_document(reader);
-	RecordState *points = record_list(reader, &track_point_record);
-	Track	   *track = palloc0(sizeof(Track));
-
-	check_trip(document);
-	track->trip = document->row;
-	track->points = (TrackPoint *) points->rows;
-	track->npoints = points->count;
-	track->extras = points->extras.data;
-	track->texts = *record_texts(reader);
-	measure_points(track);
-	track->extra = record_extra(reader);
-	track->notes = record_notes(reader, &track->nnotes);
-	return track;
-}
-
-bool
-track_read(const char *text, Size len, Size max_len,
-		   const pg_uuid_t *expected_token, const char *device_token,
-		   Track **track, Fault *fault)
-{
-	RecordReader *reader = record_reader(&track_record, "track",
-										 "processed track", expected_token,
-										 device_token);
-	bool		done;
-
-	/* the numbers that trip_events.h knows them by */
-	record_add_text(reader, "acc");
-	record_add_text(reader, "deacc");
-	done = record_read(reader, text, len, max_len, fault) &&
-		check_envelope(reader, text, len, fault);
-	*track = done ? make_track(reader) : NULL;
-	record_free(reader);
-	return done;
+	return record_store(&trips_table, dataset, key->user_id, columns,
+						lengthof(columns));
 }

@@ -5,11 +5,7 @@
 #ifndef DAMOOV_TRACK_H
 #define DAMOOV_TRACK_H
 
-#include "datatype/timestamp.h"
-#include "base/fault.h"
-#include "utils/uuid.h"
-
-typedef struct Track Track;
+#include "dataset/record.h"
 
 /* What the dataset itself does not tell, or not reliably. */
 typedef struct TrackKey
@@ -22,25 +18,22 @@ typedef struct TrackKey
 } TrackKey;
 
 /*
- * Reads a processed track, which is palloc'd in the current context.  A field
- * that cannot be used is NULL and noted in the trip; false only when the whole
- * is no use, with one of the faults of json_walk() or
+ * Reads a processed track into the current context.  A field that cannot be
+ * used is NULL and noted in the trip; NULL only when the whole is no use, with
+ * one of the faults of record_read() or
  *
  *	dataset_error		08P01, Result.Code is not 200: may work later
- *	dataset_mismatch	22023, not a processed track, or that of another token
+ *	dataset_mismatch	22023, not a processed track
  *
- * expected_token may be NULL.  Bad input throws no error.
+ * Bad input throws no error.
  */
-extern bool track_read(const char *text, Size len, Size max_len,
-					   const pg_uuid_t *expected_token,
-					   const char *device_token,
-					   Track **track, Fault *fault);
+extern Dataset *track_read(const Document *document, Fault *fault);
 
 /*
  * Stores the track: a new trip, or in place of what is there of the same token,
  * whose trip_id stays.  Returns the trip_id.  Errors are thrown.  The caller
  * has called sql_enter().
  */
-extern int64 track_store(const Track *track, const TrackKey *key);
+extern int64 track_store(const Dataset *dataset, const TrackKey *key);
 
 #endif							/* DAMOOV_TRACK_H */

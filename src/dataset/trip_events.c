@@ -7,160 +7,207 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
-#include "utils/memutils.h"
-
 #include "dataset/trip_events.h"
 
-typedef struct EventList
-{
-	TripEvent  *events;
-	int			count;
-	int			room;
-} EventList;
+#define FIRST_ROOM		16
+#define KINDS			(TRIP_SPEEDING - TRIP_ACCELERATION + 1)
 
-static const char *const kind_name[TRIP_EVENT_KINDS] = {
-	[TRIP_ACCELERATION] = "acceleration",
-	[TRIP_BRAKING] = "braking",
-	[TRIP_CORNERING] = "cornering",
-	[TRIP_PHONE_USAGE] = "phone_usage",
-	[TRIP_SPEEDING] = "speeding"
+typedef enum TripEventMember
+{
+	EVENT_KIND,
+	EVENT_FIRST_SEQ,
+	EVENT_LAST_SEQ,
+	EVENT_STARTED_AT,
+	EVENT_ENDED_AT,
+	EVENT_LATITUDE,
+	EVENT_LONGITUDE,
+	EVENT_LENGTH,
+	EVENT_PEAK,
+	EVENT_MAX_SPEED,
+	EVENT_MAX_EXCESS
+} TripEventMember;
+
+static const Member event_members[] = {
+	[EVENT_KIND] = DERIVED("kind", KIND_CODE),
+	[EVENT_FIRST_SEQ] = DERIVED("first_seq", KIND_INTEGER),
+	[EVENT_LAST_SEQ] = DERIVED("last_seq", KIND_INTEGER),
+	[EVENT_STARTED_AT] = DERIVED("started_at", KIND_TIME),
+	[EVENT_ENDED_AT] = DERIVED("ended_at", KIND_TIME),
+	[EVENT_LATITUDE] = DERIVED("latitude", KIND_NUMBER),
+	[EVENT_LONGITUDE] = DERIVED("longitude", KIND_NUMBER),
+	[EVENT_LENGTH] = DERIVED("length_m", KIND_NUMBER),
+	[EVENT_PEAK] = DERIVED("peak_ms2", KIND_NUMBER),
+	[EVENT_MAX_SPEED] = DERIVED("max_speed_kmh", KIND_NUMBER),
+	[EVENT_MAX_EXCESS] = DERIVED("max_excess_kmh", KIND_NUMBER)
 };
 
-const char *
-trip_event_name(TripEventKind kind)
+const Record trip_event_record = {RECORD_MEMBERS(event_members)};
+
+/* An event that the points so far have not ended. */
+typedef struct OpenEvent
 {
-	return kind_name[kind];
+	int			number;			/* of the row, -1: none */
+	const RecordRow *first;
+} OpenEvent;
+
+static bool
+is_true(const RecordRow *point, PointMember member)
+{
+	return row_has(point, member) && point->value[member].flag;
+}
+
+static bool
+has_alert(const RecordRow *point, TripEventCode alert)
+{
+	return row_has(point, POINT_ALERT_TYPE) &&
+		point->value[POINT_ALERT_TYPE].whole == alert;
+}
+
+static double
+excess(const RecordRow *point)
+{
+	return point->value[POINT_SPEED].number -
+		point->value[POINT_SPEED_LIMIT].number;
 }
 
 /* Is the point part of an event of this kind? */
 static bool
-takes_part(const TrackPoint *point, TripEventKind kind)
+takes_part(const RecordRow *point, TripEventCode kind)
 {
 	switch (kind)
 	{
 		case TRIP_ACCELERATION:
-			return point_has(point, POINT_ALERT_TYPE) &&
-				point->alert_type == ALERT_ACCELERATION;
+			return has_alert(point, ALERT_ACCELERATION);
 		case TRIP_BRAKING:
-			return point_has(point, POINT_ALERT_TYPE) &&
-				point->alert_type == ALERT_BRAKING;
+			return has_alert(point, ALERT_BRAKING);
 		case TRIP_CORNERING:
-			return point_has(point, POINT_CORNERING) && point->cornering;
+			return is_true(point, POINT_CORNERING);
 		case TRIP_PHONE_USAGE:
-			return point_has(point, POINT_PHONE_USAGE) && point->phone_usage;
+			return is_true(point, POINT_PHONE_USAGE);
 		case TRIP_SPEEDING:
-			return point_has(point, POINT_SPEED) &&
-				point_has(point, POINT_SPEED_LIMIT) &&
-				point->speed_kmh > point->speed_limit_kmh;
-		case TRIP_EVENT_KINDS:
-			break;
+			return row_has(point, POINT_SPEED) &&
+				row_has(point, POINT_SPEED_LIMIT) && excess(point) > 0;
+		default:
+			return false;
 	}
-	return false;
-}
-
-/* Returns the number of a new event that starts at the point. */
-static int
-open_event(EventList *list, TripEventKind kind, const TrackPoint *point)
-{
-	TripEvent  *event;
-
-	if (list->count == list->room)
-	{
-		list->room = list->room ? list->room * 2 : 16;
-		if (list->events == NULL)
-			list->events = palloc(list->room * sizeof(TripEvent));
-		else
-			list->events = repalloc_huge(list->events,
-										 list->room * sizeof(TripEvent));
-	}
-	event = &list->events[list->count];
-	memset(event, 0, sizeof(TripEvent));
-	event->kind = kind;
-	event->first = point;
-	return list->count++;
 }
 
 static void
-extend_event(TripEvent *event, const TrackPoint *point)
+copy_value(RecordRow *event, TripEventMember member, const RecordRow *point,
+		   PointMember from)
 {
-	event->last = point;
-	event->reaches = point;
-	if ((event->kind == TRIP_ACCELERATION || event->kind == TRIP_BRAKING) &&
-		point_has(point, POINT_ALERT_VALUE) &&
-		(!event->has_peak ||
-		 fabs(point->alert_value_ms2) > fabs(event->peak_ms2)))
-	{
-		event->has_peak = true;
-		event->peak_ms2 = point->alert_value_ms2;
-	}
-	if (point_has(point, POINT_SPEED) &&
-		(!event->has_max_speed || point->speed_kmh > event->max_speed_kmh))
-	{
-		event->has_max_speed = true;
-		event->max_speed_kmh = point->speed_kmh;
-	}
-	if (event->kind == TRIP_SPEEDING)
-		event->max_excess_kmh = Max(event->max_excess_kmh,
-									point->speed_kmh - point->speed_limit_kmh);
+	if (row_has(point, from))
+		row_set(event, member, point->value[from]);
 }
 
-TripEvent *
-trip_events_derive(const TrackPoint *points, int npoints, int *nevents)
+static void
+set_number(RecordRow *event, TripEventMember member, double number)
 {
-	EventList	list = {0};
-	int			open[TRIP_EVENT_KINDS];
+	row_set(event, member, (RecordValue) {.number = number});
+}
 
-	for (int kind = 0; kind < TRIP_EVENT_KINDS; kind++)
-		open[kind] = -1;
+static void
+set_whole(RecordRow *event, TripEventMember member, int64 whole)
+{
+	row_set(event, member, (RecordValue) {.whole = whole});
+}
 
-	/* kinds are opened in their order, so the list comes out ordered */
-	for (int i = 0; i < npoints; i++)
-	{
-		const TrackPoint *point = &points[i];
+static void
+begin_event(RecordState *events, OpenEvent *open, TripEventCode kind,
+			const RecordRow *point)
+{
+	RecordRow  *event = record_add_row(events);
 
-		if (point->is_filler)
-			continue;
-		for (int kind = 0; kind < TRIP_EVENT_KINDS; kind++)
-		{
-			if (takes_part(point, kind))
-			{
-				if (open[kind] < 0)
-					open[kind] = open_event(&list, kind, point);
-				extend_event(&list.events[open[kind]], point);
-			}
-			else if (open[kind] >= 0)
-			{
-				list.events[open[kind]].reaches = point;
-				open[kind] = -1;
-			}
-		}
-	}
-	*nevents = list.count;
-	return list.events;
+	open->number = event->seq = events->count - 1;
+	open->first = point;
+	set_whole(event, EVENT_KIND, kind);
+	set_whole(event, EVENT_FIRST_SEQ, point->seq);
+	copy_value(event, EVENT_STARTED_AT, point, POINT_RECORDED_AT);
+	copy_value(event, EVENT_LATITUDE, point, POINT_LATITUDE);
+	copy_value(event, EVENT_LONGITUDE, point, POINT_LONGITUDE);
 }
 
 /*
- * Points may be out of order.  An event that ended before it began would break
- * every tstzrange() over the table, so then its end is not known.
+ * The state lasted until here at least.  Points may be out of order.  An event
+ * that ended before it began would break every tstzrange() over the table, so
+ * then its end is not known.
  */
-bool
-trip_event_ended_at(const TripEvent *event, TimestampTz *ended_at)
+static void
+reach(RecordRow *event, const RecordRow *first, const RecordRow *point)
 {
-	if (!point_has(event->reaches, POINT_RECORDED_AT))
-		return false;
-	*ended_at = event->reaches->recorded_at;
-	return !point_has(event->first, POINT_RECORDED_AT) ||
-		*ended_at >= event->first->recorded_at;
+	event->given &= ~(MEMBER_BIT(EVENT_ENDED_AT) | MEMBER_BIT(EVENT_LENGTH));
+	if (!row_has(first, POINT_RECORDED_AT) ||
+		point->value[POINT_RECORDED_AT].at >= first->value[POINT_RECORDED_AT].at)
+		copy_value(event, EVENT_ENDED_AT, point, POINT_RECORDED_AT);
+	if (row_has(first, POINT_TOTAL_METERS) &&
+		row_has(point, POINT_TOTAL_METERS))
+	{
+		double		length = point->value[POINT_TOTAL_METERS].number -
+			first->value[POINT_TOTAL_METERS].number;
+
+		if (length >= 0)
+			set_number(event, EVENT_LENGTH, length);
+	}
 }
 
-bool
-trip_event_length(const TripEvent *event, double *length_m)
+/* Takes over a number that is further from 0 than what there is. */
+static void
+push(RecordRow *event, TripEventMember member, double number)
 {
-	if (!point_has(event->first, POINT_TOTAL_METERS) ||
-		!point_has(event->reaches, POINT_TOTAL_METERS))
-		return false;
-	*length_m = event->reaches->total_meters - event->first->total_meters;
-	return *length_m >= 0;
+	if (!row_has(event, member) ||
+		fabs(number) > fabs(event->value[member].number))
+		set_number(event, member, number);
+}
+
+static void
+extend_event(RecordRow *event, TripEventCode kind, const RecordRow *first,
+			 const RecordRow *point)
+{
+	set_whole(event, EVENT_LAST_SEQ, point->seq);
+	reach(event, first, point);
+	if ((kind == TRIP_ACCELERATION || kind == TRIP_BRAKING) &&
+		row_has(point, POINT_ALERT_VALUE))
+		push(event, EVENT_PEAK, point->value[POINT_ALERT_VALUE].number);
+	if (row_has(point, POINT_SPEED))
+		push(event, EVENT_MAX_SPEED, point->value[POINT_SPEED].number);
+	if (kind == TRIP_SPEEDING)
+		push(event, EVENT_MAX_EXCESS, excess(point));
+}
+
+void
+trip_events_derive(Dataset *dataset, const RecordState *points)
+{
+	RecordState *events = record_add_list(dataset, &trip_event_record, "",
+										  FIRST_ROOM);
+	OpenEvent	open[KINDS];
+
+	for (int i = 0; i < KINDS; i++)
+		open[i].number = -1;
+
+	/* kinds are opened in their order, so the list comes out ordered */
+	for (int i = 0; i < points->count; i++)
+	{
+		const RecordRow *point = record_row(points, i);
+
+		if (point->value[POINT_IS_FILLER].flag)
+			continue;
+		for (int j = 0; j < KINDS; j++)
+		{
+			TripEventCode kind = TRIP_ACCELERATION + j;
+			bool		inside = takes_part(point, kind);
+
+			if (inside && open[j].number < 0)
+				begin_event(events, &open[j], kind, point);
+			if (open[j].number < 0)
+				continue;
+			if (inside)
+				extend_event(record_row(events, open[j].number), kind,
+							 open[j].first, point);
+			else
+			{
+				reach(record_row(events, open[j].number), open[j].first, point);
+				open[j].number = -1;
+			}
+		}
+	}
 }

@@ -7,10 +7,10 @@
 #ifndef DAMOOV_TRIP_EVENTS_H
 #define DAMOOV_TRIP_EVENTS_H
 
-#include "datatype/timestamp.h"
+#include "dataset/record.h"
 
-/* the values of a point that may be missing, in the order of the columns */
-typedef enum PointField
+/* the members of a point, in the order of the columns */
+typedef enum PointMember
 {
 	POINT_ID,
 	POINT_NUMBER,
@@ -30,81 +30,34 @@ typedef enum PointField
 	POINT_ALERT_TYPE,
 	POINT_CORNERING,
 	POINT_PHONE_USAGE,
-	POINT_FIELDS
-} PointField;
+	POINT_IS_FILLER
+} PointMember;
 
-/* Numbers that stand for the alert types with a meaning, others are larger. */
-#define ALERT_ACCELERATION	1
-#define ALERT_BRAKING		2
-
-/* A trip can have a million of these: keep it compact. */
-typedef struct TrackPoint
+/* Texts that events are told by, the record's codes: others have other numbers. */
+typedef enum TripEventCode
 {
-	int64		point_id;
-	TimestampTz recorded_at;
-	double		latitude;
-	double		longitude;
-	double		total_meters;
-	double		speed_kmh;
-	double		mid_speed_ms;
-	double		speed_limit_kmh;
-	double		alert_value_ms2;
-	double		lateral_ms2;
-	double		course_deg;
-	double		yaw_deg;
-	double		height_mm;
-	uint32		given;			/* bit 1 << PointField: not NULL */
-	int32		seq;			/* index in the document */
-	int32		number;
-	int32		extra;			/* offset of its extra members, -1 for none */
-	uint8		speed_type;		/* number of an interned text */
-	uint8		alert_type;
-	bool		cornering;
-	bool		phone_usage;
-	bool		is_filler;
-} TrackPoint;
-
-static inline bool
-point_has(const TrackPoint *point, PointField field)
-{
-	return (point->given & ((uint32) 1 << field)) != 0;
-}
-
-/* in the order of the CHECK on damoov.trip_events.kind */
-typedef enum TripEventKind
-{
+	CODE_NONE,
+	/* alert types with a meaning */
+	ALERT_ACCELERATION,
+	ALERT_BRAKING,
+	/* kinds of events */
 	TRIP_ACCELERATION,
 	TRIP_BRAKING,
 	TRIP_CORNERING,
 	TRIP_PHONE_USAGE,
-	TRIP_SPEEDING,
-	TRIP_EVENT_KINDS
-} TripEventKind;
+	TRIP_SPEEDING
+} TripEventCode;
 
-typedef struct TripEvent
-{
-	TripEventKind kind;
-	const TrackPoint *first;
-	const TrackPoint *last;
-	const TrackPoint *reaches;	/* where the state had ended, see the docs */
-	bool		has_peak;
-	bool		has_max_speed;
-	double		peak_ms2;
-	double		max_speed_kmh;
-	double		max_excess_kmh; /* speeding only */
-} TripEvent;
+#define TRIP_EVENT_CODES \
+	"acc", "deacc", \
+	"acceleration", "braking", "cornering", "phone_usage", "speeding"
 
-extern const char *trip_event_name(TripEventKind kind);
+extern const Record trip_event_record;
 
 /*
- * Finds the events of a trip, ordered by first point and kind.  They point
- * into points; the array is palloc'd.
+ * Finds the events of a trip and adds the list of them to the dataset, ordered
+ * by first point and kind.
  */
-extern TripEvent *trip_events_derive(const TrackPoint *points, int npoints,
-									 int *nevents);
-
-/* False when the points that bound the event do not tell. */
-extern bool trip_event_ended_at(const TripEvent *event, TimestampTz *ended_at);
-extern bool trip_event_length(const TripEvent *event, double *length_m);
+extern void trip_events_derive(Dataset *dataset, const RecordState *points);
 
 #endif							/* DAMOOV_TRIP_EVENTS_H */

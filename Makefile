@@ -48,15 +48,20 @@ OBJS         = \
 	src/process/launcher.o \
 	src/process/poll.o \
 	src/process/worker.o \
+	src/provider/call.o \
+	src/provider/connection_string.o \
 	src/provider/eventgrid.o \
+	src/provider/finding.o \
 	src/provider/identity.o \
 	src/provider/identity_aws.o \
 	src/provider/identity_azure.o \
+	src/provider/providers.o \
 	src/provider/queue_list.o \
 	src/provider/servicebus.o \
 	src/provider/source.o \
 	src/provider/sqs.o \
 	src/provider/storagequeue.o \
+	src/provider/token.o \
 	src/wire/address.o \
 	src/wire/http.o \
 	src/wire/reply.o \

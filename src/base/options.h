@@ -24,6 +24,10 @@ typedef struct ServerOptions
 	List	   *secrets;		/* DefElem, of the mapping or its secret_file */
 } ServerOptions;
 
+/* Fills the fault for options that will not do; false. */
+#define options_fault(fault, ...) \
+	fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, __VA_ARGS__)
+
 /* Names of all foreign servers of the wrapper, in order; needs a transaction. */
 extern List *options_server_names(void);
 

@@ -15,20 +15,31 @@ secret_wipe(char *text)
 		explicit_bzero(text, strlen(text));
 }
 
-static void
-wipe(void *text)
+typedef struct OwnSecret
 {
-	secret_wipe(text);
+	MemoryContextCallback callback;
+	char	   *text;
+	Size		len;			/* as it was: it may be cut into pieces */
+} OwnSecret;
+
+static void
+wipe(void *arg)
+{
+	OwnSecret  *secret = arg;
+
+	explicit_bzero(secret->text, secret->len);
 }
 
 char *
 secret_own(char *text)
 {
-	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+	OwnSecret  *secret = palloc(sizeof(OwnSecret));
 
-	callback->func = wipe;
-	callback->arg = text;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	secret->text = text;
+	secret->len = strlen(text);
+	secret->callback.func = wipe;
+	secret->callback.arg = secret;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &secret->callback);
 	return text;
 }
 

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include "commands/dbcommands.h"
@@ -28,144 +27,61 @@
 #include "base/sql.h"
 #include "compat.h"
 #include "door/api.h"
-#include "door/check.h"
 #include "guc.h"
+#include "provider/providers.h"
+#include "provider/source.h"
 #include "wire/http.h"
 
 SQL_FUNCTION(damoov_check);
 
 #define CHECK_MS			20000	/* for all sources together */
 #define ANSWER_MS			10000
-#define CLOCK_TOLERANCE_S	60
 #define MAX_REPLY			(1024 * 1024)
 
 typedef struct Doctor
 {
 	MemoryContext context;
 	HttpClient *http;
-	List	   *checks;			/* SourceCheck * */
-	int			waiting;		/* questions without an answer yet */
+	List	   *all;			/* Findings * */
 } Doctor;
 
-/* ----- findings ----- */
-
-void
-check_add(SourceCheck *check, FindingLevel level, const char *topic,
-		  const char *text, const char *remedy)
+static Findings *
+start_findings(Doctor *doctor, const char *source)
 {
-	MemoryContext old = MemoryContextSwitchTo(check->context);
-	Finding    *finding = palloc0(sizeof(Finding));
+	Findings   *findings = findings_create(doctor->context, source);
+	MemoryContext old = MemoryContextSwitchTo(doctor->context);
 
-	finding->source = check->source ? pstrdup(check->source->name) : NULL;
-	finding->level = level;
-	finding->topic = topic;
-	finding->text = pstrdup(text);
-	finding->remedy = remedy ? pstrdup(remedy) : NULL;
-	check->findings = lappend(check->findings, finding);
+	doctor->all = lappend(doctor->all, findings);
 	MemoryContextSwitchTo(old);
-}
-
-static const char *
-quoted_name(const SourceCheck *check)
-{
-	return quote_identifier(check->source->name);
-}
-
-/* Trouble of the way there, by the reason that the wire gives. */
-static const char *
-remedy_for(const SourceCheck *check, SourceTrouble trouble, const Fault *fault)
-{
-	if (fault->reason == REASON_TLS_FAILED)
-		return "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate.";
-	if (fault->reason == REASON_UNREACHABLE || fault->reason == REASON_TIMEOUT)
-		return "Allow connections from this server to the host, and see that its name can be resolved.";
-	if (trouble == TROUBLE_CREDENTIALS)
-		return psprintf("Renew the secrets with ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET ...), or grant their owner the right to receive.",
-						quoted_name(check));
-	if (trouble == TROUBLE_CONFIGURATION)
-		return psprintf("Correct the options with ALTER SERVER %s OPTIONS (SET ...).", quoted_name(check));
-	return "Try again later.";
-}
-
-void
-check_trouble(SourceCheck *check, SourceTrouble trouble, const Fault *fault)
-{
-	check_add(check, FINDING_ERROR,
-			  trouble == TROUBLE_CREDENTIALS ? "credentials" :
-			  trouble == TROUBLE_CONFIGURATION ? "options" : "connection",
-			  fault->message, remedy_for(check, trouble, fault));
-}
-
-void
-check_clock(SourceCheck *check, pg_time_t date)
-{
-	int64		offset = (int64) date - (int64) time(NULL);
-
-	if (date != 0 && llabs(offset) > CLOCK_TOLERANCE_S)
-		check_add(check, FINDING_WARNING, "clock",
-				  psprintf("this server's clock differs from the service's by " INT64_FORMAT " seconds",
-						   offset),
-				  "Synchronize the clock of the database server; until then requests are signed with the service's time.");
-}
-
-void
-check_end(SourceCheck *check)
-{
-	check->done = true;
+	return findings;
 }
 
 /* ----- sources ----- */
 
-static SourceCheck *
-start_check(Doctor *doctor, const char *source_name)
-{
-	SourceCheck *check = MemoryContextAllocZero(doctor->context, sizeof(SourceCheck));
-	MemoryContext old = MemoryContextSwitchTo(doctor->context);
-
-	check->context = doctor->context;
-	if (source_name)
-		check->source = source_create(doctor->context, doctor->http, source_name);
-	doctor->checks = lappend(doctor->checks, check);
-	MemoryContextSwitchTo(old);
-	return check;
-}
-
-static void
-authorized(void *arg, bool transient, const Fault *fault)
-{
-	SourceCheck *check = arg;
-
-	if (fault == NULL)
-		check->source->provider->check(check);
-	else
-	{
-		check_trouble(check, transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, fault);
-		check_end(check);
-	}
-}
-
 static void
 check_source(Doctor *doctor, const char *name)
 {
-	SourceCheck *check = start_check(doctor, name);
-	Source	   *source = check->source;
+	ForeignServer *server = GetForeignServerByName(name, true);
+	Findings   *findings = start_findings(doctor, name);
+	Source	   *source = source_create(doctor->context, doctor->http, name,
+									   providers_find(server ? server->servertype : NULL));
 	Fault		fault = {0};
 
 	if (!source_try_configure(source, &fault))
 	{
-		check_trouble(check, TROUBLE_CONFIGURATION, &fault);
-		check_end(check);
+		finding_trouble(findings, TROUBLE_CONFIGURATION, &fault);
+		findings->done = true;
 		return;
 	}
 	if (source->option_paused)
-		check_add(check, FINDING_WARNING, "options", "the source is paused by its option",
-				  psprintf("ALTER SERVER %s OPTIONS (DROP paused)", quoted_name(check)));
-	source_check(source, check, authorized);
+		finding_add(findings, FINDING_WARNING, "options", "the source is paused by its option",
+					psprintf("ALTER SERVER %s OPTIONS (DROP paused)", quote_identifier(name)));
+	source_check(source, findings);
 }
 
 /* What the run state says: pauses, and what is waiting for a human. */
 static void
-check_run_state(SourceCheck *check)
+check_run_state(Findings *findings)
 {
 	static SqlPlan plan = {
 		.text = "SELECT coalesce(s.paused, false), s.pause_reason, "
@@ -173,17 +89,17 @@ check_run_state(SourceCheck *check)
 		"FROM (VALUES ($1)) AS n (source) LEFT JOIN damoov.sources AS s USING (source)",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
-	const char *name = check->source->name;
+	const char *name = findings->source;
 	Datum		argument = CStringGetTextDatum(name);
 	int64		quarantined;
 
 	sql_run(&plan, &argument, NULL);
 	if (DatumGetBool(sql_value(0, 1, NULL)))
-		check_add(check, FINDING_WARNING, "state", "the source is paused",
+		finding_add(findings, FINDING_WARNING, "state", "the source is paused",
 				  psprintf("SELECT damoov_resume(%s)", quote_literal_cstr(name)));
 	quarantined = DatumGetInt64(sql_value(0, 3, NULL));
 	if (quarantined > 0)
-		check_add(check, FINDING_WARNING, "quarantine",
+		finding_add(findings, FINDING_WARNING, "quarantine",
 				  psprintf(INT64_FORMAT " messages could not be understood", quarantined),
 				  "Look at damoov.quarantine; SELECT damoov_retry(quarantine_id, mended) stores one.");
 }
@@ -192,7 +108,7 @@ check_run_state(SourceCheck *check)
 
 typedef struct ApiQuestion
 {
-	SourceCheck *check;
+	Findings   *findings;
 	const char *url;
 } ApiQuestion;
 
@@ -201,23 +117,23 @@ static void
 api_answered(HttpRequest *request, void *arg)
 {
 	ApiQuestion *question = arg;
-	SourceCheck *check = question->check;
+	Findings   *findings = question->findings;
 
 	if (request->status == 0)
-		check_add(check, FINDING_ERROR, "api", request->fault.message,
+		finding_add(findings, FINDING_ERROR, "api", request->fault.message,
 				  request->fault.reason == REASON_TLS_FAILED
 				  ? "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate."
 				  : "Allow connections from this server to the host, or correct the option \"base_url\" of the api server.");
 	else
-		check_add(check, FINDING_OK, "api", psprintf("\"%s\" can be reached", question->url), NULL);
-	check_end(check);
+		finding_add(findings, FINDING_OK, "api", psprintf("\"%s\" can be reached", question->url), NULL);
+	findings->done = true;
 	http_free(request);
 }
 
 static void
 check_api(Doctor *doctor)
 {
-	SourceCheck *check = start_check(doctor, NULL);
+	Findings   *findings = start_findings(doctor, NULL);
 	ApiQuestion *question = MemoryContextAllocZero(doctor->context, sizeof(ApiQuestion));
 	HttpRequest *request;
 	Api		   *api;
@@ -225,12 +141,12 @@ check_api(Doctor *doctor)
 
 	if (!api_load("", &api, &fault))
 	{
-		check_add(check, FINDING_ERROR, "api", fault.message,
+		finding_add(findings, FINDING_ERROR, "api", fault.message,
 				  "Correct the options of the server of TYPE 'api' with ALTER SERVER.");
-		check_end(check);
+		findings->done = true;
 		return;
 	}
-	question->check = check;
+	question->findings = findings;
 	question->url = api->base_url;
 	request = http_request(doctor->http, "GET", psprintf("%s/", api->base_url));
 	request->max_bytes = MAX_REPLY;
@@ -259,7 +175,7 @@ in_list(const char *list, const char *name)
 }
 
 static void
-check_worker(SourceCheck *check)
+check_worker(Findings *findings)
 {
 	const char *preload = GetConfigOption("shared_preload_libraries", true, false);
 	const char *database = get_database_name(MyDatabaseId);
@@ -268,7 +184,7 @@ check_worker(SourceCheck *check)
 
 	if (preload == NULL || !in_list(preload, "damoov"))
 	{
-		check_add(check, FINDING_WARNING, "worker", "the library is not preloaded: no background worker polls",
+		finding_add(findings, FINDING_WARNING, "worker", "the library is not preloaded: no background worker polls",
 				  "Add damoov to shared_preload_libraries and restart the server, or schedule CALL damoov_poll().");
 		return;
 	}
@@ -277,39 +193,39 @@ check_worker(SourceCheck *check)
 		if (strcmp(lfirst(cell), database) == 0)
 			return;
 	}
-	check_add(check, FINDING_WARNING, "worker", "no background worker polls for this database",
+	finding_add(findings, FINDING_WARNING, "worker", "no background worker polls for this database",
 			  psprintf("Add %s to \"damoov.databases\": ALTER SYSTEM SET damoov.databases = ...; SELECT pg_reload_conf()",
 					   database));
 }
 
 static void
-check_settings(SourceCheck *check)
+check_settings(Findings *findings)
 {
 	const char *synchronous = GetConfigOption("fsync", true, false);
 
 	if (damoov_ca_file && damoov_ca_file[0] && access(damoov_ca_file, R_OK) != 0)
-		check_add(check, FINDING_ERROR, "settings", "the file of \"damoov.ca_file\" cannot be read",
+		finding_add(findings, FINDING_ERROR, "settings", "the file of \"damoov.ca_file\" cannot be read",
 				  "ALTER SYSTEM SET damoov.ca_file = ...; SELECT pg_reload_conf()");
 	if (damoov_secrets_dir && damoov_secrets_dir[0] && access(damoov_secrets_dir, R_OK | X_OK) != 0)
-		check_add(check, FINDING_ERROR, "settings", "the directory of \"damoov.secrets_dir\" cannot be read",
+		finding_add(findings, FINDING_ERROR, "settings", "the directory of \"damoov.secrets_dir\" cannot be read",
 				  "ALTER SYSTEM SET damoov.secrets_dir = ...; SELECT pg_reload_conf()");
 	if (synchronous && strcmp(synchronous, "off") == 0)
-		check_add(check, FINDING_WARNING, "settings",
+		finding_add(findings, FINDING_WARNING, "settings",
 				  "fsync is off: a crash can lose messages that the queue has forgotten",
 				  "ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf()");
 	if (damoov_allow_http_loopback)
-		check_add(check, FINDING_WARNING, "settings", "plain http to this machine is allowed",
+		finding_add(findings, FINDING_WARNING, "settings", "plain http to this machine is allowed",
 				  "ALTER SYSTEM RESET damoov.allow_http_loopback; SELECT pg_reload_conf()");
 }
 
 static void
 check_server(Doctor *doctor)
 {
-	SourceCheck *check = start_check(doctor, NULL);
+	Findings   *findings = start_findings(doctor, NULL);
 
-	check_worker(check);
-	check_settings(check);
-	check_end(check);
+	check_worker(findings);
+	check_settings(findings);
+	findings->done = true;
 }
 
 /* ----- damoov_check() ----- */
@@ -319,9 +235,9 @@ all_done(const Doctor *doctor)
 {
 	ListCell   *cell;
 
-	foreach(cell, doctor->checks)
+	foreach(cell, doctor->all)
 	{
-		if (!((SourceCheck *) lfirst(cell))->done)
+		if (!((Findings *) lfirst(cell))->done)
 			return false;
 	}
 	return true;
@@ -338,48 +254,38 @@ wait_for_answers(Doctor *doctor)
 		(void) http_wait(doctor->http, (long) Max(1, end_ms - clock_ms()));
 		CHECK_FOR_INTERRUPTS();
 	}
-	foreach(cell, doctor->checks)
+	foreach(cell, doctor->all)
 	{
-		SourceCheck *check = lfirst(cell);
+		Findings   *findings = lfirst(cell);
 
-		if (!check->done)
-			check_add(check, FINDING_ERROR, "connection", "there was no answer in time",
-					  "Allow connections from this server to the host.");
+		if (!findings->done)
+			finding_add(findings, FINDING_ERROR, "connection", "there was no answer in time",
+						"Allow connections from this server to the host.");
 	}
-}
-
-static const char *
-level_name(FindingLevel level)
-{
-	static const char *const names[] = {
-		[FINDING_OK] = "ok",
-		[FINDING_WARNING] = "warning",
-		[FINDING_ERROR] = "error",
-	};
-
-	return names[level];
 }
 
 static void
 return_findings(FunctionCallInfo fcinfo, const Doctor *doctor)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *check_cell;
+	ListCell   *all;
 	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(check_cell, doctor->checks)
+	foreach(all, doctor->all)
 	{
-		foreach(cell, ((SourceCheck *) lfirst(check_cell))->findings)
+		const Findings *findings = lfirst(all);
+
+		foreach(cell, findings->list)
 		{
 			const Finding *finding = lfirst(cell);
 			Datum		values[5] = {0};
 			bool		nulls[5] = {0};
 
-			nulls[0] = finding->source == NULL;
-			if (finding->source)
-				values[0] = CStringGetTextDatum(finding->source);
-			values[1] = CStringGetTextDatum(level_name(finding->level));
+			nulls[0] = findings->source == NULL;
+			if (findings->source)
+				values[0] = CStringGetTextDatum(findings->source);
+			values[1] = CStringGetTextDatum(finding_level_name(finding->level));
 			values[2] = CStringGetTextDatum(finding->topic);
 			values[3] = CStringGetTextDatum(finding->text);
 			nulls[4] = finding->remedy == NULL;
@@ -446,9 +352,9 @@ damoov_check(PG_FUNCTION_ARGS)
 		check_source(&doctor, lfirst(cell));
 	wait_for_answers(&doctor);
 	scope = sql_enter();
-	foreach(cell, doctor.checks)
+	foreach(cell, doctor.all)
 	{
-		if (((SourceCheck *) lfirst(cell))->source)
+		if (((Findings *) lfirst(cell))->source)
 			check_run_state(lfirst(cell));
 	}
 	sql_leave(scope);

@@ -43,6 +43,7 @@
 #include "door/ingest.h"
 #include "door/subscribe.h"
 #include "process/poll.h"
+#include "provider/providers.h"
 #include "provider/source.h"
 #include "wire/http.h"
 
@@ -108,18 +109,15 @@ poll_end_at(Poll *poll, int64 end_ms)
  * what the old one has received can be settled by its own provider only.
  */
 static Source *
-find_source(const Poll *poll, const char *name)
+find_source(const Poll *poll, const char *name, const Provider *provider)
 {
-	ForeignServer *server = GetForeignServerByName(name, true);
-	const char *type = server && server->servertype ? server->servertype : "";
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (strcmp(source->name, name) == 0 &&
-			(source->provider == NULL || strcmp(source->provider->type, type) == 0))
+		if (strcmp(source->name, name) == 0 && source->provider == provider)
 			return source;
 	}
 	return NULL;
@@ -127,14 +125,11 @@ find_source(const Poll *poll, const char *name)
 
 /* Is this server a source of messages that this session polls? */
 static bool
-is_wanted(const Poll *poll, const char *name)
+is_wanted(const Poll *poll, const ForeignServer *server)
 {
-	ForeignServer *server;
-
 	if (poll->only_source)
-		return strcmp(poll->only_source, name) == 0;
-	server = GetForeignServerByName(name, true);
-	return server && source_is_polled(server->servertype);
+		return strcmp(poll->only_source, server->servername) == 0;
+	return source_is_polled(server->servertype);
 }
 
 static void
@@ -147,17 +142,19 @@ update_sources(Poll *poll)
 		((Source *) lfirst(cell))->gone = true;
 	foreach(cell, names)
 	{
-		const char *name = lfirst(cell);
+		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
+		const Provider *provider;
 		Source	   *source;
 		MemoryContext old;
 
-		if (!is_wanted(poll, name))
+		if (server == NULL || !is_wanted(poll, server))
 			continue;
-		source = find_source(poll, name);
+		provider = providers_find(server->servertype);
+		source = find_source(poll, server->servername, provider);
 		if (source == NULL)
 		{
 			old = MemoryContextSwitchTo(poll->context);
-			source = source_create(poll->context, poll->http, name);
+			source = source_create(poll->context, poll->http, server->servername, provider);
 			poll->sources = lappend(poll->sources, source);
 			MemoryContextSwitchTo(old);
 		}
@@ -283,7 +280,7 @@ housekeeping(Poll *poll)
 	poll->looked = true;
 }
 
-/* A dropped server's source goes when nothing of it is in flight. */
+/* A dropped server's source goes when what it has received is stored and settled. */
 static void
 drop_gone_sources(Poll *poll)
 {
@@ -293,7 +290,7 @@ drop_gone_sources(Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (!source->gone || source->receiving || source->settling || source->authorizing || source->inbox)
+		if (!source->gone || !source_is_quiet(source))
 			continue;
 		poll->sources = foreach_delete_current(poll->sources, cell);
 		source_free(source);
@@ -551,9 +548,7 @@ poll_is_quiet(const Poll *poll)
 
 	foreach(cell, poll->sources)
 	{
-		Source	   *source = lfirst(cell);
-
-		if (source->receiving || source->settling || source->inbox || source->outbox)
+		if (!source_is_quiet(lfirst(cell)))
 			return false;
 	}
 	return downloads_in_flight(poll->downloads) == 0 && subscriptions_are_quiet(poll->subscriptions);

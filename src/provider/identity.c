@@ -16,8 +16,9 @@
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
+#include "base/secret.h"
 #include "guc.h"
-#include "provider/identity_ways.h"
+#include "provider/identity_way.h"
 #include "wire/url.h"
 
 #define ANSWER_MS			10000
@@ -28,12 +29,6 @@
 static void on_done(HttpRequest *request, void *arg);
 
 /* ----- options ----- */
-
-static bool
-config_fault(Fault *fault, const char *problem)
-{
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, "%s", problem);
-}
 
 char *
 identity_setting(const ServerOptions *options, const char *option, const char *variable)
@@ -49,8 +44,17 @@ bool
 identity_needs(const char *value, const char *option, Fault *fault)
 {
 	return value != NULL ||
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
-				  "option \"%s\" is not set and cannot be told otherwise", option);
+		options_fault(fault, "option \"%s\" is not set and cannot be told otherwise", option);
+}
+
+bool
+identity_own_keys(const ServerOptions *options, AwsKeys *keys, Fault *fault)
+{
+	keys->access_key_id = options_keep_secret(options, "access_key_id");
+	keys->secret_access_key = options_keep_secret(options, "secret_access_key");
+	keys->session_token = options_keep_secret(options, "session_token");
+	return (keys->access_key_id && keys->secret_access_key) ||
+		options_fault(fault, "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
 }
 
 static const IdentityWay *
@@ -82,23 +86,6 @@ forget_ask(void *arg)
 		ask->identity->asking = NULL;
 }
 
-static void
-wipe(char *secret)
-{
-	if (secret)
-		explicit_bzero(secret, strlen(secret));
-}
-
-static void
-wipe_got(void *arg)
-{
-	Identity   *identity = arg;
-
-	wipe(identity->bearer);
-	wipe(identity->keys.secret_access_key);
-	wipe(identity->keys.session_token);
-}
-
 static bool
 read_endpoint(Identity *identity, const ServerOptions *options, Fault *fault)
 {
@@ -108,7 +95,7 @@ read_endpoint(Identity *identity, const ServerOptions *options, Fault *fault)
 	if (text == NULL)
 		return true;
 	if (!url_parse(text, &parts, fault) || !url_scheme_allowed(parts))
-		return config_fault(fault, "option \"identity_endpoint\" is not an https URL");
+		return options_fault(fault, "option \"identity_endpoint\" is not an https URL");
 	identity->endpoint = psprintf("%s://%s", parts->scheme, parts->host_header);
 	return true;
 }
@@ -127,9 +114,9 @@ identity_load(const ServerOptions *options, const char *audience,
 		return true;
 	way = find_way(name, audience == NULL);
 	if (way == NULL)
-		return config_fault(fault, "option \"identity\" has a value that this type of server does not know");
+		return options_fault(fault, "option \"identity\" has a value that this type of server does not know");
 	if (way->of_host && !damoov_allow_host_identity)
-		return config_fault(fault, "option \"identity\" uses the machine's identity, which \"damoov.allow_host_identity\" does not allow");
+		return options_fault(fault, "option \"identity\" uses the machine's identity, which \"damoov.allow_host_identity\" does not allow");
 
 	out = palloc0(sizeof(Identity));
 	out->way = way;
@@ -165,6 +152,7 @@ identity_read_file(const char *path)
 	if (len <= 0)
 		return NULL;
 	text[len] = '\0';
+	secret_own(text);
 	return text;
 }
 
@@ -180,6 +168,12 @@ bool
 identity_due(const Identity *identity)
 {
 	return time(NULL) >= identity->renew_at;
+}
+
+int
+identity_number(const Identity *identity)
+{
+	return identity->number;
 }
 
 void
@@ -200,36 +194,51 @@ identity_aws_keys(const Identity *identity)
 	return &identity->keys;
 }
 
-/* Renewed at 80 % of the life, spread a little; times are the service's. */
-static void
-take_lifetime(Identity *identity, pg_time_t now, pg_time_t expires_at)
+static char *
+keep(const char *secret)
 {
+	return secret ? secret_keep(secret, strlen(secret)) : NULL;
+}
+
+/*
+ * Takes what was got.  Renewed at 80 % of the life, spread a little; times are
+ * the service's.
+ */
+static void
+take_credentials(Identity *identity, const char *bearer, const AwsKeys *keys,
+				 pg_time_t now, pg_time_t expires_at)
+{
+	static int	last_number = 0;
 	pg_time_t	life = expires_at - now;
 	pg_time_t	spread = (pg_time_t) (pg_prng_double(&pg_global_prng_state) * life / 20);
+	MemoryContext context = AllocSetContextCreate(identity->context, "damoov credentials",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 
+	identity->bearer = keep(bearer);
+	identity->keys.access_key_id = keep(keys->access_key_id);
+	identity->keys.secret_access_key = keep(keys->secret_access_key);
+	identity->keys.session_token = keep(keys->session_token);
+	MemoryContextSwitchTo(old);
+	if (identity->got_context)
+		MemoryContextDelete(identity->got_context);
+	identity->got_context = context;
+	identity->number = ++last_number;
 	identity->expires_at = time(NULL) + life;
 	identity->renew_at = time(NULL) + life * 4 / 5 - spread;
 }
 
-static MemoryContext
-renew_got_context(Identity *identity)
-{
-	MemoryContextCallback *callback;
-
-	if (identity->got_context)
-		MemoryContextDelete(identity->got_context);
-	identity->bearer = NULL;
-	memset(&identity->keys, 0, sizeof(AwsKeys));
-	identity->got_context = AllocSetContextCreate(identity->context, "damoov credentials",
-												  ALLOCSET_SMALL_SIZES);
-	callback = MemoryContextAllocZero(identity->got_context, sizeof(*callback));
-	callback->func = wipe_got;
-	callback->arg = identity;
-	MemoryContextRegisterResetCallback(identity->got_context, callback);
-	return identity->got_context;
-}
-
 /* ----- asking ----- */
+
+/* Outside of the way's code: what it worked with goes. */
+static void
+leave_if_ended(IdentityAsk *ask)
+{
+	if (!ask->ended)
+		return;
+	ask->done(ask->arg, ask->transient, ask->fault.sqlstate ? &ask->fault : NULL);
+	MemoryContextDelete(ask->context);
+}
 
 void
 identity_ask(Identity *identity, MemoryContext parent, IdentityDone done, void *arg)
@@ -250,12 +259,13 @@ identity_ask(Identity *identity, MemoryContext parent, IdentityDone done, void *
 	identity->asking = ask;
 	identity->way->ask(ask);
 	MemoryContextSwitchTo(old);
+	leave_if_ended(ask);
 }
 
 HttpRequest *
 identity_request(IdentityAsk *ask, const char *method, const char *url)
 {
-	HttpRequest *request = http_request(ask->identity->http, method, url);
+	HttpRequest *request = http_request_in(ask->context, ask->identity->http, method, url);
 
 	request->max_bytes = MAX_REPLY;
 	request->timeout_ms = ANSWER_MS;
@@ -268,18 +278,11 @@ identity_send(IdentityAsk *ask, HttpRequest *request, char *body,
 			  void (*on_reply) (IdentityAsk *ask, const HttpRequest *request))
 {
 	ask->on_reply = on_reply;
-	ask->body = body;
 	request->body = body;
 	request->body_len = body ? strlen(body) : 0;
+	if (body)
+		secret_own(body);
 	http_start(request, on_done, ask);
-}
-
-static void
-end_ask(IdentityAsk *ask, bool transient, const Fault *fault)
-{
-	ask->done(ask->arg, transient, fault);
-	MemoryContextSwitchTo(MemoryContextGetParent(ask->context));
-	MemoryContextDelete(ask->context);
 }
 
 static void
@@ -288,54 +291,43 @@ on_done(HttpRequest *request, void *arg)
 	IdentityAsk *ask = arg;
 	MemoryContext old = MemoryContextSwitchTo(ask->context);
 
-	wipe(ask->body);
-	ask->body = NULL;
 	if (request->date != 0)
 		ask->now = request->date;
 	if (ask->identity == NULL)
-		end_ask(ask, true, NULL);
+		ask->ended = ask->transient = true;
 	else if (request->status == 0)
 		identity_refused(ask, true, request->fault.message);
 	else
 		ask->on_reply(ask, request);
 	MemoryContextSwitchTo(old);
 	http_free(request);
+	leave_if_ended(ask);
 }
 
 void
 identity_got_bearer(IdentityAsk *ask, const char *token, pg_time_t expires_at)
 {
-	Identity   *identity = ask->identity;
-	MemoryContext context = renew_got_context(identity);
+	static const AwsKeys none = {0};
 
-	identity->bearer = MemoryContextStrdup(context, token);
-	take_lifetime(identity, ask->now, expires_at);
-	end_ask(ask, false, NULL);
+	take_credentials(ask->identity, token, &none, ask->now, expires_at);
+	ask->ended = true;
 }
 
 void
 identity_got_keys(IdentityAsk *ask, const AwsKeys *keys, pg_time_t expires_at)
 {
-	Identity   *identity = ask->identity;
-	MemoryContext context = renew_got_context(identity);
-
-	identity->keys.access_key_id = MemoryContextStrdup(context, keys->access_key_id);
-	identity->keys.secret_access_key = MemoryContextStrdup(context, keys->secret_access_key);
-	if (keys->session_token)
-		identity->keys.session_token = MemoryContextStrdup(context, keys->session_token);
-	take_lifetime(identity, ask->now, expires_at);
-	end_ask(ask, false, NULL);
+	take_credentials(ask->identity, NULL, keys, ask->now, expires_at);
+	ask->ended = true;
 }
 
 void
 identity_refused(IdentityAsk *ask, bool transient, const char *problem)
 {
-	Fault		fault = {0};
-
-	fault_set(&fault,
+	fault_set(&ask->fault,
 			  transient ? ERRCODE_CONNECTION_FAILURE : ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 			  REASON_IDENTITY, "could not get credentials from %s: %s", ask->service, problem);
 	if (identity_usable(ask->identity))
 		ask->identity->renew_at = time(NULL) + RETRY_S;
-	end_ask(ask, transient, &fault);
+	ask->transient = transient;
+	ask->ended = true;
 }

@@ -45,12 +45,18 @@ extern bool identity_usable(const Identity *identity);
 /* Is it time to ask for new ones? */
 extern bool identity_due(const Identity *identity);
 
+/* A number that no other credentials have. */
+extern int	identity_number(const Identity *identity);
+
 /* They were refused: ask for new ones. */
 extern void identity_expire(Identity *identity);
 
+/* The access keys of a user mapping; they live in the current context. */
+extern bool identity_own_keys(const ServerOptions *options, AwsKeys *keys, Fault *fault);
+
 /*
  * Asks for credentials.  "done" is called exactly once, even when the identity
- * has gone in between; context must live until then.
+ * has gone in between; never when context has.
  */
 extern void identity_ask(Identity *identity, MemoryContext context,
 						 IdentityDone done, void *arg);

@@ -14,8 +14,9 @@
 
 #include "utils/timestamp.h"
 
+#include "base/secret.h"
 #include "base/timestamp.h"
-#include "provider/identity_ways.h"
+#include "provider/identity_way.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/url.h"
@@ -119,7 +120,6 @@ ask_shared_file(IdentityAsk *ask)
 	const char *home = getenv("HOME");
 	AwsKeys		keys = {0};
 	char	   *text;
-	Size		len;
 
 	ask->service = "the shared credentials file";
 	if (path == NULL && home != NULL)
@@ -130,13 +130,11 @@ ask_shared_file(IdentityAsk *ask)
 		identity_refused(ask, false, "there is no readable file");
 		return;
 	}
-	len = strlen(text);
 	read_profile(text, ask->identity->profile, &keys);
 	if (keys.access_key_id == NULL || keys.secret_access_key == NULL)
 		identity_refused(ask, false, "the profile is not there or has no keys");
 	else
 		identity_got_keys(ask, &keys, ask->now + FILE_LIFE_S);
-	explicit_bzero(text, len);
 }
 
 /* ----- metadata services ----- */
@@ -208,7 +206,7 @@ on_session(IdentityAsk *ask, const HttpRequest *request)
 {
 	if (refuse_status(ask, request, "it refused to open a session"))
 		return;
-	ask->session = pstrdup(request->reply);
+	ask->session = secret_keep(request->reply, request->reply_len);
 	if (!is_plain(ask->session))
 		not_understood(ask);
 	else
@@ -307,13 +305,8 @@ static bool
 configure_assume_role(Identity *identity, const ServerOptions *options, Fault *fault)
 {
 	identity->external_id = identity_setting(options, "external_id", NULL);
-	identity->own_keys.access_key_id = options_keep_secret(options, "access_key_id");
-	identity->own_keys.secret_access_key = options_keep_secret(options, "secret_access_key");
-	identity->own_keys.session_token = options_keep_secret(options, "session_token");
-	if (identity->own_keys.access_key_id == NULL || identity->own_keys.secret_access_key == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
-						 "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
-	return configure_role(identity, options, fault);
+	return identity_own_keys(options, &identity->own_keys, fault) &&
+		configure_role(identity, options, fault);
 }
 
 static void
@@ -346,6 +339,14 @@ sts_words(const char *code)
 	return "the request was refused";
 }
 
+static char *
+secret_element(const XmlDocument *answer, const char *name)
+{
+	char	   *text = xml_text(answer, name);
+
+	return text ? secret_own(text) : NULL;
+}
+
 static void
 on_sts(IdentityAsk *ask, const HttpRequest *request)
 {
@@ -363,11 +364,9 @@ on_sts(IdentityAsk *ask, const HttpRequest *request)
 		return;
 	}
 	keys.access_key_id = xml_text(answer, "AccessKeyId");
-	keys.secret_access_key = xml_text(answer, "SecretAccessKey");
-	keys.session_token = xml_text(answer, "SessionToken");
+	keys.secret_access_key = secret_element(answer, "SecretAccessKey");
+	keys.session_token = secret_element(answer, "SessionToken");
 	take_keys(ask, &keys, xml_text(answer, "Expiration"));
-	if (keys.secret_access_key)
-		explicit_bzero(keys.secret_access_key, strlen(keys.secret_access_key));
 }
 
 static void

@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-#include "provider/identity_ways.h"
+#include "provider/identity_way.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 
@@ -34,8 +34,7 @@ configure_client_credentials(Identity *identity, const ServerOptions *options, F
 {
 	identity->client_secret = options_keep_secret(options, "client_secret");
 	if (identity->client_secret == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
-						 "user mapping has no \"client_secret\"");
+		return options_fault(fault, "user mapping has no \"client_secret\"");
 	return configure_client(identity, options, fault);
 }
 

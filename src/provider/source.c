@@ -36,10 +36,6 @@
 #define MAX_SETTLING			16	/* each takes a connection */
 #define CLOCK_TOLERANCE_S		60
 
-static const Provider *const providers[] = {
-	&sqs_provider, &servicebus_provider, &storagequeue_provider, &eventgrid_provider
-};
-
 const char *
 source_state_name(SourceState state)
 {
@@ -58,12 +54,14 @@ source_state_name(SourceState state)
 /* ----- life ----- */
 
 Source *
-source_create(MemoryContext parent, struct HttpClient *http, const char *name)
+source_create(MemoryContext parent, struct HttpClient *http, const char *name,
+			  const Provider *provider)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "damoov source", ALLOCSET_SMALL_SIZES);
 	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
 
 	source->context = context;
+	source->provider = provider;
 	source->http = http;
 	source->name = MemoryContextStrdup(context, name);
 	source->config_context = AllocSetContextCreate(context, "damoov source options",
@@ -76,6 +74,13 @@ void
 source_free(Source *source)
 {
 	MemoryContextDelete(source->context);
+}
+
+bool
+source_is_quiet(const Source *source)
+{
+	return source->receiving == 0 && source->settling == 0 &&
+		source->inbox == NIL && source->outbox == NIL;
 }
 
 static void
@@ -145,21 +150,6 @@ take_fingerprint(const ServerOptions *options, char *fingerprint)
 	pfree(text.data);
 }
 
-static bool
-find_provider(Source *source, const ServerOptions *options, Fault *fault)
-{
-	for (int i = 0; i < (int) lengthof(providers); i++)
-	{
-		if (strcmp(options->type, providers[i]->type) == 0)
-		{
-			source->provider = providers[i];
-			return true;
-		}
-	}
-	return fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, REASON_CONFIGURATION,
-					 "server type \"%s\" is not supported", options->type);
-}
-
 static void
 misconfigured(Source *source, const Fault *fault)
 {
@@ -172,8 +162,10 @@ misconfigured(Source *source, const Fault *fault)
 static bool
 take_options(Source *source, const ServerOptions *options, Fault *fault)
 {
+	const Provider *provider = source->provider;
 	MemoryContext old = MemoryContextSwitchTo(source->config_context);
 
+	source->configured = false;
 	source->config = NULL;
 	source->identity = NULL;
 	source->wait_seconds = options_int(options, "wait_seconds", 20);
@@ -184,9 +176,13 @@ take_options(Source *source, const ServerOptions *options, Fault *fault)
 	source->pause_until_ms = 0;
 	source->option_paused = options_bool(options, "paused");
 	source->clock_offset_s = 0;
-	source->configured = find_provider(source, options, fault) &&
-		identity_load(options, source->provider->audience, source->http, &source->identity, fault) &&
-		source->provider->configure(source, options, fault);
+	if (provider == NULL || strcmp(provider->type, options->type) != 0)
+		fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, REASON_CONFIGURATION,
+				  "server type \"%s\" is not supported", options->type);
+	else
+		source->configured =
+			identity_load(options, provider->audience, source->http, &source->identity, fault) &&
+			provider->configure(source, options, fault);
 	MemoryContextSwitchTo(old);
 	return source->configured;
 }
@@ -221,13 +217,15 @@ source_configure(Source *source)
 	if (strcmp(fingerprint, source->fingerprint) != 0)
 	{
 		/* requests in flight hold what they need; only the options are replaced */
-		strcpy(source->fingerprint, fingerprint);
+		source->configured = false;
+		source->fingerprint[0] = '\0';
 		MemoryContextReset(source->config_context);
 		forget_trouble(source);
 		if (!take_options(source, options, &fault))
 			misconfigured(source, &fault);
 		else if (source->state != SOURCE_PAUSED)
 			set_state(source, SOURCE_NEW);
+		strcpy(source->fingerprint, fingerprint);
 	}
 	options_wipe(options);
 }
@@ -237,16 +235,6 @@ source_is_polled(const char *type)
 {
 	return type == NULL ||
 		(strcmp(type, "api") != 0 && strcmp(type, WEBHOOK_TYPE) != 0);
-}
-
-void
-source_check(Source *source, struct SourceCheck *check,
-			 void (*when_authorized) (void *check, bool transient, const Fault *fault))
-{
-	if (source->identity)
-		identity_ask(source->identity, source->context, when_authorized, check);
-	else
-		source->provider->check(check);
 }
 
 void
@@ -266,9 +254,15 @@ is_authorized(const Source *source)
 	return source->identity == NULL || identity_usable(source->identity);
 }
 
+bool
+source_is_usable(const Source *source)
+{
+	return source->configured && is_authorized(source);
+}
+
 /* Something is wrong: say so, and wait before the next attempt. */
 static void
-trouble(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
+trouble(Source *source, Trouble kind, int retry_after_s, const Fault *fault)
 {
 	int64		now_ms = clock_ms();
 	SourceState state = SOURCE_RETRYING;
@@ -330,6 +324,40 @@ source_authorize(Source *source, int64 now_ms)
 	identity_ask(source->identity, source->context, authorized, source);
 }
 
+/* A check has both at hand. */
+typedef struct Checked
+{
+	Source	   *source;
+	Findings   *findings;
+} Checked;
+
+static void
+authorized_to_check(void *arg, bool transient, const Fault *fault)
+{
+	Checked    *checked = arg;
+
+	if (fault == NULL)
+		checked->source->provider->check(checked->source, checked->findings);
+	else
+	{
+		finding_trouble(checked->findings,
+						transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, fault);
+		checked->findings->done = true;
+	}
+}
+
+void
+source_check(Source *source, Findings *findings)
+{
+	Checked    *checked = MemoryContextAlloc(source->context, sizeof(Checked));
+
+	*checked = (Checked) {source, findings};
+	if (source->identity)
+		identity_ask(source->identity, source->context, authorized_to_check, checked);
+	else
+		authorized_to_check(checked, false, NULL);
+}
+
 /* ----- receiving ----- */
 
 static int
@@ -346,8 +374,7 @@ inbox_messages(const Source *source)
 bool
 source_may_receive(const Source *source, int64 now_ms)
 {
-	return source->configured && !source->gone && source->state != SOURCE_PAUSED &&
-		is_authorized(source) &&
+	return source_is_usable(source) && !source->gone && source->state != SOURCE_PAUSED &&
 		now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
 		source->receiving < (source->busy ? source->max_receives : 1) &&
 		inbox_messages(source) < INBOX_LIMIT;
@@ -362,8 +389,14 @@ source_receive(Source *source, int wait_seconds)
 	source->provider->receive(source, wait_seconds);
 }
 
+static int64
+renew_at(int lease_seconds)
+{
+	return lease_seconds > 0 ? clock_ms() + lease_seconds * (int64) 500 : 0;
+}
+
 Delivery *
-source_delivery(Source *source, int count)
+source_delivery(Source *source, int count, int lease_seconds)
 {
 	MemoryContext context = AllocSetContextCreate(source->context, "damoov delivery",
 												  ALLOCSET_SMALL_SIZES);
@@ -372,7 +405,50 @@ source_delivery(Source *source, int count)
 	delivery->source = source;
 	delivery->context = context;
 	delivery->messages = MemoryContextAllocZero(context, Max(1, count) * sizeof(SourceMessage));
+	delivery->lease_seconds = lease_seconds;
+	delivery->renew_at_ms = renew_at(lease_seconds);
 	return delivery;
+}
+
+SourceMessage *
+source_message(Delivery *delivery, const char *handle, const char *body, Size body_len)
+{
+	SourceMessage *message = &delivery->messages[delivery->count];
+
+	/* not settled: it comes again */
+	if (handle == NULL || body == NULL)
+	{
+		ereport(LOG,
+				(errmsg("damaged message from server \"%s\" is left in the queue",
+						delivery->source->name)));
+		return NULL;
+	}
+	message->handle = MemoryContextStrdup(delivery->context, handle);
+	message->body = MemoryContextAlloc(delivery->context, body_len + 1);
+	memcpy(message->body, body, body_len);
+	message->body[body_len] = '\0';
+	message->body_len = body_len;
+	delivery->count++;
+	return message;
+}
+
+/* Nothing of it may be in flight: it would call back. */
+static void
+free_delivery(Delivery *delivery)
+{
+	Assert(delivery->calls == 0);
+	MemoryContextDelete(delivery->context);
+}
+
+static bool
+is_settled(const Delivery *delivery)
+{
+	for (int i = 0; i < delivery->count; i++)
+	{
+		if (!delivery->messages[i].settled)
+			return false;
+	}
+	return true;
 }
 
 /* A queue that answers at once is not asked at once again when it was empty. */
@@ -408,12 +484,12 @@ source_received(Source *source, Delivery *delivery, bool full)
 		source->inbox = lappend(source->inbox, delivery);
 	}
 	else
-		MemoryContextDelete(delivery->context);
+		free_delivery(delivery);
 	MemoryContextSwitchTo(old);
 }
 
 void
-source_failed(Source *source, SourceTrouble kind, int retry_after_s, const Fault *fault)
+source_failed(Source *source, Trouble kind, int retry_after_s, const Fault *fault)
 {
 	source->receiving--;
 	/* refused with what is being replaced already */
@@ -453,18 +529,12 @@ source_time(const Source *source)
 
 /* ----- renewing ----- */
 
-int64
-source_renew_at_ms(int lease_seconds)
-{
-	return clock_ms() + lease_seconds * (int64) 500;
-}
-
 void
 source_renew_due(Source *source, int64 now_ms)
 {
 	ListCell   *cell;
 
-	if (!source->configured || !is_authorized(source))
+	if (!source_is_usable(source))
 		return;
 	foreach(cell, source->inbox)
 	{
@@ -478,10 +548,14 @@ source_renew_due(Source *source, int64 now_ms)
 }
 
 void
-source_renewed(Delivery *delivery, int lease_seconds)
+source_renewed(Delivery *delivery, bool failed)
 {
+	int			lease_seconds = delivery->lease_seconds;
+
+	if (failed)
+		lease_seconds = Max(1, lease_seconds / 2);
 	delivery->renewing = false;
-	delivery->renew_at_ms = lease_seconds > 0 ? source_renew_at_ms(lease_seconds) : 0;
+	delivery->renew_at_ms = is_settled(delivery) ? 0 : renew_at(lease_seconds);
 }
 
 /* ----- settling ----- */
@@ -526,13 +600,44 @@ source_stored(Delivery *delivery)
 	line_up(delivery);
 }
 
+static void
+give_up(Delivery *delivery, const char *problem)
+{
+	ereport(LOG,
+			(errmsg("could not settle messages of server \"%s\": %s",
+					delivery->source->name, problem),
+			 errdetail("They are stored and will be delivered again as duplicates.")));
+	free_delivery(delivery);
+}
+
+/* Nobody renews the credentials of a server that was dropped. */
+static void
+give_up_all(Source *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, source->outbox)
+	{
+		Delivery   *delivery = lfirst(cell);
+
+		if (delivery->renewing)
+			continue;
+		source->outbox = foreach_delete_current(source->outbox, cell);
+		give_up(delivery, "its credentials have expired");
+	}
+}
+
 void
 source_settle_due(Source *source, int64 now_ms)
 {
 	ListCell   *cell;
 
-	if (!source->configured || !is_authorized(source))
+	if (!source_is_usable(source))
+	{
+		if (source->gone)
+			give_up_all(source);
 		return;
+	}
 	foreach(cell, source->outbox)
 	{
 		Delivery   *delivery = lfirst(cell);
@@ -588,7 +693,7 @@ source_release(Source *source)
 {
 	ListCell   *cell;
 
-	if (!source->configured || !is_authorized(source))
+	if (!source_is_usable(source))
 		return;
 	foreach(cell, source->inbox)
 	{
@@ -609,28 +714,23 @@ void
 source_released(Delivery *delivery)
 {
 	delivery->source->settling--;
-	MemoryContextDelete(delivery->context);
+	free_delivery(delivery);
 }
 
 void
 source_settled(Delivery *delivery, const char *problem)
 {
 	Source	   *source = delivery->source;
-	bool		complete = true;
 
 	source->settling--;
-	for (int i = 0; i < delivery->count; i++)
-		complete &= delivery->messages[i].settled;
-	if (!complete && delivery->attempts < SETTLE_ATTEMPTS)
+	if (is_settled(delivery))
+		free_delivery(delivery);
+	else if (delivery->attempts < SETTLE_ATTEMPTS)
 	{
 		delivery->settle_at_ms = clock_ms() +
 			clock_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
 		line_up(delivery);
-		return;
 	}
-	if (!complete)
-		ereport(LOG,
-				(errmsg("could not settle messages of server \"%s\": %s", source->name, problem),
-				 errdetail("They are stored and will be delivered again as duplicates.")));
-	MemoryContextDelete(delivery->context);
+	else
+		give_up(delivery, problem);
 }

@@ -6,19 +6,23 @@
  * queue.  It knows nothing of tables; what it delivers is stored by others and
  * settled only after the commit.  Nothing here speaks HTTP, so that a provider
  * of another protocol could stand beside the others.
+ *
+ * A provider keeps what it has under way in contexts below that of the source.
+ * A source that is freed takes it along: nothing calls back any more.
  */
 #ifndef DAMOOV_SOURCE_H
 #define DAMOOV_SOURCE_H
 
-#include "datatype/timestamp.h"
 #include "base/fault.h"
-#include "nodes/pg_list.h"
 #include "base/options.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "pgtime.h"
+#include "provider/finding.h"
 
 struct HttpClient;
 struct Identity;
-struct SourceCheck;
+struct Service;
 
 typedef struct Source Source;
 
@@ -40,17 +44,15 @@ typedef struct Delivery
 	SourceMessage *messages;
 	int			attempts;		/* to settle it */
 	int64		settle_at_ms;	/* not before, monotonic clock */
+	int			lease_seconds;	/* 0: not to be renewed */
 	int64		renew_at_ms;	/* its lease needs renewal then, 0: never */
 	bool		renewing;		/* a renewal is in flight */
-} Delivery;
 
-/* What is wrong decides how long to wait, and what the status says. */
-typedef enum SourceTrouble
-{
-	TROUBLE_TRANSIENT,			/* may work again at any time */
-	TROUBLE_CREDENTIALS,		/* key, secret or policy */
-	TROUBLE_CONFIGURATION		/* the queue is not what the options say */
-} SourceTrouble;
+	/* of its provider */
+	int			calls;			/* in flight */
+	int			next;			/* message to ask for */
+	const char *problem;		/* with one of them, or NULL */
+} Delivery;
 
 typedef struct Provider
 {
@@ -75,11 +77,10 @@ typedef struct Provider
 	 */
 	void		(*renew) (Delivery *delivery);
 
-	/*
-	 * Looks at the queue without taking a message; says what it finds with
-	 * the functions of check.h and ends in check_end().
-	 */
-	void		(*check) (struct SourceCheck *check);
+	/* Looks at the queue without taking a message; ends by setting findings->done. */
+	void		(*check) (Source *source, Findings *findings);
+
+	const struct Service *service;	/* of one that is called over HTTP: see call.h */
 } Provider;
 
 typedef enum SourceState
@@ -96,11 +97,11 @@ struct Source
 {
 	char	   *name;
 	MemoryContext context;		/* of the source itself */
+	const Provider *provider;	/* NULL: none for its server's TYPE */
 	struct HttpClient *http;
 
 	/* the options, replaced as a whole when one of them changes */
 	MemoryContext config_context;
-	const Provider *provider;
 	void	   *config;			/* the provider's own */
 	struct Identity *identity;	/* credentials that are asked for, or NULL */
 	int			wait_seconds;
@@ -139,15 +140,16 @@ struct Source
 	TimestampTz status_written_at;
 };
 
-extern const Provider sqs_provider;
-extern const Provider servicebus_provider;
-extern const Provider eventgrid_provider;
-extern const Provider storagequeue_provider;
-
 /* ----- called by the engine ----- */
 
-extern Source *source_create(MemoryContext context, struct HttpClient *http, const char *name);
+extern Source *source_create(MemoryContext context, struct HttpClient *http, const char *name,
+							 const Provider *provider);
+
+/* Breaks off what is in flight; see source_is_quiet(). */
 extern void source_free(Source *source);
+
+/* Is nothing in flight, waiting to be stored or waiting to be settled? */
+extern bool source_is_quiet(const Source *source);
 
 /*
  * Reads the options anew; needs a transaction.  What is wrong with them
@@ -161,12 +163,8 @@ extern bool source_try_configure(Source *source, Fault *fault);
 /* Is a server of this TYPE (may be NULL) polled for messages? */
 extern bool source_is_polled(const char *type);
 
-/*
- * Has the provider look at its queue, with credentials if it needs them: then
- * "authorized" is called first, and has to go on.
- */
-extern void source_check(Source *source, struct SourceCheck *check,
-						 void (*authorized) (void *check, bool transient, const Fault *fault));
+/* Has the provider look at its queue; asks for credentials first if it needs them. */
+extern void source_check(Source *source, Findings *findings);
 
 extern void source_set_paused(Source *source, bool paused);
 
@@ -197,18 +195,27 @@ extern void source_stored(Delivery *delivery);
 
 /* ----- called by providers ----- */
 
-extern Delivery *source_delivery(Source *source, int count);
+/* Can requests be made?  The options may have changed meanwhile. */
+extern bool source_is_usable(const Source *source);
+
+/* lease_seconds 0: it is not to be renewed. */
+extern Delivery *source_delivery(Source *source, int count, int lease_seconds);
+
+/*
+ * Adds a message, of which everything is copied.  NULL: body or handle is
+ * missing; what cannot be settled is left in the queue, and the log says so.
+ */
+extern SourceMessage *source_message(Delivery *delivery, const char *handle,
+									 const char *body, Size body_len);
+
 extern void source_received(Source *source, Delivery *delivery, bool full);
-extern void source_failed(Source *source, SourceTrouble trouble,
+extern void source_failed(Source *source, Trouble trouble,
 						  int retry_after_s, const Fault *fault);
 extern void source_settled(Delivery *delivery, const char *problem);
 extern void source_released(Delivery *delivery);
 
-/* The lease now lasts as long again; 0 when it could not be extended. */
-extern void source_renewed(Delivery *delivery, int lease_seconds);
-
-/* When to renew a lease of this length that begins now. */
-extern int64 source_renew_at_ms(int lease_seconds);
+/* Renewed or, when it failed, to be tried again while the lease still holds. */
+extern void source_renewed(Delivery *delivery, bool failed);
 
 /*
  * Learns from a reply's date how far our clock is off; true when it was off by

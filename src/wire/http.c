@@ -226,7 +226,13 @@ client_release(void *arg)
 HttpRequest *
 http_request(HttpClient *client, const char *method, const char *url)
 {
-	MemoryContext context = AllocSetContextCreate(client->context, "damoov http request",
+	return http_request_in(client->context, client, method, url);
+}
+
+HttpRequest *
+http_request_in(MemoryContext parent, HttpClient *client, const char *method, const char *url)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "damoov http request",
 												  ALLOCSET_SMALL_SIZES);
 	HttpTransfer *transfer = MemoryContextAllocZero(context, sizeof(HttpTransfer));
 

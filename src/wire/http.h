@@ -53,6 +53,10 @@ extern HttpClient *http_client(MemoryContext context);
 /* A new request; the URL is checked for its scheme at http_start(). */
 extern HttpRequest *http_request(HttpClient *client, const char *method,
 								 const char *url);
+
+/* The same below a context: when that goes, the request is broken off and "done" never called. */
+extern HttpRequest *http_request_in(MemoryContext parent, HttpClient *client,
+									const char *method, const char *url);
 extern void http_header(HttpRequest *request, const char *name, const char *value);
 
 /* The value of a header of the reply, or NULL; valid as long as the reply. */

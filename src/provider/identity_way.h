@@ -1,10 +1,14 @@
 /*
- * identity_ways.h
- *	  Between identity.c, which keeps credentials, and the ways to get them:
- *	  identity_aws.c and identity_azure.c.
+ * identity_way.h
+ *	  A way to get credentials: what identity.c wants of it, and gives to it.
+ *
+ * An ask is one attempt.  It lives in a context of its own, with its request
+ * and all secrets it handles, which are overwritten when that goes: nothing
+ * is to be wiped by hand.  The context stays until the function of the way
+ * that has ended the ask returns.
  */
-#ifndef DAMOOV_IDENTITY_WAYS_H
-#define DAMOOV_IDENTITY_WAYS_H
+#ifndef DAMOOV_IDENTITY_WAY_H
+#define DAMOOV_IDENTITY_WAY_H
 
 #include "provider/identity.h"
 #include "wire/http.h"
@@ -47,6 +51,7 @@ struct Identity
 
 	/* what was got */
 	MemoryContext got_context;
+	int			number;			/* of these, among all */
 	char	   *bearer;
 	AwsKeys		keys;
 	pg_time_t	renew_at;
@@ -62,12 +67,16 @@ struct IdentityAsk
 	void	   *arg;
 	void		(*on_reply) (IdentityAsk *ask, const HttpRequest *request);
 	const char *service;		/* for messages: "Entra ID" */
-	char	   *body;			/* in flight, may hold a secret */
 	pg_time_t	now;			/* by the service's clock if it told */
 	char	   *session;		/* of the instance's metadata service */
+
+	/* how it ended */
+	bool		ended;
+	bool		transient;
+	Fault		fault;			/* none: there are fresh credentials */
 };
 
-/* A request of an ask, and its sending; on_reply gets every HTTP status. */
+/* A request of an ask, and its sending; the body is guarded, on_reply gets every HTTP status. */
 extern HttpRequest *identity_request(IdentityAsk *ask, const char *method, const char *url);
 extern void identity_send(IdentityAsk *ask, HttpRequest *request, char *body,
 						  void (*on_reply) (IdentityAsk *ask, const HttpRequest *request));
@@ -82,7 +91,7 @@ extern char *identity_setting(const ServerOptions *options, const char *option,
 							  const char *variable);
 extern bool identity_needs(const char *value, const char *option, Fault *fault);
 
-/* The whole of a small file that the environment names, without line ends; or NULL. */
+/* The whole of a small file that the environment names, without line ends, guarded; or NULL. */
 extern char *identity_read_file(const char *path);
 
-#endif							/* DAMOOV_IDENTITY_WAYS_H */
+#endif							/* DAMOOV_IDENTITY_WAY_H */

@@ -1,0 +1,374 @@
+/*
+ * call.c
+ *	  One call of a provider over HTTP: see call.h.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "base/secret.h"
+#include "provider/call.h"
+#include "provider/identity.h"
+#include "wire/reply.h"
+
+static void call_answered(HttpRequest *request, void *arg);
+
+static const Operation *
+operation_of(const Source *source, CallPurpose purpose)
+{
+	return &source->provider->service->operations[purpose];
+}
+
+/* ----- credentials ----- */
+
+/* The token that this source makes itself, or NULL. */
+static Token *
+own_token(const Source *source)
+{
+	const Service *service = source->provider->service;
+
+	return service->token && source->identity == NULL ? service->token(source) : NULL;
+}
+
+static void
+authorize(Call *call)
+{
+	Source	   *source = call->source;
+	Token	   *token = own_token(source);
+
+	if (token)
+		http_header(call->request, "authorization", token_text(token, source_time(source)));
+	else if (source->identity && source->provider->audience)
+	{
+		char	   *bearer = psprintf("Bearer %s", identity_bearer(source->identity));
+
+		http_header(call->request, "authorization", bearer);
+		secret_wipe(bearer);
+	}
+	call->credentials = token ? token->number
+		: source->identity ? identity_number(source->identity) : 0;
+}
+
+/*
+ * After a refusal: is there anything left to try?  Credentials that were
+ * asked for may be here meanwhile; a token is made anew, then with the other
+ * key; a signature may have been refused for its time.
+ */
+static bool
+try_again(Call *call)
+{
+	Source	   *source = call->source;
+	const HttpRequest *request = call->request;
+	Token	   *token;
+
+	if (!source_is_usable(source) ||
+		(request->status != 400 && request->status != 401 && request->status != 403))
+		return false;
+	if (source->identity && call->credentials != identity_number(source->identity))
+		return call->refusals++ == 0;
+	if (source->provider->service->token == NULL)
+	{
+		if (call->corrected || !source_correct_clock(source, request->date))
+			return false;
+		call->corrected = true;
+		return true;
+	}
+	token = own_token(source);
+	if (token == NULL || request->status != 401)
+		return false;
+	if (call->credentials == token->number)
+		(void) source_correct_clock(source, request->date);
+	return token_replace(token, call->credentials, call->refusals++, source_time(source));
+}
+
+/*
+ * What a success tells of tokens.  One may live too long, but not too short:
+ * only a service that is ahead matters.  One that seems behind may be a reply
+ * that had to wait for us.
+ */
+static void
+hear(const Call *call)
+{
+	Source	   *source = call->source;
+	Token	   *token = source->configured ? own_token(source) : NULL;
+
+	if (token == NULL || call->request->status / 100 != 2)
+		return;
+	token->refusals = 0;
+	if (call->request->date > source_time(source))
+		(void) source_correct_clock(source, call->request->date);
+}
+
+/* ----- sending ----- */
+
+static Call *
+call_create(Source *source, CallPurpose purpose)
+{
+	MemoryContext context = AllocSetContextCreate(source->context, "damoov call",
+												  ALLOCSET_SMALL_SIZES);
+	Call	   *call = MemoryContextAllocZero(context, sizeof(Call));
+
+	call->context = context;
+	call->source = source;
+	call->purpose = purpose;
+	return call;
+}
+
+/* POST and PUT have a body; libcurl would add a type to one of no bytes. */
+static void
+add_body(Call *call)
+{
+	HttpRequest *request = call->request;
+
+	if (strcmp(call->method, "POST") != 0 && strcmp(call->method, "PUT") != 0)
+		return;
+	request->body = call->body ? call->body : "";
+	request->body_len = call->body_len;
+	http_header(request, "content-type",
+				call->body_len > 0 ? call->source->provider->service->content_type : "");
+}
+
+static void
+call_send(Call *call)
+{
+	Source	   *source = call->source;
+	const Service *service = source->provider->service;
+	const Operation *operation = operation_of(source, call->purpose);
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+	HttpRequest *request;
+
+	call->method = operation->method;
+	operation->prepare(call);
+	request = http_request_in(call->context, source->http, call->method, service->url(call));
+	call->request = request;
+	request->max_bytes = service->max_reply;
+	request->timeout_ms = call->wait_seconds * 1000 + service->answer_ms;
+	request->silence_seconds = call->wait_seconds;
+	add_body(call);
+	authorize(call);
+	if (service->sign)
+		service->sign(call, request);
+	MemoryContextSwitchTo(old);
+	http_start(request, call_answered, call);
+}
+
+void
+call_receive(Source *source, int wait_seconds)
+{
+	Call	   *call = call_create(source, CALL_RECEIVE);
+
+	call->wait_seconds = wait_seconds;
+	call_send(call);
+}
+
+void
+call_check(Source *source, Findings *findings)
+{
+	Call	   *call = call_create(source, CALL_CHECK);
+
+	call->findings = findings;
+	call_send(call);
+}
+
+/* ----- all messages of a delivery ----- */
+
+static void
+delivery_ended(Delivery *delivery, CallPurpose purpose)
+{
+	const char *problem = delivery->problem;
+
+	if (purpose == CALL_SETTLE)
+		source_settled(delivery, problem ? problem : "the service refused some of them");
+	else if (purpose == CALL_RENEW)
+		source_renewed(delivery, problem != NULL);
+	else
+		source_released(delivery);
+}
+
+/* Sends what may be in flight; when nothing is, it has ended and may be gone. */
+static void
+delivery_go_on(Delivery *delivery, CallPurpose purpose)
+{
+	Source	   *source = delivery->source;
+	int			at_once = source->provider->service->at_once;
+	Call	   *call;
+
+	while (delivery->next < delivery->count && delivery->calls < Max(1, at_once))
+	{
+		SourceMessage *message = &delivery->messages[delivery->next++];
+
+		if (message->settled || operation_of(source, purpose)->method == NULL)
+			continue;
+		if (!source_is_usable(source))
+		{
+			delivery->problem = "the options or the credentials have changed";
+			break;
+		}
+		call = call_create(source, purpose);
+		call->delivery = delivery;
+		if (at_once > 0)
+			call->message = message;
+		else
+			delivery->next = delivery->count;
+		delivery->calls++;
+		call_send(call);
+	}
+	if (delivery->calls == 0)
+		delivery_ended(delivery, purpose);
+}
+
+static void
+delivery_start(Delivery *delivery, CallPurpose purpose)
+{
+	delivery->next = 0;
+	delivery->problem = NULL;
+	delivery_go_on(delivery, purpose);
+}
+
+void
+call_settle(Delivery *delivery)
+{
+	delivery_start(delivery, CALL_SETTLE);
+}
+
+void
+call_renew(Delivery *delivery)
+{
+	delivery_start(delivery, CALL_RENEW);
+}
+
+void
+call_release(Delivery *delivery)
+{
+	delivery_start(delivery, CALL_RELEASE);
+}
+
+/* ----- answers ----- */
+
+/* False: it is an error, or cannot be understood. */
+static bool
+read_reply(Call *call)
+{
+	const Service *service = call->source->provider->service;
+	const Operation *operation = operation_of(call->source, call->purpose);
+	bool		success = call->request->status / 100 == 2;
+
+	if (call->message && (success || service->is_lost(call)))
+	{
+		if (!success || call->purpose == CALL_SETTLE)
+			call->message->settled = true;
+		return !success || operation->answered == NULL || operation->answered(call);
+	}
+	if (operation->answered && (success || call->purpose == CALL_CHECK))
+		return operation->answered(call);
+	return success;
+}
+
+static const ServiceError *
+find_error(const Call *call)
+{
+	static const ServiceError failed = {0, NULL, TROUBLE_TRANSIENT, "the service failed"};
+	static const ServiceError refused = {0, NULL, TROUBLE_CONFIGURATION, "the service refused the request"};
+	const Service *service = call->source->provider->service;
+	const HttpRequest *request = call->request;
+
+	for (const ServiceError *row = service->errors; row->words; row++)
+	{
+		if ((row->status == 0 || row->status == request->status) &&
+			(row->code == NULL || strcmp(row->code, call->code) == 0 ||
+			 (service->codes_in_text && strstr(request->reply, row->code))))
+			return row;
+	}
+	return http_status_is_transient(request->status) ? &failed : &refused;
+}
+
+/* Fills the fault for a reply that is no success, or none that can be read. */
+static Trouble
+reply_trouble(const Call *call, const char *request_id, Fault *fault)
+{
+	const ServiceError *error;
+
+	if (call->request->status / 100 == 2)
+	{
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER,
+				  "the reply could not be understood");
+		return TROUBLE_TRANSIENT;
+	}
+	error = find_error(call);
+	reply_fault(call->request, call->code, request_id, error->words, fault);
+	return error->trouble;
+}
+
+/* Seconds before the next request, 0: as we like. */
+static int
+retry_after_s(const Call *call)
+{
+	const HttpRequest *request = call->request;
+
+	if (request->retry_after_s <= 0 && (request->status == 429 || request->status == 503))
+		return call->source->provider->service->throttled_seconds;
+	return request->retry_after_s;
+}
+
+/* Passes on how it ended, fault NULL: well.  The delivery may be gone then. */
+static void
+call_ended(Call *call, Trouble trouble, const Fault *fault)
+{
+	Delivery   *delivery = call->delivery;
+
+	if (call->purpose == CALL_RECEIVE)
+	{
+		/* what came has been passed on where it was read */
+		if (fault)
+			source_failed(call->source, trouble, retry_after_s(call), fault);
+	}
+	else if (call->purpose == CALL_CHECK)
+	{
+		if (fault)
+			finding_trouble(call->findings, trouble, fault);
+		call->findings->done = true;
+	}
+	else
+	{
+		if (fault)
+			delivery->problem = MemoryContextStrdup(delivery->context, fault->message);
+		delivery->calls--;
+		delivery_go_on(delivery, call->purpose);
+	}
+}
+
+static void
+call_answered(HttpRequest *request, void *arg)
+{
+	Call	   *call = arg;
+	const Service *service = call->source->provider->service;
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+	const char *request_id = NULL;
+	Trouble		trouble = TROUBLE_TRANSIENT;
+	Fault		fault = {0};
+
+	call->code = NULL;
+	if (request->status / 100 != 2 && service->read_error)
+		service->read_error(request, &call->code, &request_id);
+	if (call->code == NULL)
+		call->code = reply_error_code(request);
+	hear(call);
+	if (call->findings && call->refusals == 0 && !call->corrected)
+		finding_clock(call->findings, request->date);
+	if (request->status == 0)
+		fault = request->fault;
+	else if (!read_reply(call))
+	{
+		if (try_again(call))
+		{
+			http_free(request);
+			MemoryContextSwitchTo(old);
+			call_send(call);
+			return;
+		}
+		trouble = reply_trouble(call, request_id, &fault);
+	}
+	call_ended(call, trouble, fault.sqlstate ? &fault : NULL);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(call->context);
+}

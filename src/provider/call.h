@@ -1,0 +1,126 @@
+/*
+ * call.h
+ *	  One call of a provider over HTTP: what all providers have in common.
+ *
+ * A provider describes its service in a table: how each purpose is asked for,
+ * how requests are signed, what its errors mean.  A call is sent, repeated
+ * when the service taught the right time or other credentials are at hand,
+ * and ends in the functions of source.h or in a finding.
+ *
+ * A call lives in a context of its own below its source, with its request.
+ * When the source goes, the request is broken off and nothing calls back.  A
+ * delivery counts its calls, and is not given back before the last has ended.
+ */
+#ifndef DAMOOV_CALL_H
+#define DAMOOV_CALL_H
+
+#include "provider/finding.h"
+#include "provider/source.h"
+#include "provider/token.h"
+#include "wire/http.h"
+
+typedef enum CallPurpose
+{
+	CALL_RECEIVE,
+	CALL_SETTLE,
+	CALL_RENEW,
+	CALL_RELEASE,
+	CALL_CHECK,
+	CALL_PURPOSES
+} CallPurpose;
+
+typedef struct Call
+{
+	Source	   *source;
+	CallPurpose purpose;
+	Delivery   *delivery;		/* what is settled, renewed or released */
+	SourceMessage *message;		/* of a service that is asked for one at a time */
+	Findings   *findings;		/* of a check */
+	MemoryContext context;		/* current in all functions of the provider */
+	int			wait_seconds;	/* of a receive */
+
+	const char *method;
+
+	/* set when it is prepared */
+	const char *path;			/* behind the provider's own, or an action */
+	const char *query;
+	const char *body;			/* NULL: none, or one of no bytes */
+	Size		body_len;
+	int			asked;			/* for so many messages, by a receive */
+	int			lease_seconds;	/* for so long */
+	int			max_receives;	/* a message that came more often is poison */
+
+	/* when it is answered */
+	HttpRequest *request;
+	const char *code;			/* of an error, "" if none */
+
+	/* private to call.c */
+	int			credentials;	/* number of those it was sent with */
+	int			refusals;
+	bool		corrected;		/* repeated with the service's time */
+} Call;
+
+typedef struct Operation
+{
+	const char *method;			/* NULL: the service does not do this */
+
+	/* Runs before each sending, with the options as they are then. */
+	void		(*prepare) (Call *call);
+
+	/*
+	 * Reads the reply: to a success, of a check to anything.  False when it
+	 * cannot be understood, or is the error its status says.  NULL: a
+	 * success is all there is to know.
+	 */
+	bool		(*answered) (Call *call);
+} Operation;
+
+/* What an error means; the first row that fits does. */
+typedef struct ServiceError
+{
+	int			status;			/* 0: any */
+	const char *code;			/* NULL: any */
+	Trouble		trouble;
+	const char *words;
+} ServiceError;
+
+typedef struct Service
+{
+	Operation	operations[CALL_PURPOSES];
+	const ServiceError *errors; /* the last has no words */
+	bool		codes_in_text;	/* a code is what stands somewhere in the reply */
+	int			at_once;		/* calls for one message each that are in flight
+								 * for a delivery; 0: one call for all */
+	Size		max_reply;
+	int			answer_ms;		/* beyond the wait of a receive */
+	int			throttled_seconds;	/* to wait when the service does not say */
+	const char *content_type;	/* of a body that has bytes */
+
+	const char *(*url) (Call *call);
+
+	/* The token to be sent, NULL: none; not asked when an identity gives one. */
+	Token	   *(*token) (const Source *source);
+
+	/* Adds all headers but the token's; NULL: none. */
+	void		(*sign) (Call *call, HttpRequest *request);
+
+	/* Code and name of a request that failed; NULL: those of the headers. */
+	void		(*read_error) (const HttpRequest *request, const char **code,
+							   const char **request_id);
+
+	/* Is a message not ours any more?  Then there is nothing left to be done. */
+	bool		(*is_lost) (const Call *call);
+} Service;
+
+/* The functions of a provider with a service. */
+extern void call_receive(Source *source, int wait_seconds);
+extern void call_settle(Delivery *delivery);
+extern void call_renew(Delivery *delivery);
+extern void call_release(Delivery *delivery);
+extern void call_check(Source *source, Findings *findings);
+
+#define CALL_FUNCTIONS \
+	.receive = call_receive, .settle = call_settle, .renew = call_renew, \
+	.release = call_release, .check = call_check
+
+#endif							/* DAMOOV_CALL_H */

@@ -1,0 +1,25 @@
+/*
+ * connection_string.h
+ *	  What Azure's portal gives to be pasted: "Name=value;Name=value".
+ *
+ * Names are the same in any case; blanks and line ends around names and values
+ * do not count.  A value may contain "=".
+ */
+#ifndef DAMOOV_CONNECTION_STRING_H
+#define DAMOOV_CONNECTION_STRING_H
+
+#include "base/fault.h"
+
+/*
+ * The first value of a name that is not empty, or NULL; text may be NULL.  It
+ * may be a secret, and is overwritten when the current context goes.
+ */
+extern char *connection_string_get(const char *text, const char *name);
+
+/*
+ * Is it well formed, and has it none of these names (the last is NULL) twice
+ * or without a value?  Other names mean nothing here.
+ */
+extern bool connection_string_check(const char *text, const char *const *names, Fault *fault);
+
+#endif							/* DAMOOV_CONNECTION_STRING_H */

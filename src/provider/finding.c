@@ -1,0 +1,90 @@
+/*
+ * finding.c
+ *	  What is wrong with a source, and what mends it: see finding.h.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "provider/finding.h"
+
+#define CLOCK_TOLERANCE_S	60
+
+Findings *
+findings_create(MemoryContext context, const char *source)
+{
+	Findings   *findings = MemoryContextAllocZero(context, sizeof(Findings));
+
+	findings->context = context;
+	findings->source = source ? MemoryContextStrdup(context, source) : NULL;
+	return findings;
+}
+
+void
+finding_add(Findings *findings, FindingLevel level, const char *topic,
+			const char *text, const char *remedy)
+{
+	MemoryContext old = MemoryContextSwitchTo(findings->context);
+	Finding    *finding = palloc0(sizeof(Finding));
+
+	finding->level = level;
+	finding->topic = topic;
+	finding->text = pstrdup(text);
+	finding->remedy = remedy ? pstrdup(remedy) : NULL;
+	findings->list = lappend(findings->list, finding);
+	MemoryContextSwitchTo(old);
+}
+
+/* Trouble of the way there, by the reason that the wire gives. */
+static const char *
+remedy_for(const Findings *findings, Trouble trouble, const Fault *fault)
+{
+	const char *server = quote_identifier(findings->source);
+
+	if (fault->reason == REASON_TLS_FAILED)
+		return "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate.";
+	if (fault->reason == REASON_UNREACHABLE || fault->reason == REASON_TIMEOUT)
+		return "Allow connections from this server to the host, and see that its name can be resolved.";
+	if (trouble == TROUBLE_CREDENTIALS)
+		return psprintf("Renew the secrets with ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET ...), or grant their owner the right to receive.",
+						server);
+	if (trouble == TROUBLE_CONFIGURATION)
+		return psprintf("Correct the options with ALTER SERVER %s OPTIONS (SET ...).", server);
+	return "Try again later.";
+}
+
+void
+finding_trouble(Findings *findings, Trouble trouble, const Fault *fault)
+{
+	finding_add(findings, FINDING_ERROR,
+				trouble == TROUBLE_CREDENTIALS ? "credentials" :
+				trouble == TROUBLE_CONFIGURATION ? "options" : "connection",
+				fault->message, remedy_for(findings, trouble, fault));
+}
+
+void
+finding_clock(Findings *findings, pg_time_t date)
+{
+	int64		offset = (int64) date - (int64) time(NULL);
+
+	if (date != 0 && llabs(offset) > CLOCK_TOLERANCE_S)
+		finding_add(findings, FINDING_WARNING, "clock",
+					psprintf("this server's clock differs from the service's by " INT64_FORMAT " seconds",
+							 offset),
+					"Synchronize the clock of the database server; until then requests are signed with the service's time.");
+}
+
+const char *
+finding_level_name(FindingLevel level)
+{
+	static const char *const names[] = {
+		[FINDING_OK] = "ok",
+		[FINDING_WARNING] = "warning",
+		[FINDING_ERROR] = "error",
+	};
+
+	return names[level];
+}

@@ -1,0 +1,48 @@
+/*
+ * token.h
+ *	  An access token that is signed with one of two keys, as Azure's services
+ *	  want them, so that a key can be replaced while the other is in use.
+ *
+ * A token is kept and used for most of its life.  It lives in a context of its
+ * own, and is overwritten when that goes.
+ */
+#ifndef DAMOOV_TOKEN_H
+#define DAMOOV_TOKEN_H
+
+#include "pgtime.h"
+
+/* palloc's a token that is valid until then; owner is who made the Token. */
+typedef char *(*TokenSign) (const void *owner, const char *key, pg_time_t expires);
+
+typedef struct Token
+{
+	MemoryContext context;		/* of the options it is made from */
+	TokenSign	sign;
+	const void *owner;
+	char	   *keys[2];		/* the second may be NULL */
+	int			key;			/* the one in use */
+	MemoryContext text_context;
+	char	   *text;			/* value of "authorization"; NULL: to be made */
+	int			number;			/* of this text, among all */
+	pg_time_t	due;			/* to be replaced then */
+	int			refusals;		/* of this token and those before, in a row */
+} Token;
+
+/* A token of these keys, which live as long as the current context. */
+extern void token_init(Token *token, char *const keys[2], TokenSign sign, const void *owner);
+
+/* A token that somebody else has signed, as it is to be sent. */
+extern void token_init_ready(Token *token, const char *text);
+
+/* Value of "authorization"; "now" is the service's time. */
+extern const char *token_text(Token *token, pg_time_t now);
+
+/*
+ * A request that was sent with the token of this number was refused; so were
+ * so many attempts of it before.  False when it has tried everything.  Makes
+ * a new token, then one with the other key; requests that were in flight with
+ * the same token count once.
+ */
+extern bool token_replace(Token *token, int number, int attempts, pg_time_t now);
+
+#endif							/* DAMOOV_TOKEN_H */

@@ -63,6 +63,7 @@ OBJS         = \
 	src/provider/storagequeue.o \
 	src/provider/token.o \
 	src/wire/address.o \
+	src/wire/authorize.o \
 	src/wire/http.o \
 	src/wire/reply.o \
 	src/wire/sign.o \

@@ -124,8 +124,10 @@ add_body(Call *call)
 		return;
 	request->body = call->body ? call->body : "";
 	request->body_len = call->body_len;
-	http_header(request, "content-type",
-				call->body_len > 0 ? call->source->provider->service->content_type : "");
+	if (call->body_len == 0)
+		http_header(request, "content-type", "");
+	else if (call->source->provider->service->content_type)
+		http_header(request, "content-type", call->source->provider->service->content_type);
 }
 
 static void
@@ -191,14 +193,12 @@ delivery_go_on(Delivery *delivery, CallPurpose purpose)
 {
 	Source	   *source = delivery->source;
 	int			at_once = source->provider->service->at_once;
+	SourceMessage *message;
 	Call	   *call;
 
-	while (delivery->next < delivery->count && delivery->calls < Max(1, at_once))
+	while (operation_of(source, purpose)->method && delivery->calls < Max(1, at_once) &&
+		   (message = source_unsettled(delivery, &delivery->at)) != NULL)
 	{
-		SourceMessage *message = &delivery->messages[delivery->next++];
-
-		if (message->settled || operation_of(source, purpose)->method == NULL)
-			continue;
 		if (!source_is_usable(source))
 		{
 			delivery->problem = "the options or the credentials have changed";
@@ -209,7 +209,7 @@ delivery_go_on(Delivery *delivery, CallPurpose purpose)
 		if (at_once > 0)
 			call->message = message;
 		else
-			delivery->next = delivery->count;
+			delivery->at = delivery->count;
 		delivery->calls++;
 		call_send(call);
 	}
@@ -220,7 +220,7 @@ delivery_go_on(Delivery *delivery, CallPurpose purpose)
 static void
 delivery_start(Delivery *delivery, CallPurpose purpose)
 {
-	delivery->next = 0;
+	delivery->at = -1;
 	delivery->problem = NULL;
 	delivery_go_on(delivery, purpose);
 }

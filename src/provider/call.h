@@ -94,7 +94,7 @@ typedef struct Service
 	Size		max_reply;
 	int			answer_ms;		/* beyond the wait of a receive */
 	int			throttled_seconds;	/* to wait when the service does not say */
-	const char *content_type;	/* of a body that has bytes */
+	const char *content_type;	/* of a body that has bytes, unless it is signed */
 
 	const char *(*url) (Call *call);
 

@@ -154,18 +154,17 @@ prepare_receive(Call *call)
 static void
 prepare_tokens(Call *call, const char *path, const char *query)
 {
-	const Delivery *delivery = call->delivery;
+	SourceMessage *message;
 	StringInfoData body;
 	const char *separator = "";
+	int			at = -1;
 
 	initStringInfo(&body);
 	appendStringInfoString(&body, "{\"lockTokens\":[");
-	for (int i = 0; i < delivery->count; i++)
+	while ((message = source_unsettled(call->delivery, &at)) != NULL)
 	{
-		if (delivery->messages[i].settled)
-			continue;
 		appendStringInfoString(&body, separator);
-		escape_json(&body, delivery->messages[i].handle);
+		escape_json(&body, message->handle);
 		separator = ",";
 	}
 	appendStringInfoString(&body, "]}");
@@ -212,13 +211,14 @@ static void
 take_event(Delivery *delivery, JsonSpan item)
 {
 	JsonSpan	properties;
-	JsonSpan	event = {NULL, 0};
+	JsonSpan	event;
 	const char *token = NULL;
 
 	if (json_find(item, "brokerProperties", &properties))
 		token = reply_text(reply_json(CurrentMemoryContext, properties.start, properties.len),
 						   "lockToken");
-	(void) json_find(item, "event", &event);
+	if (!json_find(item, "event", &event))
+		event.start = NULL;
 	(void) source_message(delivery, token, event.start, event.len);
 }
 

@@ -57,6 +57,14 @@ identity_own_keys(const ServerOptions *options, AwsKeys *keys, Fault *fault)
 		options_fault(fault, "user mapping has no \"access_key_id\" or no \"secret_access_key\"");
 }
 
+const char *
+identity_words(const IdentityWords *known, const char *code)
+{
+	while (known->code && (code == NULL || strcmp(known->code, code) != 0))
+		known++;
+	return known->words;
+}
+
 static const IdentityWay *
 find_way(const char *name, bool is_aws)
 {

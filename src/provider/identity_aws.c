@@ -17,8 +17,8 @@
 #include "base/secret.h"
 #include "base/timestamp.h"
 #include "provider/identity_way.h"
+#include "wire/authorize.h"
 #include "wire/reply.h"
-#include "wire/sign.h"
 #include "wire/url.h"
 #include "wire/xml.h"
 
@@ -319,24 +319,16 @@ append_field(StringInfo body, const char *name, const char *value)
 static const char *
 sts_words(const char *code)
 {
-	static const struct
-	{
-		const char *code;
-		const char *words;
-	}			known[] = {
+	static const IdentityWords known[] = {
 		{"AccessDenied", "the role may not be assumed"},
 		{"InvalidClientTokenId", "the access key is not valid"},
 		{"SignatureDoesNotMatch", "the signature was refused; the secret access key is wrong"},
 		{"InvalidIdentityToken", "the web identity token is not valid"},
 		{"ExpiredTokenException", "the web identity token has expired"},
+		{NULL, "the request was refused"}
 	};
 
-	for (int i = 0; code && i < (int) lengthof(known); i++)
-	{
-		if (strcmp(known[i].code, code) == 0)
-			return known[i].words;
-	}
-	return "the request was refused";
+	return identity_words(known, code);
 }
 
 static char *
@@ -406,7 +398,6 @@ ask_assume_role(IdentityAsk *ask)
 	const Identity *identity = ask->identity;
 	HttpRequest *request = identity_request(ask, "POST", psprintf("%s/", identity->endpoint));
 	SignHeader	type = {"content-type", STS_TYPE};
-	SignV4Output signature;
 	SignV4Input input;
 	StringInfoData body;
 
@@ -424,12 +415,7 @@ ask_assume_role(IdentityAsk *ask)
 		.region = identity->region, .service = "sts",
 		.now = (pg_time_t) time(NULL),
 	};
-	sign_v4(&input, &signature);
-	http_header(request, type.name, type.value);
-	http_header(request, "x-amz-date", signature.amz_date);
-	if (identity->own_keys.session_token)
-		http_header(request, "x-amz-security-token", identity->own_keys.session_token);
-	http_header(request, "authorization", signature.authorization);
+	authorize_v4(request, &input);
 	identity_send(ask, request, body.data, on_sts);
 }
 

@@ -67,25 +67,17 @@ error_number(const cJSON *json)
 static const char *
 error_words(const char *number)
 {
-	static const struct
-	{
-		const char *number;
-		const char *words;
-	}			known[] = {
+	static const IdentityWords known[] = {
 		{"AADSTS7000215", "the client secret is wrong"},
 		{"AADSTS7000222", "the client secret has expired"},
 		{"AADSTS700016", "the application does not exist in the tenant"},
 		{"AADSTS90002", "the tenant does not exist"},
 		{"AADSTS900023", "the tenant is not valid"},
 		{"AADSTS700024", "the federated token has expired"},
+		{NULL, "the request was refused"}
 	};
 
-	for (int i = 0; number && i < (int) lengthof(known); i++)
-	{
-		if (strcmp(known[i].number, number) == 0)
-			return known[i].words;
-	}
-	return "the request was refused";
+	return identity_words(known, number);
 }
 
 static void

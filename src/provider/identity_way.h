@@ -86,6 +86,15 @@ extern void identity_got_bearer(IdentityAsk *ask, const char *token, pg_time_t e
 extern void identity_got_keys(IdentityAsk *ask, const AwsKeys *keys, pg_time_t expires_at);
 extern void identity_refused(IdentityAsk *ask, bool transient, const char *problem);
 
+/* What a code of a service means; the last has none and stands for all others. */
+typedef struct IdentityWords
+{
+	const char *code;
+	const char *words;
+} IdentityWords;
+
+extern const char *identity_words(const IdentityWords *known, const char *code);
+
 /* Option, else variable of the server's environment, else NULL; a copy. */
 extern char *identity_setting(const ServerOptions *options, const char *option,
 							  const char *variable);

@@ -440,15 +440,23 @@ free_delivery(Delivery *delivery)
 	MemoryContextDelete(delivery->context);
 }
 
+SourceMessage *
+source_unsettled(const Delivery *delivery, int *at)
+{
+	while (++*at < delivery->count)
+	{
+		if (!delivery->messages[*at].settled)
+			return &delivery->messages[*at];
+	}
+	return NULL;
+}
+
 static bool
 is_settled(const Delivery *delivery)
 {
-	for (int i = 0; i < delivery->count; i++)
-	{
-		if (!delivery->messages[i].settled)
-			return false;
-	}
-	return true;
+	int			at = -1;
+
+	return source_unsettled(delivery, &at) == NULL;
 }
 
 /* A queue that answers at once is not asked at once again when it was empty. */

@@ -50,7 +50,7 @@ typedef struct Delivery
 
 	/* of its provider */
 	int			calls;			/* in flight */
-	int			next;			/* message to ask for */
+	int			at;				/* the last message that was asked for */
 	const char *problem;		/* with one of them, or NULL */
 } Delivery;
 
@@ -200,6 +200,12 @@ extern bool source_is_usable(const Source *source);
 
 /* lease_seconds 0: it is not to be renewed. */
 extern Delivery *source_delivery(Source *source, int count, int lease_seconds);
+
+/*
+ * The next message that is not settled yet, or NULL; at is its place, and that
+ * of the one before, -1 to begin with.
+ */
+extern SourceMessage *source_unsettled(const Delivery *delivery, int *at);
 
 /*
  * Adds a message, of which everything is copied.  NULL: body or handle is

@@ -18,8 +18,8 @@
 
 #include "provider/call.h"
 #include "provider/identity.h"
+#include "wire/authorize.h"
 #include "wire/reply.h"
-#include "wire/sign.h"
 #include "wire/url.h"
 
 #define SQS_BATCH			10
@@ -160,14 +160,8 @@ sqs_sign(Call *call, HttpRequest *request)
 		.region = config->region, .service = "sqs",
 		.now = source_time(source),
 	};
-	SignV4Output signature;
 
-	sign_v4(&input, &signature);
-	http_header(request, headers[1].name, headers[1].value);
-	http_header(request, "x-amz-date", signature.amz_date);
-	if (keys->session_token)
-		http_header(request, "x-amz-security-token", keys->session_token);
-	http_header(request, "authorization", signature.authorization);
+	authorize_v4(request, &input);
 }
 
 /* An action; members are those of its JSON object behind QueueUrl. */
@@ -203,18 +197,17 @@ prepare_receive(Call *call)
 static void
 prepare_batch(Call *call, const char *action, const char *extra)
 {
-	const Delivery *delivery = call->delivery;
+	SourceMessage *message;
 	StringInfoData members;
 	const char *separator = "";
+	int			at = -1;
 
 	initStringInfo(&members);
 	appendStringInfoString(&members, ",\"Entries\":[");
-	for (int i = 0; i < delivery->count; i++)
+	while ((message = source_unsettled(call->delivery, &at)) != NULL)
 	{
-		if (delivery->messages[i].settled)
-			continue;
-		appendStringInfo(&members, "%s{\"Id\":\"%d\",\"ReceiptHandle\":", separator, i);
-		escape_json(&members, delivery->messages[i].handle);
+		appendStringInfo(&members, "%s{\"Id\":\"%d\",\"ReceiptHandle\":", separator, at);
+		escape_json(&members, message->handle);
 		appendStringInfo(&members, "%s}", extra);
 		separator = ",";
 	}
@@ -426,7 +419,6 @@ static const Service service = {
 	.errors = errors,
 	.max_reply = 64 * 1024 * 1024,	/* ten bodies of 1 MiB, escaped */
 	.answer_ms = 15000,
-	.content_type = CONTENT_TYPE,
 	.url = sqs_url,
 	.sign = sqs_sign,
 	.read_error = read_error,

@@ -17,7 +17,7 @@
 #include "provider/call.h"
 #include "provider/connection_string.h"
 #include "provider/queue_list.h"
-#include "wire/sign.h"
+#include "wire/authorize.h"
 #include "wire/url.h"
 
 #define QUEUE_VERSION		"2021-12-02"
@@ -159,28 +159,18 @@ queue_url(Call *call)
 					config->sas ? "&" : "", config->sas ? config->sas : "");
 }
 
-/* All headers that the service wants of a request to this path and query. */
 static void
 queue_sign(Call *call, HttpRequest *request)
 {
 	const Source *source = call->source;
 	const QueueConfig *config = source->config;
-	pg_time_t	now = source_time(source);
-	char		date[64];
-	SignHeader	headers[] = {{"x-ms-date", date}, {"x-ms-version", QUEUE_VERSION}};
 	SignSharedKeyInput input = {
 		.method = call->method, .path = psprintf("%s%s", config->path, call->path),
 		.query = call->query,
-		.headers = headers, .nheaders = lengthof(headers),
 		.account = config->account, .account_key = config->account_key
 	};
 
-	/* the server's own names of days and months are English, whatever lc_time is */
-	pg_strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", pg_gmtime(&now));
-	for (int i = 0; i < (int) lengthof(headers); i++)
-		http_header(request, headers[i].name, headers[i].value);
-	if (source->identity == NULL && config->account_key)
-		http_header(request, "authorization", sign_shared_key(&input));
+	authorize_storage(request, &input, QUEUE_VERSION, source_time(source));
 }
 
 static void

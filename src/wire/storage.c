@@ -20,6 +20,7 @@
 #include "base/options.h"
 #include "base/secret.h"
 #include "compat.h"
+#include "wire/authorize.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"
@@ -180,34 +181,21 @@ authorize_s3(const Storage *storage, HttpRequest *request, pg_time_t now)
 		.session_token = storage->session_token,
 		.region = storage->region, .service = "s3", .now = now
 	};
-	SignV4Output signature;
 
 	sign_sha256_hex("", 0, empty_hash);
-	sign_v4(&input, &signature);
-	http_header(request, headers[0].name, headers[0].value);
-	http_header(request, "x-amz-date", signature.amz_date);
-	if (storage->session_token)
-		http_header(request, "x-amz-security-token", storage->session_token);
-	http_header(request, "authorization", signature.authorization);
+	authorize_v4(request, &input);
 }
 
 static void
 authorize_blob(const Storage *storage, HttpRequest *request, pg_time_t now)
 {
-	char		date[64];
-	SignHeader	headers[] = {{"x-ms-date", date}, {"x-ms-version", BLOB_VERSION}};
 	SignSharedKeyInput input = {
 		.method = "GET",
 		.path = storage->parts->path, .query = storage->parts->query,
-		.headers = headers, .nheaders = lengthof(headers),
 		.account = storage->account_name, .account_key = storage->account_key
 	};
 
-	/* the server's own names of days and months are English, whatever lc_time is */
-	pg_strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", pg_gmtime(&now));
-	for (int i = 0; i < (int) lengthof(headers); i++)
-		http_header(request, headers[i].name, headers[i].value);
-	http_header(request, "authorization", sign_shared_key(&input));
+	authorize_storage(request, &input, BLOB_VERSION, now);
 }
 
 void

@@ -1,5 +1,6 @@
 EXTENSION    = damoov
 MODULE_big   = damoov
+# one a line, by floor and name
 OBJS         = \
 	src/damoov.o \
 	src/guc.o \
@@ -77,10 +78,13 @@ OBJS         = \
 SQL_PARTS    = schema people messages trips raw crashes downloads sources forget \
 	lives rules removal doors reparse purge run drift dump
 DATA_built   = sql/damoov--1.0.sql
-DOCS         = README.md
+# what was released is a file like any other
+DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
+# the folder for them is everybody's: names of our own
+DOCS         = docs/damoov.md docs/damoov-datasets.md
 
 REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects webhook
-REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=test/regress.conf \
+REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
@@ -90,16 +94,16 @@ PROVE_TESTS  = test/t/*.pl
 override PG_CPPFLAGS += -I$(srcdir)/src
 override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 SHLIB_LINK   = -lcurl -lcjson -lcrypto
-EXTRA_CLEAN  = tmp_check_regress
+EXTRA_CLEAN  = tmp_check_regress $(wildcard test/*/__pycache__)
 
 # These two install what they need, what is included below among it.
 ifneq ($(filter check demo,$(MAKECMDGOALS)),)
 
 .PHONY: check demo
 check:
-	test/run
+	$(dir $(firstword $(MAKEFILE_LIST)))test/run
 demo:
-	demo/run
+	$(dir $(firstword $(MAKEFILE_LIST)))demo/run
 
 else
 
@@ -107,38 +111,59 @@ PG_CONFIG   ?= pg_config
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
+# The sources may be elsewhere.  VPATH would also find what was built there.
+srcdir      := $(srcdir)
+sources     := $(abspath $(srcdir))
+vpath %.c $(srcdir)
+vpath %.control $(srcdir)
+override VPATH =
 
 # an out-of-tree build has no folders yet
-$(OBJS) $(OBJS:.o=.bc): | $(sort $(dir $(OBJS)))
-$(DATA_built): | sql/
-$(sort $(dir $(OBJS))) sql/:
-	mkdir -p $@
+folders     := $(sort $(dir $(OBJS) $(DATA_built)))
+$(folders):
+	$(MKDIR_P) $@
 
-$(DATA_built): $(SQL_PARTS:%=$(srcdir)/sql/parts/%.sql)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h) | $(folders)
+
+$(DATA_built): $(SQL_PARTS:%=$(srcdir)/sql/parts/%.sql) | $(folders)
 	cat $^ > $@
 
-# Some tests load a module of their own.
-.PHONY: unit clean-unit
+# PGXS looks for documents where they are not installed
+uninstall: uninstall-docs
+.PHONY: uninstall-docs
+uninstall-docs:
+	rm -f $(patsubst docs/%,'$(DESTDIR)$(docdir)/$(docmoduledir)/%',$(DOCS))
+
+# Some tests load a module of their own, from where it was built.
+export DAMOOV_BUILD := $(CURDIR)
+# $(call module,FOLDER,FOLDER OF THE MAKEFILE)
+module       = $(MAKE) -C $(1) -f '$(sources)/$(2)/Makefile' VPATH='$(sources)/$(2)' PG_CONFIG='$(PG_CONFIG)'
+
+.PHONY: unit
 installcheck: unit
 unit:
-	$(MAKE) -C test/unit PG_CONFIG='$(PG_CONFIG)'
-clean: clean-unit
-clean-unit:
-	$(MAKE) -C test/unit PG_CONFIG='$(PG_CONFIG)' clean
+	$(MKDIR_P) test/unit
+	+$(call module,test/unit,test/unit)
 
 # Those of damaged documents load the extension from elsewhere; the second build
 # takes as long as the extension's own.
-.PHONY: damage clean-damage
+.PHONY: damage
 ifneq ($(findstring damage,$(PROVE_TESTS))$(findstring *,$(PROVE_TESTS)),)
 installcheck: $(if $(TAP_TESTS),damage)
 endif
 damage: $(shlib)
-	mkdir -p test/damage/plain test/damage/sanitized
-	$(MAKE) -C test/damage/plain -f ../Makefile PG_CONFIG='$(PG_CONFIG)'
-	$(MAKE) -C test/damage/sanitized -f ../Makefile PG_CONFIG='$(PG_CONFIG)' SANITIZE=1
-clean: clean-damage
-clean-damage:
+	$(MKDIR_P) test/damage/plain test/damage/sanitized
+	+$(call module,test/damage/plain,test/damage)
+	+$(call module,test/damage/sanitized,test/damage) SANITIZE=1
+
+# Folders go when nothing is left in them, which are none of the sources'.
+.PHONY: clean-tests clean-folders
+clean: clean-tests clean-folders
+clean-tests:
+	$(if $(wildcard test/unit),+$(call module,test/unit,test/unit) clean)
 	rm -rf test/damage/plain test/damage/sanitized
+clean-folders: clean-tests clean-lib
+	rm -f $(OBJS) $(OBJS:.o=.bc) $(DATA_built)
+	-rmdir $(folders) test/unit test/damage src test 2>/dev/null
 
 endif

@@ -11,19 +11,21 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
+my $build = $ENV{DAMOOV_BUILD} // $top;
 
 my ($default) = slurp_file("$top/damoov.control") =~ /^default_version\s*=\s*'([^']+)'/m;
 my $meta = decode_json(slurp_file("$top/META.json"));
 my %scripts;    # text by name
 my @versions;   # that can be made without another one before
 
-foreach my $path (glob "$top/sql/damoov--*.sql")
+# the newest is built, and perhaps elsewhere
+foreach my $path (map { glob "$_/sql/damoov--*.sql" } $top, $build)
 {
 	my ($name) = $path =~ m{([^/]+)$};
 
 	$scripts{$name} = slurp_file($path);
-	push @versions, $1 if $name =~ /^damoov--([^-]+)\.sql$/;
 }
+push @versions, map { /^damoov--([^-]+)\.sql$/ ? $1 : () } keys %scripts;
 
 ###########################################################################
 # The files
@@ -34,7 +36,7 @@ is($meta->{version}, "$default.0", 'META.json has it with three parts');
 is($meta->{provides}{damoov}{version}, $meta->{version}, 'also where it says what it provides');
 foreach my $file (@{ $meta->{provides}{damoov} }{qw(file docfile)})
 {
-	ok(-e "$top/$file", "META.json names $file, which exists");
+	ok(-e "$top/$file" || -e "$build/$file", "META.json names $file, which exists");
 }
 is($meta->{provides}{damoov}{file}, "sql/damoov--$default.sql", 'the script is that of the default version');
 is($meta->{name}, 'damoov', 'META.json names the extension');

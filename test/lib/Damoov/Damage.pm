@@ -188,9 +188,10 @@ sub _sns
 # A directory under test/damage, and the extension with the test functions in it.
 sub _library
 {
-	my ($build) = @_;
+	my ($kind) = @_;
+	my $build = $ENV{DAMOOV_BUILD} // "$FindBin::RealBin/../..";
 	my ($library) = grep { -e $_ }
-	  map { "$FindBin::RealBin/../damage/$build/damoov_damage.$_" } qw(so dylib);
+	  map { "$build/test/damage/$kind/damoov_damage.$_" } qw(so dylib);
 	die "test/damage is not built, run \"make damage\" first\n"
 	  unless defined $library;
 	return $library =~ s/\.\w+$//r;

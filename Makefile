@@ -73,10 +73,34 @@ OBJS         = \
 	src/wire/storage.o \
 	src/wire/storage_name.o \
 	src/wire/url.o \
-	src/wire/xml.o
-# The install script is put together from parts, each named after what it holds.
-SQL_PARTS    = schema people messages trips raw crashes downloads sources forget \
-	lives rules removal doors reparse purge run drift dump
+	src/wire/xml.o \
+
+# The install script is put together from parts, each named after what it holds,
+# in this order: one a line, what others need before them.
+SQL_PARTS    = \
+	schema \
+	people \
+	messages \
+	sources \
+	subscriptions \
+	trips \
+	raw \
+	crashes \
+	heartbeats \
+	downloads \
+	documents \
+	notify \
+	doors \
+	removals \
+	rules \
+	objects \
+	forget \
+	reparse \
+	purge \
+	drift \
+	run \
+	dump \
+
 DATA_built   = sql/damoov--1.0.sql
 # what was released is a file like any other
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))

@@ -66,7 +66,7 @@ WHERE d.refclassid = 'pg_extension'::regclass
 SELECT type, identity FROM member ORDER BY type COLLATE "C", identity COLLATE "C";
 SELECT tgrelid::regclass AS on_table, tgname AS trigger, tgfoid::regproc AS function
 FROM pg_trigger JOIN member ON objid = tgrelid AND classid = 'pg_class'::regclass
-WHERE NOT tgisinternal ORDER BY 1, 2;
+WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text COLLATE "C", tgname;
 
 -- Every object that users meet has a comment, also columns and triggers: none without
 SELECT type, identity FROM member

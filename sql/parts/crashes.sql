@@ -1,5 +1,5 @@
 -- ---------------------------------------------------------------------
--- Crashes and heartbeats
+-- Crashes: their stages, their header, and the sensors around them
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.crashes (
@@ -221,46 +221,3 @@ COMMENT ON COLUMN damoov.crash_summary.peak_acceleration_ms2 IS 'greatest magnit
 COMMENT ON COLUMN damoov.crash_summary.delta_v_ms IS 'estimated change of velocity, m/s: integral of the horizontal acceleration from 150 ms before to 150 ms after the peak';
 COMMENT ON COLUMN damoov.crash_summary.speed_before_ms IS 'last GPS speed up to the peak, m/s';
 COMMENT ON COLUMN damoov.crash_summary.speed_after_ms IS 'last GPS speed of the recording after the peak, m/s';
-
-CREATE TABLE damoov.heartbeats (
-    user_id bigint NOT NULL CONSTRAINT heartbeats_user_id_fkey REFERENCES damoov.users,
-    reported_at timestamptz NOT NULL,
-    received_at timestamptz,
-    charge_percent double precision,
-    wifi_enabled boolean,
-    gps_enabled boolean,
-    mobile_data_enabled boolean,
-    real_time_location_enabled boolean,
-    waiting_trips integer,
-    instance_id uuid,
-    CONSTRAINT heartbeats_pkey PRIMARY KEY (user_id, reported_at)
-);
-CREATE INDEX heartbeats_reported_at_idx ON damoov.heartbeats USING brin (reported_at);
-COMMENT ON TABLE damoov.heartbeats IS 'phone status reports';
-COMMENT ON COLUMN damoov.heartbeats.user_id IS 'person';
-COMMENT ON COLUMN damoov.heartbeats.reported_at IS 'Timestamp of the notification';
-COMMENT ON COLUMN damoov.heartbeats.received_at IS 'TimeReceived: arrival at the platform';
-COMMENT ON COLUMN damoov.heartbeats.charge_percent IS 'ChargeLevel, percent, may be fractional';
-COMMENT ON COLUMN damoov.heartbeats.wifi_enabled IS 'WifiEnabled';
-COMMENT ON COLUMN damoov.heartbeats.gps_enabled IS 'GPSEnabled';
-COMMENT ON COLUMN damoov.heartbeats.mobile_data_enabled IS 'MobileDataEnabled';
-COMMENT ON COLUMN damoov.heartbeats.real_time_location_enabled IS 'RealTimeLocationEnabled';
-COMMENT ON COLUMN damoov.heartbeats.waiting_trips IS 'NotUploadedTripsCount: trips still on the phone';
-COMMENT ON COLUMN damoov.heartbeats.instance_id IS 'InstanceId: instance of the person at that time';
-
-CREATE VIEW damoov.devices AS
-SELECT DISTINCT ON (h.user_id)
-    h.user_id,
-    h.reported_at,
-    h.received_at,
-    h.charge_percent,
-    h.wifi_enabled,
-    h.gps_enabled,
-    h.mobile_data_enabled,
-    h.real_time_location_enabled,
-    h.waiting_trips,
-    h.instance_id
-FROM damoov.heartbeats AS h
-ORDER BY h.user_id, h.reported_at DESC;
-COMMENT ON VIEW damoov.devices IS 'the latest phone status of each person';
-

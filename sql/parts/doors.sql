@@ -1,5 +1,5 @@
 -- ---------------------------------------------------------------------
--- Doors
+-- Doors: how data comes in
 -- ---------------------------------------------------------------------
 
 CREATE FUNCTION damoov_ingest(payload jsonb, source text DEFAULT 'sql')
@@ -8,16 +8,11 @@ CREATE FUNCTION damoov_ingest(payload jsonb, source text DEFAULT 'sql')
 REVOKE ALL ON FUNCTION damoov_ingest(jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; bad input raises (22023, 22P02, 22007, 22008, 22009, 42501, 54000, 54001) and stores nothing';
 
-CREATE FUNCTION damoov_fetch_track(track_token text, device_token text DEFAULT NULL)
-    RETURNS bigint
-    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_fetch_track';
-REVOKE ALL ON FUNCTION damoov_fetch_track(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov_fetch_track(text, text) IS 'downloads a processed track now and returns its trip_id; the person is taken from the event log when no device token is given; errors: 22023 bad token, 02000 person unknown or dataset gone, 08006 no answer, 55000 track removed, 57014 cancelled';
-
-CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAULT 50)
-    LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_poll';
-REVOKE ALL ON PROCEDURE damoov_poll(text, integer) FROM PUBLIC;
-COMMENT ON PROCEDURE damoov_poll(text, integer) IS 'does in this session what the worker does: receives until every source has answered an empty receive and no download is due, at most max_seconds; several at once are safe; must not run inside a transaction block (2D000)';
+CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
+    RETURNS TABLE (event_id bigint, event text, outcome text)
+    LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest_bytes';
+REVOKE ALL ON FUNCTION damoov.ingest_bytes(bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.ingest_bytes(bytea, text) IS 'as damoov_ingest(), for the exact bytes that a queue delivered';
 
 CREATE FUNCTION damoov_webhook(body bytea, headers jsonb) RETURNS jsonb
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_webhook';
@@ -44,11 +39,11 @@ $$;
 REVOKE ALL ON FUNCTION damoov_webhook_postgrest(bytea) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_webhook_postgrest(bytea) IS 'damoov_webhook() in the shape that PostgREST calls: the body as the one unnamed parameter, headers from request.headers; sets response.status and response.headers';
 
-CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
-    RETURNS TABLE (event_id bigint, event text, outcome text)
-    LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest_bytes';
-REVOKE ALL ON FUNCTION damoov.ingest_bytes(bytea, text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.ingest_bytes(bytea, text) IS 'as damoov_ingest(), for the exact bytes that a queue delivered';
+CREATE FUNCTION damoov_fetch_track(track_token text, device_token text DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_fetch_track';
+REVOKE ALL ON FUNCTION damoov_fetch_track(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_fetch_track(text, text) IS 'downloads a processed track now and returns its trip_id; the person is taken from the event log when no device token is given; errors: 22023 bad token, 02000 person unknown or dataset gone, 08006 no answer, 55000 track removed, 57014 cancelled';
 
 CREATE FUNCTION damoov.store_dataset(kind text, object_id uuid, document text) RETURNS bigint
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_store_dataset';
@@ -88,24 +83,7 @@ $$;
 REVOKE ALL ON FUNCTION damoov_retry(bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry(bigint, jsonb) IS 'stores a quarantined message or dataset again, as it is or mended; it leaves the quarantine when that works, else the error of damoov_ingest() is raised and it stays; errors: 02000 no such entry';
 
-CREATE FUNCTION damoov_retry_downloads(kind text DEFAULT NULL, object_id uuid DEFAULT NULL) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    renewed bigint;
-BEGIN
-    PERFORM damoov.lock_people(false);
-    UPDATE damoov.downloads AS d
-    SET state = 'waiting', attempts = 0, due_at = clock_timestamp()
-    WHERE (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
-        AND (damoov_retry_downloads.object_id IS NULL OR d.object_id = damoov_retry_downloads.object_id)
-        AND (d.state <> 'waiting' OR d.due_at > clock_timestamp());
-    GET DIAGNOSTICS renewed = ROW_COUNT;
-    PERFORM damoov.wake_worker();
-    RETURN renewed;
-END
-$$;
-REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';
-
+CREATE FUNCTION damoov.ingesting() RETURNS boolean
+    LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_ingesting';
+REVOKE ALL ON FUNCTION damoov.ingesting() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.ingesting() IS 'true while this session stores through a door of damoov';

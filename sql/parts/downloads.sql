@@ -1,5 +1,5 @@
 -- ---------------------------------------------------------------------
--- What is to be fetched, and the sources
+-- Datasets still to be fetched
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.downloads (
@@ -64,19 +64,28 @@ SELECT
 FROM damoov.downloads AS d;
 COMMENT ON VIEW damoov.download_status IS 'damoov.downloads for readers: of the URL, which may hold a credential, only the host or bucket';
 
--- The texts are compressed by TOAST
-CREATE TABLE damoov.documents (
-    kind text NOT NULL,
-    object_id uuid NOT NULL,
-    user_id bigint NOT NULL CONSTRAINT documents_user_id_fkey REFERENCES damoov.users,
-    fetched_at timestamptz NOT NULL DEFAULT now(),
-    document text NOT NULL,
-    CONSTRAINT documents_pkey PRIMARY KEY (kind, object_id)
-);
-COMMENT ON TABLE damoov.documents IS 'originals of the stored datasets, the newest of each, as long as damoov.keep_documents says; may hold a device token';
-COMMENT ON COLUMN damoov.documents.kind IS 'kind of the dataset, as in damoov.downloads';
-COMMENT ON COLUMN damoov.documents.object_id IS 'the object, as in damoov.downloads';
-COMMENT ON COLUMN damoov.documents.user_id IS 'person';
-COMMENT ON COLUMN damoov.documents.fetched_at IS 'when it came, database clock';
-COMMENT ON COLUMN damoov.documents.document IS 'JSON text as received, decompressed';
+CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_fetches';
+REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
 
+CREATE FUNCTION damoov_retry_downloads(kind text DEFAULT NULL, object_id uuid DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    renewed bigint;
+BEGIN
+    PERFORM damoov.lock_people(false);
+    UPDATE damoov.downloads AS d
+    SET state = 'waiting', attempts = 0, due_at = clock_timestamp()
+    WHERE (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
+        AND (damoov_retry_downloads.object_id IS NULL OR d.object_id = damoov_retry_downloads.object_id)
+        AND (d.state <> 'waiting' OR d.due_at > clock_timestamp());
+    GET DIAGNOSTICS renewed = ROW_COUNT;
+    PERFORM damoov.wake_worker();
+    RETURN renewed;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';

@@ -79,4 +79,3 @@ UNION ALL
 SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
 FROM damoov.extra_drift() AS x;
 COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra or in vehicle_indicators (of points and samples those of the newest 1000); with a sample value that is no credential; UUIDs are not shown; reads all of events, seconds for a million';
-

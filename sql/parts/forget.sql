@@ -2,29 +2,6 @@
 -- Forgetting a person
 -- ---------------------------------------------------------------------
 
--- Storing, by many at once, and forgetting, alone, exclude each other: every
--- transaction takes this lock before it locks or writes anything of a person.
-CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
-    LANGUAGE sql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT CASE
-        WHEN alone THEN pg_advisory_xact_lock(1684106095, 256)
-        ELSE pg_advisory_xact_lock_shared(1684106095, 256)
-    END;
-END;
-REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets';
-
-CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT sha256(convert_to(device_token::text, 'UTF8'));
-END;
-REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';
-
 CREATE FUNCTION damoov.plain_hex(body bytea) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -147,3 +124,8 @@ $$;
 REVOKE ALL ON FUNCTION damoov.erase_person(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'what damoov_forget() does';
 
+CREATE FUNCTION damoov_forget(device_token text)
+    RETURNS TABLE (table_name text, row_count bigint)
+    LANGUAGE C VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'damoov_forget';
+REVOKE ALL ON FUNCTION damoov_forget(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_forget(text) IS 'erases a person from every table, quarantined bodies that name them included, and drops what still arrives about them; returns what was erased; errors: 22023 bad token';

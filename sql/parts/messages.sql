@@ -1,5 +1,6 @@
 -- ---------------------------------------------------------------------
--- What came in: events, quarantine, receipts
+-- What came in: notifications, what could not be understood, and the count
+-- of both
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.events (
@@ -97,3 +98,46 @@ COMMENT ON COLUMN damoov.receipts.unknown IS 'events this version does not know,
 COMMENT ON COLUMN damoov.receipts.control IS 'messages of the transport, kept';
 COMMENT ON COLUMN damoov.receipts.quarantined IS 'went to damoov.quarantine';
 
+CREATE VIEW damoov.ledger AS
+SELECT
+    source,
+    (received_at AT TIME ZONE 'UTC')::date AS day,
+    sum(received)::bigint AS received,
+    sum(stored)::bigint AS stored,
+    sum(duplicate)::bigint AS duplicate,
+    sum(unknown)::bigint AS unknown,
+    sum(control)::bigint AS control,
+    sum(quarantined)::bigint AS quarantined,
+    sum(received)::bigint - sum(stored + duplicate + unknown + control + quarantined)::bigint AS difference,
+    sum(received) = sum(stored + duplicate + unknown + control + quarantined) AS balanced
+FROM damoov.receipts
+GROUP BY source, day;
+COMMENT ON VIEW damoov.ledger IS 'received = stored + duplicate + unknown + control + quarantined, per source and UTC day';
+COMMENT ON COLUMN damoov.ledger.difference IS 'received less all the others: messages lost, or counted twice when negative; 0 unless something is wrong';
+COMMENT ON COLUMN damoov.ledger.balanced IS 'difference is 0';
+
+CREATE FUNCTION damoov.read_notification(
+    payload jsonb,
+    OUT client_id text,
+    OUT url text,
+    OUT track_started_at timestamptz,
+    OUT track_ended_at timestamptz,
+    OUT start_utc_offset_min integer,
+    OUT vendor_reason text,
+    OUT removed uuid[],
+    OUT stage_at timestamptz,
+    OUT passed_filters boolean,
+    OUT received_at timestamptz,
+    OUT charge_percent double precision,
+    OUT wifi_enabled boolean,
+    OUT gps_enabled boolean,
+    OUT mobile_data_enabled boolean,
+    OUT real_time_location_enabled boolean,
+    OUT waiting_trips integer,
+    OUT instance_id uuid,
+    OUT event text,
+    OUT object_type text
+) RETURNS record
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_notification';
+REVOKE ALL ON FUNCTION damoov.read_notification(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; what is absent or unusable is NULL, so is the name of an event that this version does not know';

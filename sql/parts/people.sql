@@ -1,5 +1,6 @@
 -- ---------------------------------------------------------------------
--- People
+-- People: who is known, who was forgotten, and the lock between storing and
+-- forgetting
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.users (
@@ -26,3 +27,25 @@ COMMENT ON TABLE damoov.forgotten IS 'marks of the persons that damoov_forget() 
 COMMENT ON COLUMN damoov.forgotten.token_digest IS 'damoov.token_digest() of the device token, from which the token cannot be told';
 COMMENT ON COLUMN damoov.forgotten.forgotten_at IS 'when, database clock';
 
+-- Storing, by many at once, and forgetting, alone, exclude each other: every
+-- transaction takes this lock before it locks or writes anything of a person.
+CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT CASE
+        WHEN alone THEN pg_advisory_xact_lock(1684106095, 256)
+        ELSE pg_advisory_xact_lock_shared(1684106095, 256)
+    END;
+END;
+REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets';
+
+CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT sha256(convert_to(device_token::text, 'UTF8'));
+END;
+REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';

@@ -203,3 +203,22 @@ COMMENT ON COLUMN damoov.raw_events.range_accuracy_m IS 'Accuracy, m (documented
 COMMENT ON COLUMN damoov.raw_events.range_speed_ms IS 'Speed, m/s (unit assumed), as {min, 5 % quantile, median, 95 % quantile, max}';
 COMMENT ON COLUMN damoov.raw_events.extra IS 'members of the event that have no column';
 
+CREATE FUNCTION damoov.delete_raw_parts() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM damoov.raw_points AS p USING gone AS g WHERE p.raw_track_id = g.raw_track_id;
+    DELETE FROM damoov.raw_events AS e USING gone AS g WHERE e.raw_track_id = g.raw_track_id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.delete_raw_parts() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.delete_raw_parts() IS 'trigger: points and events go with their raw track';
+
+CREATE TRIGGER raw_tracks_delete
+    AFTER DELETE ON damoov.raw_tracks
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_raw_parts();
+COMMENT ON TRIGGER raw_tracks_delete ON damoov.raw_tracks IS 'points and events go with their raw track';

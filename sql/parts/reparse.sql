@@ -302,4 +302,3 @@ END
 $$;
 REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
-

@@ -1,23 +1,8 @@
-CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pg_notify('damoov_alert', json_build_object('kind', 'quarantine', 'count', count(*))::text)
-    FROM arrived
-    HAVING count(*) > 0;
-    RETURN NULL;
-END
-$$;
-REVOKE ALL ON FUNCTION damoov.alert_quarantine() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.alert_quarantine() IS 'trigger: tells listeners of new rows in the quarantine';
-
-CREATE TRIGGER quarantine_alert
-    AFTER INSERT ON damoov.quarantine
-    REFERENCING NEW TABLE AS arrived
-    FOR EACH STATEMENT
-    EXECUTE FUNCTION damoov.alert_quarantine();
-COMMENT ON TRIGGER quarantine_alert ON damoov.quarantine IS 'NOTIFY damoov_alert; a repeated delivery is no new row';
+-- ---------------------------------------------------------------------
+-- Rules: what an event does to the other tables.  They act on what comes
+-- through a door; rows put back by COPY, a restored dump or replication are
+-- taken as they are.
+-- ---------------------------------------------------------------------
 
 CREATE TYPE damoov.arrival AS (
     event_id bigint,
@@ -45,33 +30,6 @@ CREATE TYPE damoov.arrival AS (
 );
 REVOKE ALL ON TYPE damoov.arrival FROM PUBLIC;
 COMMENT ON TYPE damoov.arrival IS 'an event with the values read from its payload';
-
-CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
-    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_fetches';
-REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
-
--- Merging takes processed tracks away, not what was recorded
-CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT NOT EXISTS (
-        SELECT
-        FROM damoov.removed_tracks AS r
-            LEFT JOIN damoov.events AS said USING (event_id)
-        WHERE r.track_token = recording_lives.track_token
-            AND r.user_id = recording_lives.user_id
-            AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
-            AND r.reason = 'invalid'
-            AND r.removed_at > coalesce((
-                SELECT max(e.sent_at)
-                FROM damoov.events AS e
-                WHERE e.event = 'IncomingTrackReceived' AND e.object_id = recording_lives.track_token
-                    AND e.user_id = recording_lives.user_id), '-infinity'));
-END;
-REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'a raw track lives unless it was found invalid after it was received';
 
 CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -219,43 +177,6 @@ $$;
 REVOKE ALL ON FUNCTION damoov.apply_events(bigint[], boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.apply_events(bigint[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
 
--- A sequencer counts in hexadecimal, from the left.  Of what is known of a key
--- only the newest is fetched, in whichever order it came; the lock lets one
--- see what others have just stored.
-CREATE FUNCTION damoov.queue_objects(event_ids bigint[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock(1684106095, 257);
-    INSERT INTO damoov.downloads AS w (kind, object_id, source, url, priority, wanted_at)
-    SELECT 'object', n.object_id, n.source, n.url, 15, n.announced_at
-    FROM (
-        SELECT DISTINCT ON (e.object_id) e.event_id, e.object_id, e.source, o.url, o.announced_at
-        FROM damoov.events AS e
-        CROSS JOIN damoov.read_object_event(e.payload) AS o
-        WHERE e.outcome = 'control'
-            AND e.event LIKE 'ObjectCreated:%'
-            AND e.object_id IN (SELECT a.object_id FROM damoov.events AS a WHERE a.event_id = ANY (event_ids))
-            AND o.url IS NOT NULL
-        ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,
-            o.announced_at DESC NULLS LAST, e.event_id DESC
-    ) AS n
-    WHERE n.event_id = ANY (event_ids)
-    ORDER BY n.object_id
-    ON CONFLICT (kind, object_id) DO UPDATE
-    SET version = w.version + 1,
-        source = EXCLUDED.source,
-        url = EXCLUDED.url,
-        wanted_at = EXCLUDED.wanted_at,
-        state = 'waiting',
-        attempts = 0,
-        due_at = EXCLUDED.due_at;
-END
-$$;
-REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.queue_objects(bigint[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
-
 CREATE FUNCTION damoov.route_events() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -284,4 +205,3 @@ CREATE TRIGGER events_route
     WHEN (damoov.ingesting())
     EXECUTE FUNCTION damoov.route_events();
 COMMENT ON TRIGGER events_route ON damoov.events IS 'carries new events into the other tables';
-

@@ -1,5 +1,9 @@
 \echo Use "CREATE EXTENSION damoov" to load this file. \quit
 
+-- ---------------------------------------------------------------------
+-- The schema
+-- ---------------------------------------------------------------------
+
 DO $$
 BEGIN
     IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
@@ -13,4 +17,3 @@ $$;
 CREATE SCHEMA damoov;
 REVOKE ALL ON SCHEMA damoov FROM PUBLIC;
 COMMENT ON SCHEMA damoov IS 'telematics received from Damoov: tables, views and internal functions';
-

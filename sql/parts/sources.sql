@@ -1,3 +1,23 @@
+-- ---------------------------------------------------------------------
+-- Sources: foreign servers of a wrapper that has a validator and no handler,
+-- and their run state
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.check_options(options text[], catalog oid) RETURNS void
+    LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'damoov_check_options';
+REVOKE ALL ON FUNCTION damoov.check_options(text[], oid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.check_options(text[], oid) IS 'validator of the foreign-data wrapper: refuses unknown options (HV00D) and unusable values (22023)';
+
+CREATE FOREIGN DATA WRAPPER damoov VALIDATOR damoov.check_options;
+COMMENT ON FOREIGN DATA WRAPPER damoov IS 'sources of telematics: CREATE SERVER ... TYPE ''sqs'' FOREIGN DATA WRAPPER damoov';
+
+CREATE VIEW damoov.servers AS
+SELECT s.srvname::text AS source, s.srvtype AS type, s.oid AS server_oid
+FROM pg_catalog.pg_foreign_server AS s
+JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
+WHERE w.fdwname = 'damoov' AND s.srvtype IS DISTINCT FROM 'api';
+COMMENT ON VIEW damoov.servers IS 'the foreign servers that are sources of messages';
+
 CREATE TABLE damoov.sources (
     source text CONSTRAINT sources_pkey PRIMARY KEY,
     home text NOT NULL,
@@ -25,42 +45,48 @@ COMMENT ON COLUMN damoov.sources.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.sources.failures IS 'failed requests in a row';
 COMMENT ON COLUMN damoov.sources.retry_at IS 'no request before this time';
 
-CREATE TABLE damoov.subscriptions (
-    subscription_id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT subscriptions_pkey PRIMARY KEY,
-    source text NOT NULL,
-    topic_arn text NOT NULL,
-    token text,
-    token_digest bytea NOT NULL CONSTRAINT subscriptions_token_digest_key UNIQUE,
-    state text NOT NULL DEFAULT 'waiting' CONSTRAINT subscriptions_state_check
-        CHECK (state IN ('waiting', 'confirmed', 'failed')),
-    requested_at timestamptz NOT NULL DEFAULT now(),
-    due_at timestamptz NOT NULL DEFAULT now(),
-    attempts integer NOT NULL DEFAULT 0,
-    last_error text,
-    confirmed_at timestamptz
-);
-COMMENT ON TABLE damoov.subscriptions IS 'subscriptions to SNS topics that asked to be confirmed, by messages whose signature was verified';
-COMMENT ON COLUMN damoov.subscriptions.subscription_id IS 'surrogate key';
-COMMENT ON COLUMN damoov.subscriptions.source IS 'foreign server of type webhook';
-COMMENT ON COLUMN damoov.subscriptions.topic_arn IS 'the topic';
-COMMENT ON COLUMN damoov.subscriptions.token IS 'what SNS wants to see again; NULL when that is settled';
-COMMENT ON COLUMN damoov.subscriptions.token_digest IS 'SHA-256 of the token: the same request is made once';
-COMMENT ON COLUMN damoov.subscriptions.state IS 'waiting, confirmed or failed (two days long, as a token is good)';
-COMMENT ON COLUMN damoov.subscriptions.requested_at IS 'when the message came';
-COMMENT ON COLUMN damoov.subscriptions.due_at IS 'not asked before; moves ahead with each attempt';
-COMMENT ON COLUMN damoov.subscriptions.attempts IS 'how often SNS was asked to confirm';
-COMMENT ON COLUMN damoov.subscriptions.last_error IS 'why it did not';
-COMMENT ON COLUMN damoov.subscriptions.confirmed_at IS 'when it did';
+CREATE FUNCTION damoov.home() RETURNS text
+    LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_home';
+REVOKE ALL ON FUNCTION damoov.home() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.home() IS 'identity of this cluster and database, as "system identifier/database oid"';
 
--- ---------------------------------------------------------------------
--- Sources are foreign servers; the wrapper has a validator and no handler
--- ---------------------------------------------------------------------
+CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
+REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
 
-CREATE FUNCTION damoov.check_options(options text[], catalog oid) RETURNS void
-    LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'damoov_check_options';
-REVOKE ALL ON FUNCTION damoov.check_options(text[], oid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.check_options(text[], oid) IS 'validator of the foreign-data wrapper: refuses unknown options (HV00D) and unusable values (22023)';
+CREATE FUNCTION damoov_pause(source text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM damoov.servers AS s WHERE s.source = damoov_pause.source) THEN
+        RAISE EXCEPTION 'source "%" does not exist', source USING ERRCODE = 'undefined_object';
+    END IF;
+    INSERT INTO damoov.sources AS s (source, home, paused, pause_reason, state)
+    VALUES (damoov_pause.source, damoov.home(), true, 'damoov_pause', 'paused')
+    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
+    SET paused = true, pause_reason = 'damoov_pause', state = 'paused';
+    PERFORM damoov.wake_worker();
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_pause(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_pause(text) IS 'stops receiving from a source at the next poll; errors: 42704 no such source';
 
-CREATE FOREIGN DATA WRAPPER damoov VALIDATOR damoov.check_options;
-COMMENT ON FOREIGN DATA WRAPPER damoov IS 'sources of telematics: CREATE SERVER ... TYPE ''sqs'' FOREIGN DATA WRAPPER damoov';
-
+CREATE FUNCTION damoov_resume(source text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM damoov.servers AS s WHERE s.source = damoov_resume.source) THEN
+        RAISE EXCEPTION 'source "%" does not exist', source USING ERRCODE = 'undefined_object';
+    END IF;
+    INSERT INTO damoov.sources AS s (source, home)
+    VALUES (damoov_resume.source, damoov.home())
+    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
+    SET home = damoov.home(), paused = false, pause_reason = NULL, state = 'new', failures = 0, retry_at = NULL;
+    PERFORM damoov.wake_worker();
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_resume(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_resume(text) IS 'receives again from a paused source, also after a restore elsewhere, and forgets its back-off; errors: 42704 no such source';

@@ -1,5 +1,5 @@
 -- ---------------------------------------------------------------------
--- Trips
+-- Processed trips, their points and events
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.trips (
@@ -208,30 +208,22 @@ COMMENT ON COLUMN damoov.trip_events.peak_ms2 IS 'AlertValue furthest from 0, m/
 COMMENT ON COLUMN damoov.trip_events.max_speed_kmh IS 'highest speed of its points, km/h';
 COMMENT ON COLUMN damoov.trip_events.max_excess_kmh IS 'worst excess over the limit, km/h; speeding only';
 
-CREATE TABLE damoov.removed_tracks (
-    track_token uuid NOT NULL,
-    removed_at timestamptz NOT NULL,
-    event_id bigint NOT NULL,
-    user_id bigint NOT NULL CONSTRAINT removed_tracks_user_id_fkey REFERENCES damoov.users,
-    reason text NOT NULL CONSTRAINT removed_tracks_reason_check CHECK (reason IN ('replaced', 'invalid')),
-    replaced_by uuid,
-    vendor_reason text,
-    track_started_at timestamptz,
-    track_ended_at timestamptz,
-    start_utc_offset_min integer,
-    CONSTRAINT removed_tracks_pkey PRIMARY KEY (track_token, removed_at, event_id),
-    CONSTRAINT removed_tracks_replaced_by_check CHECK ((reason = 'replaced') = (replaced_by IS NOT NULL))
-);
-CREATE INDEX removed_tracks_replaced_by_idx ON damoov.removed_tracks (replaced_by);
-COMMENT ON TABLE damoov.removed_tracks IS 'tombstones and lineage: tracks the platform took away, also those never seen here';
-COMMENT ON COLUMN damoov.removed_tracks.track_token IS 'the removed track';
-COMMENT ON COLUMN damoov.removed_tracks.removed_at IS 'Timestamp of the notification';
-COMMENT ON COLUMN damoov.removed_tracks.event_id IS 'the notification in damoov.events';
-COMMENT ON COLUMN damoov.removed_tracks.user_id IS 'person the notification was about; a removal acts on tracks of the same person only, and of the same instance where the sources name theirs';
-COMMENT ON COLUMN damoov.removed_tracks.reason IS 'replaced (merged into another track) or invalid (dropped by the platform)';
-COMMENT ON COLUMN damoov.removed_tracks.replaced_by IS 'the track it was merged into';
-COMMENT ON COLUMN damoov.removed_tracks.vendor_reason IS 'Details.Reason as received';
-COMMENT ON COLUMN damoov.removed_tracks.track_started_at IS 'Details.TrackStartDate, invalid tracks only';
-COMMENT ON COLUMN damoov.removed_tracks.track_ended_at IS 'Details.TrackFinishDate, invalid tracks only';
-COMMENT ON COLUMN damoov.removed_tracks.start_utc_offset_min IS 'minutes the phone''s local time was ahead of UTC at the start';
+CREATE FUNCTION damoov.delete_trip_parts() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM damoov.trip_points AS p USING gone AS g WHERE p.trip_id = g.trip_id;
+    DELETE FROM damoov.trip_events AS e USING gone AS g WHERE e.trip_id = g.trip_id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.delete_trip_parts() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.delete_trip_parts() IS 'trigger: points and trip events go with their trip';
 
+CREATE TRIGGER trips_delete
+    AFTER DELETE ON damoov.trips
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_trip_parts();
+COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'points and trip events go with their trip';

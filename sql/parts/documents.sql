@@ -1,0 +1,53 @@
+-- ---------------------------------------------------------------------
+-- Originals of the stored datasets
+-- ---------------------------------------------------------------------
+
+-- The texts are compressed by TOAST
+CREATE TABLE damoov.documents (
+    kind text NOT NULL,
+    object_id uuid NOT NULL,
+    user_id bigint NOT NULL CONSTRAINT documents_user_id_fkey REFERENCES damoov.users,
+    fetched_at timestamptz NOT NULL DEFAULT now(),
+    document text NOT NULL,
+    CONSTRAINT documents_pkey PRIMARY KEY (kind, object_id)
+);
+COMMENT ON TABLE damoov.documents IS 'originals of the stored datasets, the newest of each, as long as damoov.keep_documents says; may hold a device token';
+COMMENT ON COLUMN damoov.documents.kind IS 'kind of the dataset, as in damoov.downloads';
+COMMENT ON COLUMN damoov.documents.object_id IS 'the object, as in damoov.downloads';
+COMMENT ON COLUMN damoov.documents.user_id IS 'person';
+COMMENT ON COLUMN damoov.documents.fetched_at IS 'when it came, database clock';
+COMMENT ON COLUMN damoov.documents.document IS 'JSON text as received, decompressed';
+
+CREATE FUNCTION damoov.delete_documents() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('DELETE FROM damoov.documents AS d USING gone AS g WHERE d.kind = ANY ($1) AND d.object_id = g.%I', TG_ARGV[0])
+    USING TG_ARGV[1:];
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.delete_documents() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.delete_documents() IS 'trigger: the originals go with their row; arguments: column of the object''s id, kinds of datasets';
+
+CREATE TRIGGER trips_documents
+    AFTER DELETE ON damoov.trips
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('track_token', 'processed');
+COMMENT ON TRIGGER trips_documents ON damoov.trips IS 'the original goes with its trip';
+
+CREATE TRIGGER raw_tracks_documents
+    AFTER DELETE ON damoov.raw_tracks
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('track_token', 'raw');
+COMMENT ON TRIGGER raw_tracks_documents ON damoov.raw_tracks IS 'the original goes with its raw track';
+
+CREATE TRIGGER crashes_documents
+    AFTER DELETE ON damoov.crashes
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_documents('crash_token', 'crash', 'crash_buffer');
+COMMENT ON TRIGGER crashes_documents ON damoov.crashes IS 'the originals go with their crash';

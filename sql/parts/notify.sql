@@ -1,0 +1,34 @@
+-- ---------------------------------------------------------------------
+-- What listeners are told
+-- ---------------------------------------------------------------------
+
+-- Few enough ids for the channel's 8000 bytes
+CREATE FUNCTION damoov.notify(channel text, kind text, ids bigint[]) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_notify(channel, json_build_object('kind', kind, 'count', cardinality(ids), 'ids', ids[1:300])::text);
+END;
+REVOKE ALL ON FUNCTION damoov.notify(text, text, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.notify(text, text, bigint[]) IS 'tells listeners: kind, count and surrogate ids';
+
+CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('damoov_alert', json_build_object('kind', 'quarantine', 'count', count(*))::text)
+    FROM arrived
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.alert_quarantine() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.alert_quarantine() IS 'trigger: tells listeners of new rows in the quarantine';
+
+CREATE TRIGGER quarantine_alert
+    AFTER INSERT ON damoov.quarantine
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.alert_quarantine();
+COMMENT ON TRIGGER quarantine_alert ON damoov.quarantine IS 'NOTIFY damoov_alert; a repeated delivery is no new row';

@@ -1,0 +1,194 @@
+-- ---------------------------------------------------------------------
+-- Tracks that the platform takes away: tombstones, whether a track lives, and
+-- what goes with it when it does not
+-- ---------------------------------------------------------------------
+
+CREATE TABLE damoov.removed_tracks (
+    track_token uuid NOT NULL,
+    removed_at timestamptz NOT NULL,
+    event_id bigint NOT NULL,
+    user_id bigint NOT NULL CONSTRAINT removed_tracks_user_id_fkey REFERENCES damoov.users,
+    reason text NOT NULL CONSTRAINT removed_tracks_reason_check CHECK (reason IN ('replaced', 'invalid')),
+    replaced_by uuid,
+    vendor_reason text,
+    track_started_at timestamptz,
+    track_ended_at timestamptz,
+    start_utc_offset_min integer,
+    CONSTRAINT removed_tracks_pkey PRIMARY KEY (track_token, removed_at, event_id),
+    CONSTRAINT removed_tracks_replaced_by_check CHECK ((reason = 'replaced') = (replaced_by IS NOT NULL))
+);
+CREATE INDEX removed_tracks_replaced_by_idx ON damoov.removed_tracks (replaced_by);
+COMMENT ON TABLE damoov.removed_tracks IS 'tombstones and lineage: tracks the platform took away, also those never seen here';
+COMMENT ON COLUMN damoov.removed_tracks.track_token IS 'the removed track';
+COMMENT ON COLUMN damoov.removed_tracks.removed_at IS 'Timestamp of the notification';
+COMMENT ON COLUMN damoov.removed_tracks.event_id IS 'the notification in damoov.events';
+COMMENT ON COLUMN damoov.removed_tracks.user_id IS 'person the notification was about; a removal acts on tracks of the same person only, and of the same instance where the sources name theirs';
+COMMENT ON COLUMN damoov.removed_tracks.reason IS 'replaced (merged into another track) or invalid (dropped by the platform)';
+COMMENT ON COLUMN damoov.removed_tracks.replaced_by IS 'the track it was merged into';
+COMMENT ON COLUMN damoov.removed_tracks.vendor_reason IS 'Details.Reason as received';
+COMMENT ON COLUMN damoov.removed_tracks.track_started_at IS 'Details.TrackStartDate, invalid tracks only';
+COMMENT ON COLUMN damoov.removed_tracks.track_ended_at IS 'Details.TrackFinishDate, invalid tracks only';
+COMMENT ON COLUMN damoov.removed_tracks.start_utc_offset_min IS 'minutes the phone''s local time was ahead of UTC at the start';
+
+-- A source can name the instance that it serves.  What it says takes nothing
+-- away that only sources of other instances have told of.
+CREATE FUNCTION damoov.other_tenant(source text, track_token uuid, user_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(bool_and(damoov.source_instance(e.source) <> damoov.source_instance(other_tenant.source)), false)
+    FROM damoov.events AS e
+    WHERE e.object_id = other_tenant.track_token AND e.user_id = other_tenant.user_id
+        AND e.event IN ('TrackEnrichmentFinished', 'IncomingTrackReceived');
+END;
+REVOKE ALL ON FUNCTION damoov.other_tenant(text, uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.other_tenant(text, uuid, bigint) IS
+    'is this track known from sources of other instances only, by their option instance_id? False or NULL where a source does not name one';
+
+-- The one place that says whether a track is alive.  At the same instant a
+-- merge wins over an enrichment (keeping the part would double it), while an
+-- enrichment wins over the rejection of an upload.
+CREATE FUNCTION damoov.track_lives(track_token uuid, user_id bigint, enriched_at timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT NOT EXISTS (
+        SELECT
+        FROM damoov.removed_tracks AS r
+            LEFT JOIN damoov.events AS said USING (event_id)
+        WHERE r.track_token = track_lives.track_token
+            AND r.user_id = track_lives.user_id
+            AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
+            AND (track_lives.enriched_at IS NULL
+                OR r.removed_at > track_lives.enriched_at
+                OR (r.removed_at = track_lives.enriched_at AND r.reason = 'replaced')));
+END;
+REVOKE ALL ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'a track lives when its newest enrichment is newer than its newest removal';
+
+-- Merging takes processed tracks away, not what was recorded
+CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT NOT EXISTS (
+        SELECT
+        FROM damoov.removed_tracks AS r
+            LEFT JOIN damoov.events AS said USING (event_id)
+        WHERE r.track_token = recording_lives.track_token
+            AND r.user_id = recording_lives.user_id
+            AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
+            AND r.reason = 'invalid'
+            AND r.removed_at > coalesce((
+                SELECT max(e.sent_at)
+                FROM damoov.events AS e
+                WHERE e.event = 'IncomingTrackReceived' AND e.object_id = recording_lives.track_token
+                    AND e.user_id = recording_lives.user_id), '-infinity'));
+END;
+REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'a raw track lives unless it was found invalid after it was received';
+
+-- From the events, and from rows that may outlive them
+CREATE FUNCTION damoov.enriched_at(track_token uuid, user_id bigint) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT greatest(
+        (SELECT max(e.sent_at)
+            FROM damoov.events AS e
+            WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = enriched_at.track_token
+                AND e.user_id = enriched_at.user_id),
+        (SELECT d.wanted_at
+            FROM damoov.downloads AS d
+            WHERE d.kind = 'processed' AND d.object_id = enriched_at.track_token AND d.user_id = enriched_at.user_id),
+        (SELECT t.enriched_at
+            FROM damoov.trips AS t
+            WHERE t.track_token = enriched_at.track_token AND t.user_id = enriched_at.user_id));
+END;
+REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
+
+-- Removing a track and storing its dataset exclude each other.  256 locks
+-- serve for any number of tracks; 1684106095 is just damoov's own lock class.
+CREATE FUNCTION damoov.lock_tracks(track_tokens uuid[]) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_advisory_xact_lock(1684106095, b.bucket)
+    FROM (
+        SELECT DISTINCT uuid_hash(t.token) & 255 AS bucket
+        FROM unnest(track_tokens) AS t (token)
+        ORDER BY 1
+    ) AS b;
+END;
+REVOKE ALL ON FUNCTION damoov.lock_tracks(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.lock_tracks(uuid[]) IS 'takes the tracks'' locks until the end of the transaction, in one order for everyone';
+
+CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM damoov.lock_tracks(track_tokens);
+
+    DELETE FROM damoov.trips AS t
+    WHERE t.track_token = ANY (track_tokens)
+        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
+
+    DELETE FROM damoov.downloads AS w
+    WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
+        AND NOT damoov.track_lives(w.object_id, w.user_id, damoov.enriched_at(w.object_id, w.user_id));
+
+    DELETE FROM damoov.raw_tracks AS t
+    WHERE t.track_token = ANY (track_tokens)
+        AND NOT damoov.recording_lives(t.track_token, t.user_id);
+
+    DELETE FROM damoov.downloads AS w
+    WHERE w.kind = 'raw' AND w.object_id = ANY (track_tokens)
+        AND NOT damoov.recording_lives(w.object_id, w.user_id);
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'removes those of the tracks that their tombstones have ended, with what waits to be fetched of them';
+
+CREATE FUNCTION damoov.remove_tracks() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM arrived) THEN
+        PERFORM damoov.take_away(array_agg(DISTINCT a.track_token)) FROM arrived AS a;
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.remove_tracks() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.remove_tracks() IS 'trigger: a new tombstone takes the trip and its waiting download away';
+
+CREATE TRIGGER removed_tracks_remove
+    AFTER INSERT ON damoov.removed_tracks
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT
+    WHEN (damoov.ingesting())
+    EXECUTE FUNCTION damoov.remove_tracks();
+COMMENT ON TRIGGER removed_tracks_remove ON damoov.removed_tracks IS 'takes removed trips away';
+
+CREATE VIEW damoov.trip_lineage AS
+WITH RECURSIVE merge (part, part_of, removed_at) AS (
+    -- announced once or many times
+    SELECT r.track_token, r.replaced_by, max(r.removed_at)
+    FROM damoov.removed_tracks AS r
+    WHERE r.reason = 'replaced'
+    GROUP BY r.track_token, r.replaced_by
+), step (part, part_of, removed_at, hops) AS (
+    SELECT m.part, m.part_of, m.removed_at, 1
+    FROM merge AS m
+    UNION ALL
+    SELECT s.part, m.part_of, m.removed_at, s.hops + 1
+    FROM step AS s
+    JOIN merge AS m ON m.part = s.part_of
+) CYCLE part_of SET is_cycle USING path
+SELECT DISTINCT s.part, s.part_of, s.hops, s.removed_at, t.trip_id, s.is_cycle
+FROM step AS s
+LEFT JOIN damoov.trips AS t ON t.track_token = s.part_of;
+COMMENT ON VIEW damoov.trip_lineage IS 'which tracks went into which: part went, over hops merges, into part_of at removed_at; trip_id is the trip part_of is today, NULL when that is gone or not fetched; is_cycle marks tracks that were merged in a circle';

@@ -36,7 +36,6 @@ OBJS         = \
 	src/door/download.o \
 	src/door/ingest.o \
 	src/door/person.o \
-	src/door/purge.o \
 	src/door/subscribe.o \
 	src/door/webhook.o \
 	src/message/dotnet.o \

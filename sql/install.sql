@@ -82,12 +82,14 @@ FROM pg_trigger AS t JOIN member AS m ON m.objid = t.tgrelid AND m.classid = 'pg
 WHERE NOT t.tgisinternal AND obj_description(t.oid, 'pg_trigger') IS NULL
 ORDER BY 1, 2;
 
--- Every function fixes its search_path, is a BEGIN ATOMIC body bound to its objects, or is C: none that does not
+-- Every function fixes its search_path, is a BEGIN ATOMIC body bound to its objects, or is C; a procedure
+-- that commits can have no setting and does it by itself, first of all and after each COMMIT: none that does not
 SELECT p.oid::regprocedure AS unfixed
 FROM pg_proc AS p JOIN member AS m ON m.objid = p.oid AND m.classid = 'pg_proc'::regclass
 JOIN pg_language AS l ON l.oid = p.prolang
 WHERE l.lanname <> 'c' AND p.prosqlbody IS NULL
     AND NOT coalesce(p.proconfig && ARRAY['search_path=pg_catalog, pg_temp'], false)
+    AND (p.prokind <> 'p' OR p.prosrc ~ '(\nBEGIN|COMMIT;)\n(?! *SET LOCAL search_path = pg_catalog, pg_temp;\n)')
 ORDER BY 1;
 -- None runs with its owner's rights
 SELECT p.oid::regprocedure AS security_definer

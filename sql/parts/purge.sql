@@ -2,7 +2,124 @@
 -- Retention
 -- ---------------------------------------------------------------------
 
+CREATE FUNCTION damoov.may_commit() RETURNS boolean
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_may_commit';
+REVOKE ALL ON FUNCTION damoov.may_commit() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.may_commit() IS 'may the procedure that asks end its transaction? Not inside a transaction block';
+
+-- It looks for old rows once for many transactions and removes 1000 of them in
+-- each, by their physical address and after asking again whether they are old.
+-- Rows that others hold are left for the next call, so that it neither waits
+-- nor deadlocks.  What belongs to a row goes with it by triggers and foreign
+-- keys.
+--
+-- A procedure that commits can have no setting of its own, so search_path is
+-- set anew in each transaction.
 CREATE PROCEDURE damoov_purge(dry_run boolean DEFAULT true)
-    LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_purge';
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    find_rows CONSTANT integer := 100000;
+    batch_rows CONSTANT integer := 1000;
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    may_commit CONSTANT boolean := damoov.may_commit();
+    rule pg_catalog.record;
+    old pg_catalog.tid[];
+    gone bigint;
+    removed bigint;
+    total bigint;
+BEGIN
+    SET LOCAL search_path = pg_catalog, pg_temp;
+    dry_run := dry_run IS NOT FALSE;
+    IF NOT dry_run AND NOT may_commit THEN
+        RAISE EXCEPTION 'damoov_purge() cannot run inside a transaction block'
+            USING ERRCODE = 'invalid_transaction_termination';
+    ELSIF NOT dry_run AND current_setting('transaction_read_only')::boolean THEN
+        RAISE EXCEPTION 'cannot execute damoov_purge() in a read-only transaction'
+            USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+
+    -- The one list of what goes: rows x for which a condition holds at the time
+    -- $1, and what is done besides with those that are gone.
+    FOR rule IN
+        -- Receipts of whole days in UTC, as in damoov.ledger, become one row a
+        -- source and day.  A day that a batch cuts in two is found again.
+        SELECT 0 AS position, 'receipts' AS table_name, 'would fold %s into days' AS would, 'folded %s into days' AS done,
+            date_trunc('day', clock_timestamp() - interval '24 hours', 'UTC') AS before,
+            'x.received_at < $1' AS condition,
+            $sql$, sums AS (
+                INSERT INTO damoov.receipts
+                    (source, received_at, received, stored, duplicate, unknown, control, quarantined)
+                SELECT g.source, date_trunc('day', g.received_at, 'UTC'), sum(g.received), sum(g.stored),
+                    sum(g.duplicate), sum(g.unknown), sum(g.control), sum(g.quarantined)
+                FROM gone AS g
+                GROUP BY 1, 2)$sql$ AS besides,
+            $sql$(SELECT r.ctid, r.source, r.received_at,
+                    count(*) OVER (PARTITION BY r.source, date_trunc('day', r.received_at, 'UTC')) AS together
+                FROM damoov.receipts AS r
+                WHERE r.received_at < $1
+                ORDER BY r.source, r.received_at) AS x
+            WHERE x.together > 1$sql$ AS found,
+            $sql$count(*) - count(DISTINCT (x.source, date_trunc('day', x.received_at, 'UTC')))$sql$ AS number
+        UNION ALL
+        SELECT r.position, r.table_name, 'would remove %s', 'removed %s',
+            clock_timestamp() - nullif(s.setting, '-1')::integer * interval '1 minute',
+            r.condition, r.besides, format('damoov.%I AS x WHERE %s', r.table_name, r.condition), 'count(*)'
+        FROM (VALUES
+            -- A tombstone goes with its event, and both stay 14 days after they
+            -- arrived, the longest a queue keeps a message: until then an older
+            -- event about the track may come again, and would bring it back.
+            (1, 'events', 'keep_events', $sql$x.received_at < $1 AND (x.received_at < now() - interval '14 days'
+                OR NOT EXISTS (SELECT FROM damoov.removed_tracks AS r WHERE r.event_id = x.event_id))$sql$,
+                ', tombstones AS (DELETE FROM damoov.removed_tracks AS r USING gone AS g WHERE r.event_id = g.event_id)'),
+            (2, 'heartbeats', 'keep_heartbeats', 'x.reported_at < $1', ''),
+            -- A trip is as old as the platform's last word on it.  Not its own
+            -- times: a phone with a wrong clock would have it removed at once,
+            -- or never.
+            (3, 'trips', 'keep_trips', 'coalesce(x.enriched_at, x.stored_at) < $1', ''),
+            (4, 'raw_tracks', 'keep_trips', 'x.stored_at < $1', ''),
+            (5, 'crashes', 'keep_crashes',
+                'greatest(x.header_received_at, x.buffer_received_at, x.completed_at, x.filtered_at) < $1', ''),
+            (6, 'quarantine', 'keep_quarantine', 'x.received_at < $1', ''),
+            (7, 'documents', 'keep_documents', 'x.fetched_at < $1', ''),
+            -- a day as a whole
+            (8, 'receipts', 'keep_receipts', $sql$date_trunc('day', x.received_at, 'UTC') < $1$sql$, '')
+        ) AS r (position, table_name, keep, condition, besides)
+        JOIN pg_settings AS s ON s.name = 'damoov.' || r.keep
+        ORDER BY position
+    LOOP
+        IF rule.before IS NULL THEN
+            RAISE NOTICE '%: kept for ever', rule.table_name;
+            CONTINUE;
+        ELSIF dry_run THEN
+            EXECUTE format('SELECT %s FROM %s', rule.number, rule.found) INTO total USING rule.before;
+            RAISE NOTICE '%: %', rule.table_name, format(rule.would, total);
+            CONTINUE;
+        END IF;
+        total := 0;
+        LOOP
+            EXECUTE format('SELECT array_agg(n.ctid) FROM (SELECT x.ctid FROM %s LIMIT %s) AS n', rule.found, find_rows)
+            INTO old USING rule.before;
+            removed := 0;
+            FOR start IN 1 .. coalesce(cardinality(old), 0) BY batch_rows LOOP
+                PERFORM damoov.lock_people(false);
+                EXECUTE format('WITH old AS MATERIALIZED (SELECT x.ctid FROM damoov.%1$I AS x'
+                    ' WHERE x.ctid = ANY ($2) AND %2$s FOR UPDATE SKIP LOCKED),'
+                    ' gone AS (DELETE FROM damoov.%1$I AS x USING old WHERE x.ctid = old.ctid RETURNING x.*)'
+                    ' %3$s SELECT %4$s FROM gone AS x', rule.table_name, rule.condition, rule.besides, rule.number)
+                INTO gone USING rule.before, old[start:start + batch_rows - 1];
+                removed := removed + gone;
+                COMMIT;
+                SET LOCAL search_path = pg_catalog, pg_temp;
+            END LOOP;
+            total := total + removed;
+            -- rows that others hold would be found again and again
+            EXIT WHEN removed = 0 OR (removed = cardinality(old) AND removed < find_rows);
+        END LOOP;
+        RAISE NOTICE '%: %', rule.table_name, format(rule.done, total);
+    END LOOP;
+    PERFORM set_config('search_path', path, true);
+END
+$$;
 REVOKE ALL ON PROCEDURE damoov_purge(boolean) FROM PUBLIC;
 COMMENT ON PROCEDURE damoov_purge(boolean) IS 'removes what is older than the settings damoov.keep_* say, and folds the receipts of whole days; a transaction for each 1000 rows, so it must not run inside a transaction block (2D000); says what it does for each kind, and only that while dry_run';

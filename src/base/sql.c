@@ -14,6 +14,9 @@
 #include "utils/resowner.h"
 
 #include "base/sql.h"
+#include "compat.h"
+
+SQL_FUNCTION(damoov_may_commit);
 
 int
 sql_enter(void)
@@ -139,4 +142,11 @@ sql_try(void (*step) (void *argument), void *argument, Fault *fault)
 	fault_set(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
 	FreeErrorData(error);
 	return false;
+}
+
+/* Asked from a procedure, whose connection to SPI is still the current one. */
+Datum
+damoov_may_commit(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(SPI_inside_nonatomic_context());
 }

@@ -120,12 +120,7 @@ erase(const pg_uuid_t *token, ReturnSetInfo *result)
 	uint64		rows = sql_run(&plan, &argument, NULL);
 
 	for (uint64 row = 0; row < rows; row++)
-	{
-		Datum		values[] = {sql_value(row, 1, NULL), sql_value(row, 2, NULL)};
-		bool		nulls[] = {false, false};
-
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
+		tuplestore_puttuple(result->setResult, SPI_tuptable->vals[row]);
 	sql_leave(scope);
 }
 

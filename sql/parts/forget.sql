@@ -19,7 +19,7 @@ BEGIN
     RETURN EXISTS (SELECT FROM damoov.forgotten) AND EXISTS (
         SELECT
         FROM regexp_matches(damoov.plain_hex(body), '[0-9a-f]{32}', 'g') AS m (digits)
-        JOIN damoov.forgotten AS f ON f.token_digest = damoov.token_digest(m.digits[1]::uuid));
+        WHERE damoov.is_forgotten(m.digits[1]::uuid));
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;

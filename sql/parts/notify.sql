@@ -12,12 +12,21 @@ END;
 REVOKE ALL ON FUNCTION damoov.notify(text, text, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.notify(text, text, bigint[]) IS 'tells listeners: kind, count and surrogate ids';
 
+CREATE FUNCTION damoov.alert(kind text, count bigint) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_notify('damoov_alert', json_build_object('kind', kind, 'count', count)::text);
+END;
+REVOKE ALL ON FUNCTION damoov.alert(text, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.alert(text, bigint) IS 'tells listeners of trouble: kind and count';
+
 CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pg_notify('damoov_alert', json_build_object('kind', 'quarantine', 'count', count(*))::text)
+    PERFORM damoov.alert('quarantine', count(*))
     FROM arrived
     HAVING count(*) > 0;
     RETURN NULL;

@@ -49,3 +49,12 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';
+
+CREATE FUNCTION damoov.is_forgotten(device_token uuid) RETURNS boolean
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(is_forgotten.device_token));
+END;
+REVOKE ALL ON FUNCTION damoov.is_forgotten(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.is_forgotten(uuid) IS 'was damoov_forget() called for this token?';

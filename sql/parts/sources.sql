@@ -55,6 +55,33 @@ CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
 REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
 
+-- A database that was restored or cloned must not drain the original's queue:
+-- elsewhere than at home a source is paused until damoov_resume().
+CREATE FUNCTION damoov.run_state(source text, OUT paused boolean, OUT resumed boolean, OUT wait_ms bigint)
+    RETURNS record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO damoov.sources (source, home)
+    VALUES (run_state.source, damoov.home())
+    ON CONFLICT ON CONSTRAINT sources_pkey DO NOTHING;
+    UPDATE damoov.sources AS s
+    SET home = damoov.home(), paused = true, state = 'paused',
+        pause_reason = format('this database was restored or cloned; SELECT damoov_resume(%L)', s.source)
+    WHERE s.source = run_state.source AND s.home <> damoov.home();
+    SELECT
+        s.paused,
+        s.state = 'new' AND s.retry_at IS NULL,
+        coalesce(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0), 0)
+    INTO paused, resumed, wait_ms
+    FROM damoov.sources AS s
+    WHERE s.source = run_state.source;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.run_state(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.run_state(text) IS 'what damoov.sources says of a source, which is entered there: is it paused, was its row emptied by damoov_resume(), and how long is it still not to be asked';
+
 CREATE FUNCTION damoov_pause(source text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp

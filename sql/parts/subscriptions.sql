@@ -28,3 +28,52 @@ COMMENT ON COLUMN damoov.subscriptions.due_at IS 'not asked before; moves ahead 
 COMMENT ON COLUMN damoov.subscriptions.attempts IS 'how often SNS was asked to confirm';
 COMMENT ON COLUMN damoov.subscriptions.last_error IS 'why it did not';
 COMMENT ON COLUMN damoov.subscriptions.confirmed_at IS 'when it did';
+
+-- Confirming twice is harmless, so a lease is a due time that moves ahead.
+CREATE FUNCTION damoov.lease_subscription()
+    RETURNS TABLE (subscription_id bigint, source text, topic_arn text, token text)
+    LANGUAGE plpgsql VOLATILE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    UPDATE damoov.subscriptions AS s
+    SET attempts = s.attempts + 1,
+        due_at = now() + least(power(2, least(s.attempts, 7)) * interval '30 seconds', interval '1 hour')
+    WHERE s.subscription_id = (
+        SELECT d.subscription_id
+        FROM damoov.subscriptions AS d
+        WHERE d.state = 'waiting' AND d.due_at <= now()
+        ORDER BY d.due_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED)
+    RETURNING s.subscription_id, s.source, s.topic_arn, s.token;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.lease_subscription() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.lease_subscription() IS 'the next subscription to be confirmed, when one is due';
+
+CREATE FUNCTION damoov.settle_subscription(subscription_id bigint, confirmed boolean, error text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE damoov.subscriptions AS s
+    SET state = n.state,
+        token = CASE WHEN n.state = 'waiting' THEN s.token END,
+        last_error = settle_subscription.error,
+        confirmed_at = CASE WHEN n.state = 'confirmed' THEN now() END
+    FROM (
+        SELECT o.subscription_id, CASE
+            WHEN confirmed THEN 'confirmed'
+            -- a token is good for two days
+            WHEN o.requested_at < now() - interval '2 days' THEN 'failed'
+            ELSE 'waiting'
+        END AS state
+        FROM damoov.subscriptions AS o
+    ) AS n
+    WHERE s.subscription_id = settle_subscription.subscription_id AND n.subscription_id = s.subscription_id;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.settle_subscription(bigint, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.settle_subscription(bigint, boolean, text) IS 'enters what SNS answered; error is why it has not confirmed';

@@ -45,12 +45,13 @@ bool
 person_is_forgotten(const pg_uuid_t *device_token)
 {
 	static SqlPlan plan = {
-		.text = "SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest($1)",
+		.text = "SELECT damoov.is_forgotten($1)",
 		.nargs = 1, .argtypes = {UUIDOID}
 	};
 	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
 
-	return sql_run(&plan, &argument, NULL) > 0;
+	sql_run(&plan, &argument, NULL);
+	return DatumGetBool(sql_value(0, 1, NULL));
 }
 
 void

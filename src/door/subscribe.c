@@ -5,8 +5,7 @@
  * SNS pushes nothing until a token it has sent comes back to it.  The door
  * (webhook.c) keeps tokens of verified messages in damoov.subscriptions; here
  * the engine sends them to the host that the topic's ARN names, and only for
- * topics that are listed at that moment.  Confirming twice is harmless, so a
- * lease is a due time that moves ahead, and one at a time is enough.
+ * topics that are listed at that moment.  One at a time is enough.
  */
 #include "postgres.h"
 
@@ -14,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/fault.h"
 #include "base/options.h"
 #include "base/sql.h"
 #include "door/subscribe.h"
@@ -102,13 +102,7 @@ void
 subscriptions_pick(Subscriptions *s)
 {
 	static SqlPlan plan = {
-		.text = "UPDATE damoov.subscriptions AS s SET attempts = s.attempts + 1, "
-		"due_at = now() + least(power(2, least(s.attempts, 7)) * interval '30 seconds', interval '1 hour') "
-		"WHERE s.subscription_id = (SELECT d.subscription_id FROM damoov.subscriptions AS d "
-		"WHERE d.state = 'waiting' AND d.due_at <= now() "
-		"ORDER BY d.due_at LIMIT 1 FOR UPDATE SKIP LOCKED) "
-		"RETURNING s.subscription_id, s.source, s.topic_arn, s.token",
-		.nargs = 0
+		.text = "SELECT s.subscription_id, s.source, s.topic_arn, s.token FROM damoov.lease_subscription() AS s"
 	};
 	MemoryContext old;
 	int			scope;
@@ -187,18 +181,11 @@ subscriptions_have_answer(const Subscriptions *s)
 	return s->stage == STAGE_ANSWERED;
 }
 
-/* A token is good for two days. */
 void
 subscriptions_store(Subscriptions *s)
 {
 	static SqlPlan plan = {
-		.text = "WITH n AS (SELECT CASE WHEN $2 THEN 'confirmed' "
-		"WHEN s.requested_at < now() - interval '2 days' THEN 'failed' ELSE 'waiting' END AS state "
-		"FROM damoov.subscriptions AS s WHERE s.subscription_id = $1) "
-		"UPDATE damoov.subscriptions AS s SET state = n.state, last_error = $3, "
-		"token = CASE WHEN n.state = 'waiting' THEN s.token END, "
-		"confirmed_at = CASE WHEN $2 THEN now() END "
-		"FROM n WHERE s.subscription_id = $1",
+		.text = "SELECT damoov.settle_subscription($1, $2, $3)",
 		.nargs = 3, .argtypes = {INT8OID, BOOLOID, TEXTOID}
 	};
 	Datum		values[] = {

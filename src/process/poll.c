@@ -163,37 +163,22 @@ update_sources(Poll *poll)
 	}
 }
 
-/*
- * What damoov.sources says of a source: pauses, also of a database that was
- * cloned and must not drain the original's queue.
- */
 static void
 read_run_state(const Poll *poll, Source *source)
 {
 	static SqlPlan plan = {
-		.text = "WITH here AS (INSERT INTO damoov.sources (source, home) VALUES ($1, damoov.home()) "
-		"ON CONFLICT (source) DO NOTHING RETURNING paused), "
-		"moved AS (UPDATE damoov.sources AS s SET paused = true, state = 'paused', home = damoov.home(), "
-		"pause_reason = 'this database was restored or cloned; SELECT damoov_resume(''' || $1 || ''')' "
-		"WHERE s.source = $1 AND s.home <> damoov.home() RETURNING s.paused) "
-		"SELECT paused, false, 0 FROM here UNION ALL SELECT paused, false, 0 FROM moved UNION ALL "
-		"SELECT s.paused, s.state = 'new' AND s.retry_at IS NULL, "
-		"coalesce(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0), 0)::bigint "
-		"FROM damoov.sources AS s "
-		"WHERE s.source = $1 AND s.home = damoov.home()",
+		.text = "SELECT r.paused, r.resumed, r.wait_ms FROM damoov.run_state($1) AS r",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	Datum		argument = CStringGetTextDatum(source->name);
-	bool		paused = false;
-	bool		resumed = false;
-	int64		wait_ms = 0;
+	bool		paused;
+	bool		resumed;
+	int64		wait_ms;
 
-	if (sql_run(&plan, &argument, NULL) > 0)
-	{
-		wait_ms = DatumGetInt64(sql_value(0, 3, NULL));
-		paused = DatumGetBool(sql_value(0, 1, NULL));
-		resumed = DatumGetBool(sql_value(0, 2, NULL));
-	}
+	sql_run(&plan, &argument, NULL);
+	paused = DatumGetBool(sql_value(0, 1, NULL));
+	resumed = DatumGetBool(sql_value(0, 2, NULL));
+	wait_ms = DatumGetInt64(sql_value(0, 3, NULL));
 	if (source->state == SOURCE_NEW && poll->obey_backoff)
 		source->retry_at_ms = clock_ms() + wait_ms;
 	/* damoov_resume() has emptied the row: forget the back-off here, too */

@@ -103,7 +103,7 @@ COMMENT ON COLUMN damoov.crash_buffers.user_id IS 'driver';
 COMMENT ON COLUMN damoov.crash_buffers.started_at IS 'start of the recording (format assumed); that of the first sample when the document has none';
 COMMENT ON COLUMN damoov.crash_buffers.frequency_hz IS 'samples a second, as the document says (format assumed); 60 on iOS, 100 on Android (documented)';
 COMMENT ON COLUMN damoov.crash_buffers.sample_count IS 'length of the arrays; 0 when no samples were recognized';
-COMMENT ON COLUMN damoov.crash_buffers.at_ms IS 'times, milliseconds from started_at (unit of the document found by the rule in docs/datasets.md)';
+COMMENT ON COLUMN damoov.crash_buffers.at_ms IS 'times, milliseconds from started_at (unit of the document found by the rule in docs/damoov-datasets.md)';
 COMMENT ON COLUMN damoov.crash_buffers.acceleration_x_ms2 IS 'acceleration in the phone''s frame, gravity included, m/s^2 (unit and frame assumed)';
 COMMENT ON COLUMN damoov.crash_buffers.acceleration_y_ms2 IS 'acceleration in the phone''s frame, gravity included, m/s^2 (unit and frame assumed)';
 COMMENT ON COLUMN damoov.crash_buffers.acceleration_z_ms2 IS 'acceleration in the phone''s frame, gravity included, m/s^2 (unit and frame assumed)';
@@ -215,7 +215,7 @@ LEFT JOIN LATERAL (
         WINDOW w AS (PARTITION BY h.inside ORDER BY h.at_ms, h.seq)
     ) AS i
 ) AS v ON true;
-COMMENT ON VIEW damoov.crash_summary IS 'what the buffer says about the impact: estimates from a phone, not measurements of a vehicle; definitions in docs/datasets.md';
+COMMENT ON VIEW damoov.crash_summary IS 'what the buffer says about the impact: estimates from a phone, not measurements of a vehicle; definitions in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.crash_summary.peak_at_ms IS 'time of the peak, milliseconds from the start of the recording';
 COMMENT ON COLUMN damoov.crash_summary.peak_acceleration_ms2 IS 'greatest magnitude of acceleration less gravity, m/s^2; gravity is taken as the median of each axis';
 COMMENT ON COLUMN damoov.crash_summary.delta_v_ms IS 'estimated change of velocity, m/s: integral of the horizontal acceleration from 150 ms before to 150 ms after the peak';

@@ -193,7 +193,7 @@ CREATE TABLE damoov.trip_events (
     max_excess_kmh double precision,
     CONSTRAINT trip_events_pkey PRIMARY KEY (trip_id, seq)
 );
-COMMENT ON TABLE damoov.trip_events IS 'what happened on a trip, derived from its measured points; definition in docs/datasets.md';
+COMMENT ON TABLE damoov.trip_events IS 'what happened on a trip, derived from its measured points; definition in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.trip_events.trip_id IS 'trip';
 COMMENT ON COLUMN damoov.trip_events.seq IS 'order by first point, from 0';
 COMMENT ON COLUMN damoov.trip_events.kind IS 'acceleration, braking, cornering, phone_usage, speeding';

@@ -4,7 +4,7 @@
  *
  * The tables here say which member goes to which column and what it must look
  * like; record.c does the rest.  Facts about the fields, and which of them are
- * assumed: docs/datasets.md.
+ * assumed: docs/damoov-datasets.md.
  */
 #include "postgres.h"
 

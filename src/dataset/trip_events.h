@@ -2,7 +2,7 @@
  * trip_events.h
  *	  What happened on a trip, derived from its measured points.
  *
- * The definition for users stands in docs/datasets.md.
+ * The definition for users stands in docs/damoov-datasets.md.
  */
 #ifndef DAMOOV_TRIP_EVENTS_H
 #define DAMOOV_TRIP_EVENTS_H

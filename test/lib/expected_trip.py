@@ -1,6 +1,6 @@
 """What damoov.trips, trip_points and trip_events must hold for a processed track.
 
-    expected_trip.py expected < dataset.json    rows by the rules of docs/datasets.md, canonical
+    expected_trip.py expected < dataset.json    rows by the rules of docs/damoov-datasets.md, canonical
     expected_trip.py canonical < rows.json      rows as the server gives them, canonical
 
 Canonical: one JSON value a line, members sorted, numbers as Python's repr writes them (that

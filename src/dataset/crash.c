@@ -6,9 +6,12 @@
 
 #include "catalog/pg_type.h"
 
+#include "base/fault.h"
 #include "dataset/crash.h"
 #include "dataset/event_members.h"
+#include "dataset/record.h"
 #include "dataset/record_store.h"
+#include "dataset/record_value.h"
 
 static const Member header_members[] = {
 	[EVENT_ID] = {"Id", NULL, PLAIN(KIND_TOKEN)},
@@ -21,11 +24,11 @@ static const Member header_members[] = {
  * and a start as well.
  */
 static bool
-check_header(Dataset *dataset, const Document *document, Fault *fault)
+check_header(Content *content, const Document *document, Fault *fault)
 {
 	const uint64 shared = MEMBER_BIT(EVENT_ID) | MEMBER_BIT(EVENT_TIME_START) |
 		MEMBER_BIT(EVENT_POINT_START) | MEMBER_BIT(EVENT_POINT_END);
-	RecordState *header = &dataset->document;
+	RecordState *header = &content->document;
 
 	if ((header->seen & ~shared) == 0)
 		return record_refuse(header->record, document,
@@ -50,17 +53,17 @@ static RecordTable crashes_table = {
 	.record = &header_record
 };
 
-Dataset *
+Content *
 crash_header_read(const Document *document, Fault *fault)
 {
 	return record_read(&header_record, document, fault);
 }
 
 int64
-crash_header_store(const Dataset *dataset, const pg_uuid_t *crash_token,
+crash_header_store(const Content *content, const pg_uuid_t *crash_token,
 				   int64 user_id)
 {
 	const RecordColumn token = {"crash_token", UUIDOID, .value = UUIDPGetDatum(crash_token)};
 
-	return record_store(&crashes_table, dataset, user_id, &token, 1);
+	return record_store(&crashes_table, content, user_id, &token, 1);
 }

@@ -18,12 +18,15 @@
 #ifndef DAMOOV_CRASH_H
 #define DAMOOV_CRASH_H
 
+#include "utils/uuid.h"
+
+#include "base/fault.h"
 #include "dataset/record.h"
 
 typedef struct CrashBuffer CrashBuffer;
 
-extern Dataset *crash_header_read(const Document *document, Fault *fault);
-extern int64 crash_header_store(const Dataset *dataset,
+extern Content *crash_header_read(const Document *document, Fault *fault);
+extern int64 crash_header_store(const Content *content,
 								const pg_uuid_t *crash_token, int64 user_id);
 
 /*

@@ -73,7 +73,7 @@ crash_buffer_store(const CrashBuffer *buffer, const pg_uuid_t *crash_token,
 				   int64 user_id)
 {
 	int64		crash_id = crash_of_token(crash_token, user_id);
-	Dataset		dataset = {.extra = buffer->extra};
+	Content		content = {.extra = buffer->extra};
 	RecordColumn columns[] = {
 		{"crash_id", INT8OID, .value = Int64GetDatum(crash_id)},
 		{"started_at", TIMESTAMPTZOID, TimestampTzGetDatum(buffer->started_at), !buffer->has_start},
@@ -90,10 +90,10 @@ crash_buffer_store(const CrashBuffer *buffer, const pg_uuid_t *crash_token,
 	};
 	ListCell   *cell;
 
-	dataset.notes = palloc(Max(1, list_length(buffer->notes)) * sizeof(char *));
+	content.notes = palloc(Max(1, list_length(buffer->notes)) * sizeof(char *));
 	foreach(cell, buffer->notes)
-		dataset.notes[dataset.nnotes++] = lfirst(cell);
-	(void) record_store(&buffers_table, &dataset, user_id, columns,
+		content.notes[content.nnotes++] = lfirst(cell);
+	(void) record_store(&buffers_table, &content, user_id, columns,
 						lengthof(columns));
 	return crash_id;
 }

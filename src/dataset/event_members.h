@@ -39,7 +39,7 @@ typedef enum EventMember
 	[EVENT_POINT_END] = {"PointEnd", NULL, PLAIN(KIND_GROUP)}, \
 	[EVENT_END_LATITUDE] = {"Latitude", "end_latitude", NUMBER(-90, 90), IN_END}, \
 	[EVENT_END_LONGITUDE] = {"Longitude", "end_longitude", NUMBER(-180, 180), IN_END}, \
-	[EVENT_TIME_START] = {"TimeStart", "started_at", KIND_EPOCH_MS, 0, 0, .none = 0}, \
+	[EVENT_TIME_START] = {"TimeStart", "started_at", EPOCH(KIND_EPOCH_MS)}, \
 	/* so called in the callbacks */ \
 	{"startPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_START}, \
 	{"endPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_END}, \

@@ -11,10 +11,14 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "base/fault.h"
+#include "base/json.h"
 #include "base/uuid.h"
 #include "dataset/event_members.h"
 #include "dataset/raw.h"
+#include "dataset/record.h"
 #include "dataset/record_store.h"
+#include "dataset/record_value.h"
 
 #define RAW_OK				200 /* status_code */
 #define RAW_NOT_FOUND		404
@@ -43,7 +47,7 @@ static const Member point_members[] = {
 	[RAW_POINT_LONGITUDE] = {"Longitude", "longitude", NUMBER(-180, 180)},
 	[RAW_POINT_QUANTILE] = {"Quantile", NULL, PLAIN(KIND_GROUP)},
 	{"PointDate", "recorded_at", PLAIN(KIND_TIME)},
-	{"TickTimestamp", "ticked_at", KIND_EPOCH_S, 0, 0, .none = 0},
+	{"TickTimestamp", "ticked_at", EPOCH(KIND_EPOCH_S)},
 	{"TotalMeters", "total_meters", NUMBER(0, 1e8)},
 	{"Speed", "speed_kmh", NUMBER(0, 2000)},
 	{"MidSpeed", "mid_speed_ms", NUMBER(0, 600)},
@@ -132,6 +136,13 @@ typedef enum RawMember
 	/* the others need no name */
 } RawMember;
 
+/* in the order of the record's lists */
+typedef enum RawList
+{
+	RAW_LIST_POINTS,
+	RAW_LIST_EVENTS
+} RawList;
+
 #define IN_RESULT			.group = RAW_RESULT
 #define IN_TRACK			.group = RAW_TRACK
 #define IN_S3				.group = RAW_S3_LOCATION
@@ -153,8 +164,8 @@ static const Member raw_members[] = {
 	[RAW_INSTANCE_ID] = {"InstanceId", NULL, PLAIN(KIND_UUID), IN_TRACK},
 	[RAW_COMPANY_ID] = {"CompanyId", "company_id", KIND_BIGINT, -1e19, 1e19, 0, IN_TRACK},
 	[RAW_POINTS] = {"Points", NULL, PLAIN(KIND_LIST), IN_TRACK,
-	.elements = &point_record},
-	{"Events", NULL, PLAIN(KIND_LIST), IN_TRACK, .elements = &event_record},
+	.target = RAW_LIST_POINTS},
+	{"Events", NULL, PLAIN(KIND_LIST), IN_TRACK, .target = RAW_LIST_EVENTS},
 	{"message", NULL, PLAIN(KIND_IGNORED)},
 	{"error", NULL, PLAIN(KIND_EXTRA)},
 	{"TrackToken", NULL, PLAIN(KIND_TOKEN), IN_RESULT},
@@ -198,9 +209,9 @@ check_status(const RecordRow *row, Fault *fault)
 }
 
 static bool
-check_track(Dataset *dataset, const Document *document, Fault *fault)
+check_track(Content *content, const Document *document, Fault *fault)
 {
-	RecordState *track = &dataset->document;
+	RecordState *track = &content->document;
 
 	if (!check_status(track->row, fault))
 		return false;
@@ -215,12 +226,13 @@ check_track(Dataset *dataset, const Document *document, Fault *fault)
 
 static const Record raw_record = {
 	RECORD_MEMBERS(raw_members),
+	.lists = {[RAW_LIST_POINTS] = &point_record, [RAW_LIST_EVENTS] = &event_record},
 	.what = "track",
 	.what_kind = "raw track",
 	.check = check_track
 };
 
-Dataset *
+Content *
 raw_read(const Document *document, Fault *fault)
 {
 	return record_read(&raw_record, document, fault);
@@ -278,13 +290,11 @@ raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user)
 /* ----- storing ----- */
 
 static RecordRows points_table = {
-	.name = "raw_points",
-	.record = &point_record
+	.name = "raw_points"
 };
 
 static RecordRows events_table = {
-	.name = "raw_events",
-	.record = &event_record
+	.name = "raw_events"
 };
 
 static RecordTable raw_table = {
@@ -292,7 +302,7 @@ static RecordTable raw_table = {
 	.id = "raw_track_id",
 	.stored_at = "stored_at",
 	.record = &raw_record,
-	.lists = {&points_table, &events_table}
+	.lists = {[RAW_LIST_POINTS] = &points_table, [RAW_LIST_EVENTS] = &events_table}
 };
 
 /* Says the track itself, or else its path, to which instance it belongs? */
@@ -323,9 +333,9 @@ location_column(const char *name, const RecordRow *row, RawMember member,
 }
 
 int64
-raw_store(const Dataset *dataset, const pg_uuid_t *track_token, int64 user_id)
+raw_store(const Content *content, const pg_uuid_t *track_token, int64 user_id)
 {
-	const RecordState *track = &dataset->document;
+	const RecordState *track = &content->document;
 	const RecordRow *row = track->row;
 	pg_uuid_t	instance;
 	bool		has_instance = find_instance(row, &instance);
@@ -333,12 +343,12 @@ raw_store(const Dataset *dataset, const pg_uuid_t *track_token, int64 user_id)
 		{"track_token", UUIDOID, .value = UUIDPGetDatum(track_token)},
 		{"format", INT4OID, .value = Int32GetDatum(track->seen & MEMBER_BIT(RAW_RESULT) ? 2 : 1)},
 		{"instance_id", UUIDOID, UUIDPGetDatum(&instance), !has_instance},
-		{"point_count", INT4OID, .value = Int32GetDatum(record_list(dataset, &point_record)->count)},
-		{"event_count", INT4OID, .value = Int32GetDatum(record_list(dataset, &event_record)->count)},
+		{"point_count", INT4OID, .value = Int32GetDatum(content->lists[RAW_LIST_POINTS].count)},
+		{"event_count", INT4OID, .value = Int32GetDatum(content->lists[RAW_LIST_EVENTS].count)},
 		location_column("s3_url", row, RAW_S3_URL, track_token, has_instance ? &instance : NULL),
 		location_column("s3_key", row, RAW_S3_KEY, track_token, has_instance ? &instance : NULL)
 	};
 
-	return record_store(&raw_table, dataset, user_id, columns,
+	return record_store(&raw_table, content, user_id, columns,
 						lengthof(columns));
 }

@@ -5,6 +5,9 @@
 #ifndef DAMOOV_RAW_H
 #define DAMOOV_RAW_H
 
+#include "utils/uuid.h"
+
+#include "base/fault.h"
 #include "dataset/record.h"
 
 /*
@@ -18,7 +21,7 @@
  *
  * Bad input throws no error.
  */
-extern Dataset *raw_read(const Document *document, Fault *fault);
+extern Content *raw_read(const Document *document, Fault *fault);
 
 /*
  * The ids in a key of exactly the documented form,
@@ -31,7 +34,7 @@ extern bool raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user
  * token, whose raw_track_id stays.  Returns the raw_track_id.  Errors are
  * thrown.  The caller has called sql_enter().
  */
-extern int64 raw_store(const Dataset *dataset, const pg_uuid_t *track_token,
+extern int64 raw_store(const Content *content, const pg_uuid_t *track_token,
 					   int64 user_id);
 
 #endif							/* DAMOOV_RAW_H */

@@ -11,9 +11,12 @@
 
 #include "utils/memutils.h"
 
+#include "base/fault.h"
+#include "base/json.h"
 #include "base/uuid.h"
 #include "dataset/keep.h"
 #include "dataset/record.h"
+#include "dataset/record_value.h"
 
 #define FIRST_ROOM			1024
 
@@ -52,7 +55,7 @@ typedef struct RecordReader
 	MemoryContext work;			/* tokens outside the lists */
 	MemoryContext element_work; /* tokens of one element */
 	const Document *document;
-	Dataset    *dataset;
+	Content    *content;
 	StringInfoData outer_extra; /* of the document */
 	StringInfoData inner_extra; /* of its body */
 } RecordReader;
@@ -82,28 +85,6 @@ state_init(RecordState *state, const Record *record, const char *list,
 		state->order[i] = i < record->nmembers ? i : -1;
 }
 
-RecordState *
-record_list(const Dataset *dataset, const Record *elements)
-{
-	for (int i = 0; i < dataset->nlists; i++)
-	{
-		if (dataset->lists[i].record == elements)
-			return unconstify(RecordState *, &dataset->lists[i]);
-	}
-	elog(ERROR, "document has no such list");
-}
-
-RecordState *
-record_add_list(Dataset *dataset, const Record *elements, const char *name,
-				int room)
-{
-	RecordState *list = &dataset->lists[dataset->nlists++];
-
-	Assert(dataset->nlists <= RECORD_MAX_LISTS);
-	state_init(list, elements, name, room);
-	return list;
-}
-
 RecordRow *
 record_add_row(RecordState *list)
 {
@@ -124,25 +105,27 @@ record_add_row(RecordState *list)
 
 /* ----- setting up ----- */
 
-static Dataset *
-make_dataset(const Record *record)
+static Content *
+make_content(const Record *record)
 {
-	Dataset    *dataset = palloc0(sizeof(Dataset));
+	Content    *content = palloc0(sizeof(Content));
 
-	state_init(&dataset->document, record, NULL, 1);
-	(void) record_add_row(&dataset->document);
+	state_init(&content->document, record, NULL, 1);
+	(void) record_add_row(&content->document);
+	for (int i = 0; i < RECORD_MAX_LISTS && record->lists[i]; i++)
+		state_init(&content->lists[content->nlists++], record->lists[i], "",
+				   FIRST_ROOM);
 	for (int i = 0; i < record->nmembers; i++)
 	{
 		const Member *member = &record->members[i];
 
 		if (member->kind == KIND_LIST)
-			record_add_list(dataset, member->elements, member->name,
-							FIRST_ROOM);
+			content->lists[member->target].list = member->name;
 	}
-	dataset->texts.count = 1;
+	content->texts.count = 1;
 	for (int i = 0; record->codes[i]; i++)
-		dataset->texts.text[dataset->texts.count++] = record->codes[i];
-	return dataset;
+		content->texts.text[content->texts.count++] = record->codes[i];
+	return content;
 }
 
 static RecordReader *
@@ -154,9 +137,9 @@ make_reader(const Record *record, const Document *document)
 	RecordReader *reader = MemoryContextAllocZero(work, sizeof(RecordReader));
 
 	reader->document = document;
-	reader->dataset = make_dataset(record);
+	reader->content = make_content(record);
 	reader->memory.context = caller;
-	reader->memory.texts = &reader->dataset->texts;
+	reader->memory.texts = &reader->content->texts;
 	reader->work = work;
 	reader->element_work = AllocSetContextCreate(work, "damoov element tokens",
 												 ALLOCSET_DEFAULT_SIZES);
@@ -190,36 +173,36 @@ read_document(RecordReader *reader, Fault *fault)
 static void
 set_extra(RecordReader *reader)
 {
-	Dataset    *dataset = reader->dataset;
+	Content    *content = reader->content;
 	StringInfo	outer = &reader->outer_extra;
 	StringInfo	inner = &reader->inner_extra;
 
 	if ((Size) outer->len + inner->len > RECORD_MAX_EXTRA)
-		dataset->document.extra_note++;
+		content->document.extra_note++;
 	/* jsonb takes the last of equal names: the body's own */
 	else if (outer->len + inner->len > 0)
-		dataset->extra = psprintf("{%s%s%s}", outer->data,
+		content->extra = psprintf("{%s%s%s}", outer->data,
 								  outer->len > 0 && inner->len > 0 ? "," : "",
 								  inner->data);
 }
 
-Dataset *
+Content *
 record_read(const Record *record, const Document *document, Fault *fault)
 {
 	RecordReader *reader = make_reader(record, document);
-	Dataset    *dataset = reader->dataset;
+	Content    *content = reader->content;
 
 	if (!read_document(reader, fault) ||
-		!record->check(dataset, document, fault))
-		dataset = NULL;
+		!record->check(content, document, fault))
+		content = NULL;
 	else
 	{
 		set_extra(reader);
-		record_write_notes(dataset);
+		record_write_notes(content);
 	}
 	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
 	MemoryContextDelete(reader->work);
-	return dataset;
+	return content;
 }
 
 /* ----- extra members ----- */
@@ -306,7 +289,7 @@ forget_member(RecordReader *reader, int number)
 	uint64		forgotten = MEMBER_BIT(number);
 
 	if (member->kind == KIND_LIST)
-		forget_list(record_list(reader->dataset, member->elements));
+		forget_list(&reader->content->lists[member->target]);
 	else if (member->kind == KIND_LOCAL_TIME)
 		forgotten |= MEMBER_BIT(number + 1);
 	else if (member->kind == KIND_GROUP || member->kind == KIND_CLOSED_GROUP)
@@ -389,7 +372,7 @@ check_token(JsonWalk *walk, RecordReader *reader, const char *text,
 			 !uuid_equal(&token, reader->document->expected))
 		fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
 				  REASON_DATASET_MISMATCH, "dataset is that of another %s",
-				  reader->dataset->document.record->what);
+				  reader->content->document.record->what);
 }
 
 static inline void
@@ -563,7 +546,7 @@ enter_member(JsonWalk *walk, RecordReader *reader, bool is_array)
 		switch (member->kind)
 		{
 			case KIND_LIST:
-				reader->list = record_list(reader->dataset, member->elements);
+				reader->list = &reader->content->lists[member->target];
 				reader->place = PLACE_LIST;
 				return;
 			case KIND_GROUP:
@@ -637,7 +620,7 @@ end_element(RecordReader *reader)
 	finish_extra(list);
 	if (list->record->finish)
 		list->record->finish(list);
-	reader->state = &reader->dataset->document;
+	reader->state = &reader->content->document;
 	reader->place = PLACE_LIST;
 	/* the array of spans, if any, goes with the tokens */
 	reader->secrets.span = NULL;
@@ -656,7 +639,7 @@ reader_enter(JsonWalk *walk, bool is_array)
 	switch (reader->place)
 	{
 		case PLACE_OUTSIDE:
-			reader->state = &reader->dataset->document;
+			reader->state = &reader->content->document;
 			if (is_array)
 				skip(walk, reader);
 			else

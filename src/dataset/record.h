@@ -16,6 +16,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "base/fault.h"
 #include "dataset/record_value.h"
 
 #define RECORD_MAX_MEMBERS	64
@@ -23,7 +24,7 @@
 #define RECORD_MAX_CODES	8
 
 typedef struct RecordState RecordState;
-typedef struct Dataset Dataset;
+typedef struct Content Content;
 
 /* A text, and what is known of it beforehand. */
 typedef struct Document
@@ -43,14 +44,15 @@ typedef struct Record
 	/* looks at a record of a list that has been read whole; may be NULL */
 	void		(*finish) (RecordState *state);
 
-	/* of a document only */
+	/* of a document only: kinds of its lists, those of members first */
+	const struct Record *lists[RECORD_MAX_LISTS];
 	const char *what;			/* "track": what faults call it */
 	const char *what_kind;		/* "raw track" */
 	const char *codes[RECORD_MAX_CODES];	/* texts of KIND_CODE with numbers
 											 * that are known, from 1 */
 
 	/* judges a document that has been read; false with the fault filled */
-	bool		(*check) (Dataset *dataset, const Document *document,
+	bool		(*check) (Content *content, const Document *document,
 						  Fault *fault);
 } Record;
 
@@ -109,10 +111,10 @@ struct RecordState
 };
 
 /* What has been read of a document. */
-struct Dataset
+struct Content
 {
 	RecordState document;
-	RecordState lists[RECORD_MAX_LISTS];
+	RecordState lists[RECORD_MAX_LISTS];	/* as in the record */
 	int			nlists;
 	Texts		texts;			/* of KIND_CODE */
 	char	   *extra;			/* members without a column, NULL for none */
@@ -126,16 +128,10 @@ struct Dataset
  *
  *	dataset_mismatch	22023, of another object than expected, or more than one
  */
-extern Dataset *record_read(const Record *record, const Document *document,
+extern Content *record_read(const Record *record, const Document *document,
 							Fault *fault);
 
-extern RecordState *record_list(const Dataset *dataset, const Record *elements);
-
-/* Begins one more list, in the current context, with room for some rows. */
-extern RecordState *record_add_list(Dataset *dataset, const Record *elements,
-									const char *name, int room);
-
-/* Adds a row without values. */
+/* Adds a row without values to a list. */
 extern RecordRow *record_add_row(RecordState *list);
 
 static inline RecordRow *
@@ -173,6 +169,6 @@ extern char *record_path_name(const Record *record, int group,
 							  const char *name);
 
 /* Writes the notes of all records. */
-extern void record_write_notes(Dataset *dataset);
+extern void record_write_notes(Content *content);
 
 #endif							/* DAMOOV_RECORD_H */

@@ -7,7 +7,10 @@
 
 #include "utils/memutils.h"
 
+#include "base/fault.h"
+#include "base/json.h"
 #include "dataset/record.h"
+#include "dataset/record_value.h"
 
 /*
  * Of half a position the missing half is noted, unless it was there and has
@@ -104,17 +107,17 @@ write_notes(const RecordState *state, char **notes)
 }
 
 void
-record_write_notes(Dataset *dataset)
+record_write_notes(Content *content)
 {
-	int			room = (dataset->document.record->nmembers + 1) * NOTES;
+	int			room = (content->document.record->nmembers + 1) * NOTES;
 
-	for (int i = 0; i < dataset->nlists; i++)
-		room += (dataset->lists[i].record->nmembers + 2) * NOTES;
-	dataset->notes = palloc(room * sizeof(char *));
-	dataset->nnotes = write_notes(&dataset->document, dataset->notes);
-	for (int i = 0; i < dataset->nlists; i++)
-		dataset->nnotes += write_notes(&dataset->lists[i],
-									   dataset->notes + dataset->nnotes);
+	for (int i = 0; i < content->nlists; i++)
+		room += (content->lists[i].record->nmembers + 2) * NOTES;
+	content->notes = palloc(room * sizeof(char *));
+	content->nnotes = write_notes(&content->document, content->notes);
+	for (int i = 0; i < content->nlists; i++)
+		content->nnotes += write_notes(&content->lists[i],
+									   content->notes + content->nnotes);
 }
 
 /* ----- what is it, if not what it should be? ----- */

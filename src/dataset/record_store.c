@@ -13,7 +13,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/bulk.h"
+#include "base/sql.h"
+#include "dataset/record.h"
 #include "dataset/record_store.h"
+#include "dataset/record_value.h"
 
 /* ----- values ----- */
 
@@ -40,13 +44,13 @@ jsonb_datum(const char *text)
 }
 
 static Datum
-notes_datum(const Dataset *dataset)
+notes_datum(const Content *content)
 {
-	Datum	   *texts = palloc(dataset->nnotes * sizeof(Datum));
+	Datum	   *texts = palloc(content->nnotes * sizeof(Datum));
 
-	for (int i = 0; i < dataset->nnotes; i++)
-		texts[i] = CStringGetTextDatum(dataset->notes[i]);
-	return sql_array(texts, NULL, dataset->nnotes, TEXTOID);
+	for (int i = 0; i < content->nnotes; i++)
+		texts[i] = CStringGetTextDatum(content->notes[i]);
+	return sql_array(texts, NULL, content->nnotes, TEXTOID);
 }
 
 static Datum
@@ -158,7 +162,7 @@ fill_row(void *state, int64 number, Datum *values, bool *isnull)
 }
 
 static void
-prepare_rows(RecordRows *rows, const char *parent)
+prepare_rows(RecordRows *rows, const char *parent, const Record *record)
 {
 	BulkColumn *column = rows->columns;
 
@@ -166,7 +170,7 @@ prepare_rows(RecordRows *rows, const char *parent)
 		return;
 	*column++ = (BulkColumn) {parent, INT8OID};
 	*column++ = (BulkColumn) {"seq", INT4OID};
-	column = add_columns(rows->record, column);
+	column = add_columns(record, column);
 	if (!rows->derived)
 		*column++ = (BulkColumn) {"extra", JSONBOID};
 	rows->table.name = rows->name;
@@ -186,7 +190,7 @@ replace_rows(RecordRows *rows, const char *parent, ListFill *fill)
 {
 	Datum		id = Int64GetDatum(fill->parent_id);
 
-	prepare_rows(rows, parent);
+	prepare_rows(rows, parent, fill->list->record);
 	sql_run(&rows->empty, &id, NULL);
 	bulk_insert(&rows->table, fill->list->count, fill_row, fill);
 }
@@ -236,7 +240,7 @@ prepare_upsert(RecordTable *table, const RecordColumn *own, int nown)
 }
 
 static int64
-upsert(RecordTable *table, const Dataset *dataset, int64 user_id,
+upsert(RecordTable *table, const Content *content, int64 user_id,
 	   const Datum *texts, const RecordColumn *own, int nown)
 {
 	Datum		values[SQL_MAX_ARGS];
@@ -249,13 +253,13 @@ upsert(RecordTable *table, const Dataset *dataset, int64 user_id,
 		values[i] = own[i].value;
 		isnull[i] = own[i].isnull;
 	}
-	column += fill_columns(table->record, dataset->document.row, texts,
+	column += fill_columns(table->record, content->document.row, texts,
 						   values + column, isnull + column);
-	isnull[column] = dataset->nnotes == 0;
-	values[column] = isnull[column] ? (Datum) 0 : notes_datum(dataset);
+	isnull[column] = content->nnotes == 0;
+	values[column] = isnull[column] ? (Datum) 0 : notes_datum(content);
 	column++;
-	isnull[column] = dataset->extra == NULL;
-	values[column] = isnull[column] ? (Datum) 0 : jsonb_datum(dataset->extra);
+	isnull[column] = content->extra == NULL;
+	values[column] = isnull[column] ? (Datum) 0 : jsonb_datum(content->extra);
 	column++;
 	values[column] = Int64GetDatum(user_id);
 	if (sql_run(&table->upsert, values, isnull) != 1)
@@ -267,7 +271,7 @@ upsert(RecordTable *table, const Dataset *dataset, int64 user_id,
 }
 
 int64
-record_store(RecordTable *table, const Dataset *dataset, int64 user_id,
+record_store(RecordTable *table, const Content *content, int64 user_id,
 			 const RecordColumn *columns, int ncolumns)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -276,13 +280,13 @@ record_store(RecordTable *table, const Dataset *dataset, int64 user_id,
 	ListFill	fill = {0};
 
 	MemoryContextSwitchTo(work);
-	for (int i = 1; i < dataset->texts.count; i++)
-		fill.texts[i] = CStringGetTextDatum(dataset->texts.text[i]);
-	fill.parent_id = upsert(table, dataset, user_id, fill.texts, columns,
+	for (int i = 1; i < content->texts.count; i++)
+		fill.texts[i] = CStringGetTextDatum(content->texts.text[i]);
+	fill.parent_id = upsert(table, content, user_id, fill.texts, columns,
 							ncolumns);
-	for (int i = 0; i < RECORD_MAX_LISTS && table->lists[i]; i++)
+	for (int i = 0; i < content->nlists; i++)
 	{
-		fill.list = record_list(dataset, table->lists[i]->record);
+		fill.list = &content->lists[i];
 		replace_rows(table->lists[i], table->id, &fill);
 	}
 	MemoryContextSwitchTo(caller);

@@ -6,6 +6,7 @@
 #define DAMOOV_RECORD_STORE_H
 
 #include "base/bulk.h"
+#include "base/sql.h"
 #include "dataset/record.h"
 
 /*
@@ -15,7 +16,6 @@
 typedef struct RecordRows
 {
 	const char *name;			/* in schema damoov */
-	const Record *record;
 	bool		derived;		/* not from the document, so without extra */
 
 	/* private */
@@ -36,7 +36,7 @@ typedef struct RecordTable
 	const char *stored_at;		/* the column with the time */
 	bool		keeps_person;	/* user_id is that of the first one */
 	const Record *record;
-	RecordRows *lists[RECORD_MAX_LISTS];	/* NULL: no more */
+	RecordRows *lists[RECORD_MAX_LISTS];	/* as in the record */
 
 	/* private */
 	SqlPlan		upsert;
@@ -57,7 +57,7 @@ typedef struct RecordColumn
  * the id.  The columns are the same at each call.  The caller has called
  * sql_enter(); errors are thrown.
  */
-extern int64 record_store(RecordTable *table, const Dataset *dataset,
+extern int64 record_store(RecordTable *table, const Content *content,
 						  int64 user_id, const RecordColumn *columns,
 						  int ncolumns);
 

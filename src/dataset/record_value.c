@@ -46,21 +46,22 @@ const char *const spread_name[SPREAD_ITEMS] = {
 
 /* ----- numbers ----- */
 
+static inline Note
+judge_range(const Member *member, double number, JudgedValue *judged)
+{
+	if (number == member->none)
+		return NOTE_NONE;
+	judged->given = number >= member->low && number <= member->high;
+	return judged->given ? NOTE_NONE : NOTE_RANGE;
+}
+
 static Note
 judge_number(const Member *member, const char *text, JsonTokenType type,
 			 ValueMemory *memory, JudgedValue *judged)
 {
-	double		number;
-
-	if (!json_double(text, &number))
+	if (!json_double(text, &judged->value.number))
 		return NOTE_RANGE;
-	if (number == member->none)
-		return NOTE_NONE;
-	if (unlikely(number < member->low || number > member->high))
-		return NOTE_RANGE;
-	judged->value.number = number;
-	judged->given = true;
-	return NOTE_NONE;
+	return judge_range(member, judged->value.number, judged);
 }
 
 static Note
@@ -69,36 +70,28 @@ judge_whole(const Member *member, const char *text, JsonTokenType type,
 {
 	double		number;
 
-	if (!json_int64(text, &judged->value.whole))
-	{
-		if (json_double(text, &number) && number != rint(number))
-			return NOTE_NOT_WHOLE;
-		return NOTE_RANGE;
-	}
-	number = (double) judged->value.whole;
-	if (number == member->none)
-		return NOTE_NONE;
-	if (number < member->low || number > member->high)
-		return NOTE_RANGE;
-	judged->given = true;
-	return NOTE_NONE;
+	if (json_int64(text, &judged->value.whole))
+		return judge_range(member, (double) judged->value.whole, judged);
+	if (json_double(text, &number) && number != rint(number))
+		return NOTE_NOT_WHOLE;
+	return NOTE_RANGE;
 }
 
 static Note
 judge_epoch(const Member *member, const char *text, JsonTokenType type,
 			ValueMemory *memory, JudgedValue *judged)
 {
-	double		number;
+	Note		note = judge_number(member, text, type, memory, judged);
 
-	if (!json_double(text, &number))
-		return NOTE_RANGE;
-	if (number == member->none)
-		return NOTE_NONE;
-	if (!timestamp_from_epoch(number, member->kind == KIND_EPOCH_MS,
+	if (judged->given &&
+		!timestamp_from_epoch(judged->value.number,
+							  member->kind == KIND_EPOCH_MS,
 							  &judged->value.at))
+	{
+		judged->given = false;
 		return NOTE_RANGE;
-	judged->given = true;
-	return NOTE_NONE;
+	}
+	return note;
 }
 
 /* ----- everything else ----- */

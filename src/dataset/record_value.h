@@ -12,8 +12,9 @@
 #include <math.h>
 
 #include "datatype/timestamp.h"
-#include "base/json.h"
 #include "utils/uuid.h"
+
+#include "base/json.h"
 
 #define RECORD_MAX_EXTRA	(8 * 1024 * 1024)	/* far below a jsonb's limit */
 
@@ -81,7 +82,7 @@ typedef enum MemberKind
 	KIND_CLOSED_GROUP,			/* same; of unknown members nothing is kept */
 	KIND_ENVELOPE,				/* same, but just a wrapping; at most one */
 	KIND_BODY,					/* same: what is in the wrapping */
-	KIND_LIST					/* array of records of their own */
+	KIND_LIST					/* array of records of another kind */
 } MemberKind;
 
 /* Position of a group without a position: of members outside every group. */
@@ -97,13 +98,14 @@ typedef struct Member
 	double		none;			/* number that stands for "no value" */
 	const char *none_text;		/* text that does, beside the empty one */
 	int			group;			/* number of the group it is in */
-	int			target;			/* KIND_ALIAS */
-	const struct Record *elements;	/* KIND_LIST */
+	int			target;			/* KIND_ALIAS: that member; KIND_LIST: its
+								 * number among the record's lists */
 } Member;
 
 #define NO_NUMBER			NAN /* no number equals it */
 #define NUMBER(low, high)	KIND_NUMBER, low, high, .none = NO_NUMBER
 #define PLAIN(kind)			kind, .none = NO_NUMBER
+#define EPOCH(kind)			kind, -HUGE_VAL, HUGE_VAL, .none = 0
 /* a column that is worked out from other members; no name can find it */
 #define DERIVED(column, kind)	{"", column, PLAIN(kind), .group = -1}
 /* the member that stands after one of KIND_LOCAL_TIME */

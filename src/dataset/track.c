@@ -11,7 +11,11 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
+#include "base/fault.h"
+#include "base/json.h"
+#include "dataset/record.h"
 #include "dataset/record_store.h"
+#include "dataset/record_value.h"
 #include "dataset/track.h"
 #include "dataset/trip_events.h"
 
@@ -102,6 +106,13 @@ typedef enum TripMember
 	TRIP_POINTS
 } TripMember;
 
+/* in the order of the record's lists */
+typedef enum TripList
+{
+	TRIP_LIST_POINTS,
+	TRIP_LIST_EVENTS
+} TripList;
+
 #define RATING				KIND_NUMBER, 0, 5, -1
 #define SCORE				KIND_NUMBER, 0, 100, -1
 #define COUNT				KIND_INTEGER, 0, 1e6, -1
@@ -120,7 +131,7 @@ static const Member trip_members[] = {
 	/* stored although negative, with a note: see check_trip */
 	[TRIP_DURATION] = {"Duration", "duration_min", NUMBER(-1e6, 1e6), IN_TRACK},
 	[TRIP_POINTS] = {"Points", NULL, PLAIN(KIND_LIST), IN_TRACK,
-	.elements = &point_record},
+	.target = TRIP_LIST_POINTS},
 	{"Status", "status", PLAIN(KIND_TEXT), IN_TRACK},
 	{"AccelerationCount", "acceleration_count", COUNT, IN_TRACK},
 	{"DecelerationCount", "braking_count", COUNT, IN_TRACK},
@@ -187,9 +198,9 @@ check_envelope(RecordState *trip, const Document *document, Fault *fault)
 }
 
 static bool
-check_trip(Dataset *dataset, const Document *document, Fault *fault)
+check_trip(Content *content, const Document *document, Fault *fault)
 {
-	RecordState *trip = &dataset->document;
+	RecordState *trip = &content->document;
 	const RecordRow *row = trip->row;
 
 	if (!check_envelope(trip, document, fault))
@@ -200,19 +211,21 @@ check_trip(Dataset *dataset, const Document *document, Fault *fault)
 	record_check_end(trip, TRIP_START_DATE, TRIP_END_DATE);
 	if (row_has(row, TRIP_DURATION) && row->value[TRIP_DURATION].number < 0)
 		record_note(trip, TRIP_DURATION, NOTE_NEGATIVE);
-	trip_events_derive(dataset, record_list(dataset, &point_record));
+	trip_events_derive(&content->lists[TRIP_LIST_POINTS],
+					   &content->lists[TRIP_LIST_EVENTS]);
 	return true;
 }
 
 static const Record trip_record = {
 	RECORD_MEMBERS(trip_members),
+	.lists = {[TRIP_LIST_POINTS] = &point_record, [TRIP_LIST_EVENTS] = &trip_event_record},
 	.what = "track",
 	.what_kind = "processed track",
 	.codes = {TRIP_EVENT_CODES},
 	.check = check_trip
 };
 
-Dataset *
+Content *
 track_read(const Document *document, Fault *fault)
 {
 	return record_read(&trip_record, document, fault);
@@ -221,13 +234,11 @@ track_read(const Document *document, Fault *fault)
 /* ----- storing ----- */
 
 static RecordRows points_table = {
-	.name = "trip_points",
-	.record = &point_record
+	.name = "trip_points"
 };
 
 static RecordRows events_table = {
 	.name = "trip_events",
-	.record = &trip_event_record,
 	.derived = true
 };
 
@@ -236,7 +247,7 @@ static RecordTable trips_table = {
 	.id = "trip_id",
 	.stored_at = "stored_at",
 	.record = &trip_record,
-	.lists = {&points_table, &events_table}
+	.lists = {[TRIP_LIST_POINTS] = &points_table, [TRIP_LIST_EVENTS] = &events_table}
 };
 
 typedef struct Box
@@ -278,9 +289,9 @@ measure_points(const RecordState *points)
 }
 
 int64
-track_store(const Dataset *dataset, const TrackKey *key)
+track_store(const Content *content, const TrackKey *key)
 {
-	const RecordState *points = record_list(dataset, &point_record);
+	const RecordState *points = &content->lists[TRIP_LIST_POINTS];
 	Box			box = measure_points(points);
 	bool		nowhere = box.located == 0;
 	const RecordColumn columns[] = {
@@ -295,6 +306,6 @@ track_store(const Dataset *dataset, const TrackKey *key)
 		{"max_longitude", FLOAT8OID, Float8GetDatum(box.max_longitude), nowhere}
 	};
 
-	return record_store(&trips_table, dataset, key->user_id, columns,
+	return record_store(&trips_table, content, key->user_id, columns,
 						lengthof(columns));
 }

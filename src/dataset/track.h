@@ -5,6 +5,10 @@
 #ifndef DAMOOV_TRACK_H
 #define DAMOOV_TRACK_H
 
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#include "base/fault.h"
 #include "dataset/record.h"
 
 /* What the dataset itself does not tell, or not reliably. */
@@ -27,13 +31,13 @@ typedef struct TrackKey
  *
  * Bad input throws no error.
  */
-extern Dataset *track_read(const Document *document, Fault *fault);
+extern Content *track_read(const Document *document, Fault *fault);
 
 /*
  * Stores the track: a new trip, or in place of what is there of the same token,
  * whose trip_id stays.  Returns the trip_id.  Errors are thrown.  The caller
  * has called sql_enter().
  */
-extern int64 track_store(const Dataset *dataset, const TrackKey *key);
+extern int64 track_store(const Content *content, const TrackKey *key);
 
 #endif							/* DAMOOV_TRACK_H */

@@ -7,9 +7,10 @@
  */
 #include "postgres.h"
 
+#include "dataset/record.h"
+#include "dataset/record_value.h"
 #include "dataset/trip_events.h"
 
-#define FIRST_ROOM		16
 #define KINDS			(TRIP_SPEEDING - TRIP_ACCELERATION + 1)
 
 typedef enum TripEventMember
@@ -175,10 +176,8 @@ extend_event(RecordRow *event, TripEventCode kind, const RecordRow *first,
 }
 
 void
-trip_events_derive(Dataset *dataset, const RecordState *points)
+trip_events_derive(const RecordState *points, RecordState *events)
 {
-	RecordState *events = record_add_list(dataset, &trip_event_record, "",
-										  FIRST_ROOM);
 	OpenEvent	open[KINDS];
 
 	for (int i = 0; i < KINDS; i++)

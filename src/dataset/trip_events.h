@@ -54,10 +54,7 @@ typedef enum TripEventCode
 
 extern const Record trip_event_record;
 
-/*
- * Finds the events of a trip and adds the list of them to the dataset, ordered
- * by first point and kind.
- */
-extern void trip_events_derive(Dataset *dataset, const RecordState *points);
+/* Finds the events of a trip, ordered by first point and kind. */
+extern void trip_events_derive(const RecordState *points, RecordState *events);
 
 #endif							/* DAMOOV_TRIP_EVENTS_H */

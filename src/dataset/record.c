@@ -123,7 +123,7 @@ make_content(const Record *record)
 			content->lists[member->target].list = member->name;
 	}
 	content->texts.count = 1;
-	for (int i = 0; record->codes[i]; i++)
+	for (int i = 0; i < RECORD_MAX_CODES && record->codes[i]; i++)
 		content->texts.text[content->texts.count++] = record->codes[i];
 	return content;
 }

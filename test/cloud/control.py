@@ -220,7 +220,11 @@ class Control:
                 "queues": {name: queue.visibility_timeout for name, queue in self.cloud.sqs.queues.items()}}
 
     def get_requests(self, order):
-        return self.cloud.recorder.since(int(order.get("since", 0)))
+        """Those after a number, all or those with these values in these fields; whole, or no more than some fields."""
+        found = self.cloud.recorder.since(int(order.pop("since", 0)))
+        fields = order.pop("fields", None)
+        found = [record for record in found if all(str(record.get(name)) == value for name, value in order.items())]
+        return [{name: record.get(name) for name in fields.split(",")} for record in found] if fields else found
 
     def post_reset(self, order):
         """Empty queues, no faults, no datasets, no records; settings stay."""

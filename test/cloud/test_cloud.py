@@ -312,6 +312,8 @@ class QueueFaultTest(CloudCase):
         self.assertEqual(records[0]["parameters"]["MaxNumberOfMessages"], 10)
         self.assertEqual(records[0]["connection"], records[1]["connection"])
         self.assertEqual(self.ask(f"requests?since={records[0]['number']}"), records[1:])
+        self.assertEqual(self.ask(f"requests?number={records[0]['number']}&fields=path,status"),
+                         [{"path": records[0]["path"], "status": records[0]["status"]}])
 
 
 class StorageQueueTest(CloudCase):

@@ -8,25 +8,19 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
-use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
 my $elsewhere = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new(
+my ($cloud, $node) = stage(
 	'downloads',
 	databases => 'postgres',
 	conf => 'damoov.max_downloads = 3');
-$node->add_source($cloud);
+add_source();
 
-my $driver = token('driver');
-
-sub value
-{
-	return $node->sql($_[0]);
-}
+my $driver = driver();
 
 sub download
 {
@@ -66,7 +60,7 @@ sub announce
 	my $seconds = delete $options{seconds} // 10;
 
 	$cloud->dataset($track, $driver, $document) if $document;
-	$cloud->publish([ enriched($driver, $track, $seconds, %options) ]);
+	publish([ enriched($driver, $track, $seconds, %options) ]);
 	return;
 }
 
@@ -201,7 +195,7 @@ $track = token('remove');
 $cloud->fault('api', 'delay', target => $track, seconds => 2);
 announce($track, track_document(3));
 eventually { fetches($track) == 1 } 'a fetch is under way';
-$cloud->publish([ removed($driver, $track, 30) ]);
+publish([ removed($driver, $track, 30) ]);
 eventually {
 	value(
 		"SELECT count(*) FROM damoov.removed_tracks WHERE track_token = '$track'")
@@ -216,7 +210,7 @@ is(trip($track), '', '... and is dropped');
 is(download($track, 'state'), '', '... and not wanted any more');
 
 # ... and a removal that is older than the enrichment does not.
-$cloud->publish([ removed($driver, $track, 31), enriched($driver, $track, 32) ]);
+publish([ removed($driver, $track, 31), enriched($driver, $track, 32) ]);
 eventually { trip($track) eq '2|12.5|3' } 'an enrichment after the removal';
 
 ###########################################################################
@@ -246,7 +240,7 @@ my %forged = (
 	18 => 'not a url',
 	19 => 'https://mobilesdk.telematicssdk.com/' . 'x' x 3000);
 my $mark = $cloud->last_request;
-$cloud->publish(
+publish(
 	[
 		map { enriched($driver, token('forged', $_), 10, url => $forged{$_}) }
 		sort keys %forged
@@ -275,7 +269,7 @@ my %good = (
 	1 => $cloud->base_url . $path . token('good', 1),
 	2 => undef);
 $cloud->dataset(token('good', $_), $driver, track_document(2)) for keys %good;
-$cloud->publish(
+publish(
 	[
 		map { enriched($driver, token('good', $_), 10, url => $good{$_}) }
 		sort keys %good
@@ -329,7 +323,7 @@ is( value(
 	'... and the lineage says where they went');
 
 # An older enrichment of a merged track comes late.
-$cloud->publish(
+publish(
 	[ enriched($driver, $one, 20), heartbeat($driver, 4711) ], raw => 1);
 eventually {
 	value("SELECT count(*) FROM damoov.events WHERE object_id = '$one'") == 2

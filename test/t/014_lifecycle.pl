@@ -7,31 +7,24 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use Damoov::Cloud;
+use Damoov::Stage;
+use Damoov::Story;
 use JSON::PP ();
 use MIME::Base64;
-use Damoov::Node;
-use Damoov::Story;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('lifecycle', databases => 'postgres');
-$node->add_source($cloud);
+my ($cloud, $node) = stage('lifecycle', databases => 'postgres');
+add_source();
 
-my $driver = token('driver');
+my $driver = driver();
 my $other = token('other');
-
-sub value
-{
-	return $node->sql($_[0]);
-}
 
 sub announce
 {
 	my ($person, $track, $document) = @_;
 	$cloud->dataset($track, $person, $document) if $document;
-	$cloud->publish([ enriched($person, $track, 10) ]);
+	publish([ enriched($person, $track, 10) ]);
 	return;
 }
 
@@ -110,7 +103,7 @@ for my $state ('gone', 'failed')
 	eventually { hears(qr/"damoov_alert" with payload "\{"kind" : "$state", "count" : 1\}"/) }
 	"a download that is $state is told";
 }
-$cloud->publish(['not JSON']);
+publish(['not JSON']);
 eventually { hears(qr/\{"kind" : "quarantine", "count" : 1\}/) }
 'a new row in the quarantine is told';
 $listener->quit;
@@ -121,7 +114,7 @@ value('DELETE FROM damoov.quarantine');
 ###########################################################################
 
 $track = token('flying');
-$cloud->publish([ map { heartbeat($driver, $_) } 1 .. 3 ]);
+publish([ map { heartbeat($driver, $_) } 1 .. 3 ]);
 announce($driver, token('there'), track_document(5));
 eventually { trips(token('there')) == 1 } 'a person with a trip';
 $cloud->fault('api', 'delay', target => $track, seconds => 3);
@@ -135,7 +128,7 @@ is(traces($driver), '', '... everywhere');
 eventually { ($cloud->requests(object_id => $track))[0]{status} } 'the dataset comes';
 
 # late ones, readable and not, with one of somebody else behind them
-$cloud->publish(
+publish(
 	[
 		heartbeat($driver, 2),
 		heartbeat($driver, 4),
@@ -146,7 +139,7 @@ $cloud->publish(
 # as raw delivery they may be encoded: what cannot be read is kept decoded
 my $unreadable = qq({"Event": "HeartbeatReceived", "UserId": "$driver"});
 my $strange = qq({"Event": "HeartbeatReceived", "UserId": "$other"});
-$cloud->publish(
+publish(
 	[
 		encode_base64($unreadable), encode_base64($strange),
 		map { compact({ specversion => '1.0', id => 1, source => 'x', type => 'x', data_base64 => encode_base64($_, '') }) }
@@ -180,7 +173,7 @@ eventually {
 	value("SELECT wait_event FROM pg_stat_activity WHERE pid = $forgetting->{pid}") eq 'advisory'
 }
 'forgetting waits for who stores the unknown person';
-$cloud->publish([ heartbeat($third, 2), heartbeat($other, 6) ]);
+publish([ heartbeat($third, 2), heartbeat($other, 6) ]);
 eventually {
 	value("SELECT wait_event FROM pg_stat_activity WHERE pid = damoov.worker_pid()") eq 'advisory'
 }

@@ -7,23 +7,17 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use Damoov::Cloud;
 use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use Encode ();
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('crashes', databases => 'postgres');
+my ($cloud, $node) = stage('crashes', databases => 'postgres');
 my $directory = PostgreSQL::Test::Utils::tempdir();
-my $driver = token('driver');
-
-sub value
-{
-	return $node->sql($_[0]);
-}
+my $driver = driver();
 
 # The documents of a fleet, as the cloud has them.
 sub write_fleet
@@ -350,32 +344,32 @@ my $orphans =
 
 my $track = token('raw');
 $cloud->dataset($track, $driver, raw_document($track), 'raw');
-$cloud->publish([ received($driver, $track, 100) ]);
+publish([ received($driver, $track, 100) ]);
 eventually { raw($track) eq '1|5|0' } 'a raw track is stored';
-$cloud->publish([ removed($driver, $track, 50), heartbeat($driver, 1) ]);
+publish([ removed($driver, $track, 50), heartbeat($driver, 1) ]);
 is_over('a removal comes that is older');
 is(raw($track), '1|5|0', '... and changes nothing');
-$cloud->publish([ removed($driver, $track, 150) ]);
+publish([ removed($driver, $track, 150) ]);
 eventually { raw($track) eq '0|0|0' } 'a newer one takes it away';
 is(value($orphans), 0, '... with its points');
-$cloud->publish([ received($driver, $track, 120) ]);
+publish([ received($driver, $track, 120) ]);
 is_over('an older one of its notifications comes late');
 is(raw($track), '0|0|0', '... and does not bring it back');
-$cloud->publish([ received($driver, $track, 200) ]);
+publish([ received($driver, $track, 200) ]);
 eventually { raw($track) eq '1|5|0' } '... but a newer one does';
 
 # during the fetch
 $track = token('raw', 2);
 $cloud->dataset($track, $driver, raw_document($track), 'raw');
 $cloud->fault('api', 'delay', target => $track, seconds => 4);
-$cloud->publish([ received($driver, $track, 100) ]);
+publish([ received($driver, $track, 100) ]);
 eventually { $cloud->count_requests(object_id => $track) == 1 } 'a fetch is under way';
-$cloud->publish([ removed($driver, $track, 150) ]);
+publish([ removed($driver, $track, 150) ]);
 eventually {
 	value("SELECT count(*) FROM damoov.removed_tracks WHERE track_token = '$track'") == 1
 } '... when the track is removed';
 eventually { $cloud->count_requests(object_id => $track, status => 200) == 1 } '... which comes';
-$cloud->publish([ received($driver, token('raw'), 300) ]);
+publish([ received($driver, token('raw'), 300) ]);
 is_over('... and something after it');
 is(raw($track), '0|0|0', '... and is dropped');
 

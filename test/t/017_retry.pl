@@ -7,21 +7,20 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use Damoov::Cloud;
 use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('retry', databases => 'postgres');
-my ($driver, $other) = (token('driver'), token('other'));
+my ($cloud, $node) = stage('retry', databases => 'postgres');
+my ($driver, $other) = (driver(), token('other'));
 
-$node->add_source($cloud);
+add_source();
 
-sub ledger
+sub sums
 {
-	return $node->sql("SELECT sum(received), sum(stored), sum(duplicate), sum(quarantined), sum(difference) FROM damoov.ledger WHERE source = 'queue'");
+	return ledger('sum(received), sum(stored), sum(duplicate), sum(quarantined), sum(difference)');
 }
 
 sub quarantine
@@ -51,24 +50,24 @@ delete $nobody->{UserId};
 my $merge = enriched($driver, token('whole'), 20, removed => [ token('part') ]);
 
 # the part seems to be another driver's
-$cloud->publish([ enriched($other, token('part'), 10) ]);
+publish([ enriched($other, token('part'), 10) ]);
 eventually { $node->sql('SELECT count(*) FROM damoov.downloads') == 1 } 'a track is announced';
-$cloud->publish([ $cut, $nobody, $merge ], raw => 1);
+publish([ $cut, $nobody, $merge ], raw => 1);
 eventually { quarantine() eq 'bad_json cross_user missing_field' } 'three messages are quarantined';
 eventually { $cloud->queue->{deleted} == 4 } '... and settled';
-is(ledger(), '4|1|0|3|0', '... and in the ledger');
+is(sums(), '4|1|0|3|0', '... and in the ledger');
 
 my $id = id_of('bad_json');
 like($node->error_of("SELECT damoov_retry($id)"), qr/^22P02: /, 'as it is it is refused again');
 like($node->error_of("SELECT damoov_retry($id, '{}')"), qr/^22023: notification has no "Object"/, '... and mended badly, too');
 is(quarantine(), 'bad_json cross_user missing_field', '... and stays');
-is(ledger(), '4|1|0|3|0', '... and counts once');
+is(sums(), '4|1|0|3|0', '... and counts once');
 like($node->error_of('SELECT damoov_retry(0)'), qr/^02000: quarantine entry 0 does not exist/, 'one that is not there');
 
 is(retry($id, "$cut}"), 'HeartbeatReceived|stored', 'mended it is stored');
 is(quarantine(), 'cross_user missing_field', '... and leaves the quarantine');
 is($node->sql('SELECT source FROM damoov.events WHERE event = $$HeartbeatReceived$$'), 'queue', '... as a message of its source');
-is(ledger(), '5|2|0|3|0', '... received once more, and stored');
+is(sums(), '5|2|0|3|0', '... received once more, and stored');
 is(retry(id_of('missing_field'), "$cut}"), 'HeartbeatReceived|duplicate', 'mended to what is there already: a duplicate');
 
 # the other driver's claim was wrong
@@ -89,7 +88,7 @@ eventually { $node->sql('SELECT count(*) FROM damoov.trips') == 1 } '... and fet
 
 my $spoilt = token('spoilt');
 $cloud->dataset($spoilt, $driver, '{"Result": {"Code": 200, "Track": 5}}');
-$cloud->publish([ enriched($driver, $spoilt, 30) ]);
+publish([ enriched($driver, $spoilt, 30) ]);
 # not as long as five tries take
 eventually {
 	$node->sql("UPDATE damoov.downloads SET due_at = now() WHERE object_id = '$spoilt'; SELECT damoov.wake_worker()");
@@ -106,7 +105,7 @@ is($node->sql('SELECT count(*) FROM damoov.downloads') . quarantine(), '0', '...
 # A service that comes back
 my @late = map { token('late', $_) } 1 .. 3;
 $cloud->fault('api', 'status', target => $_, status => 410, times => 1) for @late;
-$cloud->publish([ map { enriched($driver, $_, 40) } @late ]);
+publish([ map { enriched($driver, $_, 40) } @late ]);
 eventually { $node->sql("SELECT count(*) FROM damoov.downloads WHERE state = 'gone'") == 3 } 'datasets are gone';
 $cloud->dataset($_, $driver, track_document(1)) for @late;
 is($node->sql("SELECT damoov_retry_downloads('raw')"), 0, 'none of another kind is made due');

@@ -8,16 +8,15 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
-use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cloud = Damoov::Cloud->new;
+my ($cloud, $node) = stage('storage', conf => 'damoov.max_document_size = 1MB');
 my $s3 = Damoov::Cloud->new;
 my $blobs = Damoov::Cloud->new;
 my $account = $blobs->order('sas', container => 'none');
-my $node = Damoov::Node->start_new('storage', conf => 'damoov.max_document_size = 1MB');
 
 my @endpoints = ("base_url '" . $cloud->base_url . "'",
 	"crash_url '" . $cloud->base_url . "'",
@@ -26,8 +25,7 @@ my @endpoints = ("base_url '" . $cloud->base_url . "'",
 	"allowed_hosts '127.0.0.1/trips, 127.0.0.1/far, 127.0.0.1/moved, 127.0.0.1/$account->{account_name}, *.telematicssdk.com'");
 $node->sql("CREATE SERVER api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS ("
 	  . join(', ', @endpoints) . ')');
-$node->add_source(
-	$cloud,
+add_source(
 	api => 0,
 	options => { wait_seconds => 0 },
 	secrets => {
@@ -35,15 +33,11 @@ $node->add_source(
 		account_key => $account->{account_key}
 	});
 
-my $driver = token('driver');
+my $driver = driver();
 my $other = token('other');
 my $seconds = 0;
+our $patience = 30;    # seconds for what is tried again by itself
 my $log_start = $node->log_size;
-
-sub value
-{
-	return $node->sql(@_);
-}
 
 # What is known of a download: state, attempts, last error.
 sub download_of
@@ -63,19 +57,24 @@ sub trip_of
 sub announce
 {
 	my ($track, $url) = @_;
-	$cloud->publish(enriched($driver, $track, ++$seconds, url => $url));
-	$node->poll;
+	publish(enriched($driver, $track, ++$seconds, url => $url));
+	$node->poll($patience);
 	return;
 }
 
-# Tries what waits until it has ended, without waiting for its time.
-sub exhaust
+# Does this, and tries what waits then until it has ended, without waiting for
+# its time.
+sub exhaust(&)
 {
+	my ($code) = @_;
+	local $patience = 2;
+
+	$code->();
 	for (1 .. 50)
 	{
 		my $waiting = value("UPDATE damoov.downloads SET due_at = clock_timestamp() WHERE state = 'waiting' RETURNING 1");
-		last if $waiting eq '';
-		$node->poll;
+		last if $waiting eq '' && in_queue() == 0;
+		$node->poll($patience);
 	}
 	return;
 }
@@ -180,9 +179,8 @@ announce($track, $s3->base_url . "/trips/$track.json");
 is(trip_of($track), 'after a while', 'SlowDown is waited for');
 
 $track = token('none');
-announce($track, $s3->base_url . "/trips/$track.json");
 value("DELETE FROM damoov.downloads WHERE object_id <> '$track'");
-exhaust();
+exhaust { announce($track, $s3->base_url . "/trips/$track.json") };
 like(download_of($track), qr/^gone 404 the object does not exist \(NoSuchKey/, 'an object that is not there');
 
 $track = token('clock');
@@ -253,8 +251,7 @@ is(trip_of($track), 'intact', 'bytes that do not have their checksum are fetched
 is($blobs->count_requests(path => qr/$track/), 2, '... once more');
 
 $track = token('blob', 5);
-announce($track, "$place/exports/$track.json");
-exhaust();
+exhaust { announce($track, "$place/exports/$track.json") };
 like(download_of($track), qr/^gone 404 the object does not exist \(BlobNotFound/, 'a blob that is not there');
 
 $track = token('blob', 6);
@@ -322,8 +319,8 @@ sub record
 sub s3_tells
 {
 	my ($records, %options) = @_;
-	$cloud->publish({ Records => ref $records eq 'ARRAY' ? $records : [$records] }, raw => \1, %options);
-	$node->poll;
+	publish({ Records => ref $records eq 'ARRAY' ? $records : [$records] }, raw => \1, %options);
+	$node->poll($patience);
 	return;
 }
 
@@ -340,8 +337,8 @@ my $test = {
 	RequestId => '5582815E1AEA5ADF',
 	HostId => '8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR'
 };
-$cloud->publish($test, raw => \1);
-$cloud->publish({ %$test, RequestId => '5582815E1AEA5AE0' });
+publish($test, raw => \1);
+publish({ %$test, RequestId => '5582815E1AEA5AE0' });
 $node->poll;
 is( value("SELECT string_agg(outcome || ' ' || sent_text || ' ' || (payload->>'Bucket'), '; ') FROM damoov.events WHERE event = 's3:TestEvent'"),
 	join('; ', ('control 2026-03-02T06:00:00.000Z trips') x 2),
@@ -387,7 +384,7 @@ for my $order ([ 0, 1 ], [ 1, 0 ])
 
 # Whose and what it is
 $track = token('told');
-$cloud->publish(
+publish(
 	{
 		%{ enriched($driver, $track, ++$seconds) },
 		Event => 'IncomingTrackReceived',
@@ -431,14 +428,17 @@ s3_tells(record('crash.json'));
 is(value("SELECT accident_trigger FROM damoov.crashes WHERE crash_token = '$crash'"), 'SPEED_DROP', 'a crash header');
 
 $crash = token('buffer');
-$cloud->publish(
+publish(
 	{
 		%{ enriched($driver, $crash, ++$seconds) },
 		Event => 'AccidentEventExtraReceived',
 		Object => { Id => $crash, Type => 'AccidentExtra', Url => $cloud->base_url . '/nowhere' }
 	});
 $s3->object('trips', "$crash.json", { AccelerometerData => [ map { { t => $_, x => 1, y => 2, z => 9.8 } } 1 .. 4 ] });
-s3_tells(record("$crash.json"));
+{
+	local $patience = 3;    # for the address where nothing is
+	s3_tells(record("$crash.json"));
+}
 is(value("SELECT sample_count FROM damoov.crash_buffers JOIN damoov.crashes USING (crash_id) WHERE crash_token = '$crash'"),
 	4, 'the samples of a crash whose notification is here');
 
@@ -446,29 +446,26 @@ is(value("SELECT sample_count FROM damoov.crash_buffers JOIN damoov.crashes USIN
 value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
 $track = token('lost');
 $s3->object('trips', "$track.json", document('whose', TrackToken => $track));
-s3_tells(record("$track.json"));
-exhaust();
+exhaust { s3_tells(record("$track.json")) };
 like(objects(), qr/^failed object of a bucket does not tell whose it is/, 'a dataset of nobody');
 is(value('SELECT kind || reason FROM damoov.quarantine'), 'objectdataset_unknown', '... is kept in the quarantine');
-$cloud->publish(enriched($driver, $track, ++$seconds, url => $cloud->base_url . '/nowhere'));
-$node->poll;
+publish(enriched($driver, $track, ++$seconds, url => $cloud->base_url . '/nowhere'));
+$node->poll(3);
 value('SELECT damoov_retry(quarantine_id) FROM damoov.quarantine');
 is(trip_of($track), 'whose', '... and stored when a notification has told');
 is(objects(), '', '... with its download');
 
 value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
 $track = token('theft');
-$cloud->publish(enriched($driver, $track, ++$seconds, url => $cloud->base_url . '/nowhere'));
+publish(enriched($driver, $track, ++$seconds, url => $cloud->base_url . '/nowhere'));
 $s3->object('trips', 'theft.json', document('stolen', TrackToken => $track, DeviceToken => $other));
-s3_tells(record('theft.json'));
-exhaust();
+exhaust { s3_tells(record('theft.json')) };
 like(objects(), qr/^failed object of a bucket names another person than its notifications/, 'a dataset of somebody else');
 is(trip_of($track), '', '... is not stored');
 
 value('DELETE FROM damoov.downloads; DELETE FROM damoov.quarantine');
 $s3->object('trips', 'other.json', { Id => token('what'), UserId => $other, Kind => 'new' });
-s3_tells(record('other.json'));
-exhaust();
+exhaust { s3_tells(record('other.json')) };
 like(objects(), qr/^failed object of a bucket is no dataset of a kind that is known/, 'a document of another kind');
 is(value("SELECT count(*) FROM damoov.users WHERE device_token = '$other'"), 0, '... makes nobody a person');
 
@@ -530,8 +527,7 @@ for my $store ($s3, $blobs)
 {
 	is(scalar(grep { defined $_->{headers}{devicetoken} } $store->requests), 0, 'no store has seen a device token');
 }
-is( scalar(grep { $_->{target} && $_->{target} eq 'processed' && $_->{headers}{authorization} } $cloud->requests),
-	0, 'nor the platform a signature');
+is(scalar(grep { $_->{headers}{authorization} } $cloud->requests(target => 'processed')), 0, 'nor the platform a signature');
 
 my $log = slurp_file($node->logfile, $log_start);
 my $view = value('SELECT string_agg(v::text, $$ $$) FROM damoov.download_status AS v')
@@ -546,7 +542,10 @@ for my $secret ('sig=', 'X-Amz-', $driver, $person, Damoov::Cloud::SECRET, $acco
 
 # Hosts that must not be mixed up
 value("ALTER SERVER api OPTIONS (SET s3_endpoint '" . $cloud->base_url . "')");
-announce(token('mixed'), undef);
+{
+	local $patience = 2;
+	announce(token('mixed'), undef);
+}
 like(download_of(token('mixed')), qr/option "s3_endpoint" of the api server must be/, 'the platform cannot be a store');
 
 done_testing();

@@ -8,8 +8,8 @@ use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use Damoov::Cloud;
 use Damoov::Node;
+use Damoov::Stage;
 use Damoov::Story;
 use JSON::PP;
 use POSIX qw(strftime);
@@ -19,15 +19,9 @@ use Test::More;
 my $directory = abs_path(PostgreSQL::Test::Utils::tempdir());
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $topic = 'arn:aws:sns:eu-west-1:123456789012:damoov';
-my $cloud = Damoov::Cloud->new;
-my $node = Damoov::Node->start_new('webhook');
-my $driver = token('driver');
+my ($cloud, $node) = stage('webhook');
+my $driver = driver();
 my $url = $cloud->base_url;
-
-sub value
-{
-	return $node->sql($_[0]);
-}
 
 ###########################################################################
 # Certificates
@@ -357,34 +351,34 @@ $body = signed(type => 'SubscriptionConfirmation', members => { SubscribeURL => 
 is(push_($body), '200|{"stored": 0, "duplicate": 0, "unknown": 0, "control": 1, "quarantined": 0}', 'a subscription asks to be confirmed');
 is(subscription(), 'waiting|0|f|', '... waits');
 is($cloud->count_requests(since => $mark, target => 'confirm'), 0, '... and nobody is asked from inside the push');
-$node->poll;
+$node->poll(2);
 is(subscription(), 'confirmed|1|t|', 'CALL damoov_poll() confirms it');
 is_deeply([ $cloud->confirmed ], [ $json->decode($body)->{Token} ], '... by the token');
 is($cloud->count_requests(since => $mark, path => qr/evil/), 0, '... and never at the message\'s own address');
 $before = value("SELECT snapshot('{receipts,redeliveries}')");
 push_($body);
-$node->poll;
+$node->poll(2);
 is(value("SELECT snapshot('{receipts,redeliveries}')"), $before, 'a replayed one changes nothing');
 is($cloud->confirmed, 1, '... and is not confirmed again');
 
 # SNS refuses, or the topic is taken off the list meanwhile
 $cloud->fault('sns', 'error', target => 'confirm', status => 400, code => 'InvalidParameter');
 push_(signed(type => 'SubscriptionConfirmation'));
-$node->poll;
+$node->poll(2);
 is(subscription(), 'waiting|1|f|SNS answered with status 400 (InvalidParameter)', 'a refusal is kept, without SNS\'s words');
 $node->sql("ALTER SERVER push OPTIONS (SET topic_arns 'arn:aws:sns:eu-west-1:123456789012:other')");
 $node->sql('UPDATE damoov.subscriptions SET due_at = now()');
-$node->poll;
+$node->poll(2);
 is(subscription(), 'waiting|2|f|topic is not listed in option "topic_arns"', 'a topic that is not listed any more is not confirmed');
 $node->sql("UPDATE damoov.subscriptions SET due_at = now(), requested_at = now() - interval '3 days' WHERE state = 'waiting'");
-$node->poll;
+$node->poll(2);
 is(subscription(), 'failed|3|t|topic is not listed in option "topic_arns"', '... and is given up after two days');
 is(value("SELECT count(*) FROM damoov.subscriptions WHERE state = 'waiting'"), 0, 'none waits');
 $node->sql("ALTER SERVER push OPTIONS (SET topic_arns '$topic')");
 
 # three at once in one call; then the worker by itself
 push_(signed(type => 'SubscriptionConfirmation')) for 1 .. 3;
-$node->poll;
+$node->poll(2);
 is(scalar(my @three = $cloud->confirmed), 4, 'several are confirmed in one call');
 like($node->error_of("CALL damoov_poll('push')"), qr/^42809: server "push" is not a source of messages that is polled/, 'a webhook is not polled');
 $node->append_conf('postgresql.conf', "damoov.databases = 'postgres'");

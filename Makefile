@@ -7,6 +7,7 @@ OBJS         = \
 	src/base/bulk.o \
 	src/base/clock.o \
 	src/base/fault.o \
+	src/base/hide.o \
 	src/base/json.o \
 	src/base/options.o \
 	src/base/secret.o \
@@ -21,7 +22,6 @@ OBJS         = \
 	src/dataset/crash_names.o \
 	src/dataset/crash_time.o \
 	src/dataset/dataset.o \
-	src/dataset/document.o \
 	src/dataset/json_tree.o \
 	src/dataset/keep.o \
 	src/dataset/raw.o \
@@ -34,9 +34,14 @@ OBJS         = \
 	src/door/api.o \
 	src/door/check.o \
 	src/door/download.o \
+	src/door/fetch.o \
 	src/door/ingest.o \
+	src/door/object.o \
 	src/door/person.o \
+	src/door/quarantine.o \
+	src/door/store_dataset.o \
 	src/door/subscribe.o \
+	src/door/topic.o \
 	src/door/webhook.o \
 	src/message/dotnet.o \
 	src/message/drift.o \

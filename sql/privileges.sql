@@ -179,6 +179,7 @@ INSERT INTO needed (privilege, object) VALUES
     ('EXECUTE', 'FUNCTION damoov.source_instance(text)'),
     ('EXECUTE', 'FUNCTION damoov.recording_lives(uuid, bigint)'),
     ('EXECUTE', 'FUNCTION damoov.take_away(uuid[])'),
+    ('EXECUTE', 'FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text)'),
     ('EXECUTE', 'FUNCTION damoov.notify(text, text, bigint[])'),
     ('SELECT', 'damoov.forgotten'),
     ('USAGE', 'SEQUENCE damoov.events_event_id_seq'),

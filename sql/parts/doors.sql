@@ -50,7 +50,7 @@ CREATE FUNCTION damoov.store_dataset(kind text, object_id uuid, document text) R
 REVOKE ALL ON FUNCTION damoov.store_dataset(text, uuid, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.store_dataset(text, uuid, text) IS 'stores a document as if it had just been fetched; the person is taken from what is known of the object; returns the row''s id, NULL when it is not wanted any more; errors as damoov_fetch_track()';
 
-CREATE FUNCTION damoov_retry(quarantine_id bigint, mended jsonb DEFAULT NULL)
+CREATE FUNCTION damoov.retry(quarantine_id bigint, mended jsonb)
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -61,7 +61,7 @@ BEGIN
     PERFORM damoov.lock_people(false);
     SELECT * INTO entry
     FROM damoov.quarantine AS q
-    WHERE q.quarantine_id = damoov_retry.quarantine_id
+    WHERE q.quarantine_id = retry.quarantine_id
     FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'quarantine entry % does not exist', quarantine_id USING ERRCODE = '02000';
@@ -80,6 +80,12 @@ BEGIN
     DELETE FROM damoov.quarantine AS q WHERE q.quarantine_id = entry.quarantine_id;
 END
 $$;
+REVOKE ALL ON FUNCTION damoov.retry(bigint, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.retry(bigint, jsonb) IS 'what damoov_retry() does';
+
+CREATE FUNCTION damoov_retry(quarantine_id bigint, mended jsonb DEFAULT NULL)
+    RETURNS TABLE (event_id bigint, event text, outcome text)
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_retry';
 REVOKE ALL ON FUNCTION damoov_retry(bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry(bigint, jsonb) IS 'stores a quarantined message or dataset again, as it is or mended; it leaves the quarantine when that works, else the error of damoov_ingest() is raised and it stays; errors: 02000 no such entry';
 

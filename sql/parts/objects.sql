@@ -1,5 +1,5 @@
 -- ---------------------------------------------------------------------
--- Objects of a bucket: what is announced of them
+-- Objects of a bucket: what is announced of them; and whose an object is
 -- ---------------------------------------------------------------------
 
 CREATE FUNCTION damoov.read_object_event(
@@ -48,3 +48,29 @@ END
 $$;
 REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.queue_objects(bigint[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
+
+-- The newest notification says whose an object is, rows that outlive it after
+-- that.  A removal says it last: it may speak of what is another's.
+CREATE FUNCTION damoov.person_of_object(kind text, object_id uuid) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(
+        (SELECT d.user_id
+            FROM damoov.downloads AS d
+            WHERE d.kind = person_of_object.kind AND d.object_id = person_of_object.object_id),
+        (SELECT e.user_id
+            FROM damoov.events AS e
+            WHERE e.object_id = person_of_object.object_id
+                AND e.event IN ('TrackEnrichmentFinished', 'IncomingTrackReceived', 'IncomingTrackRemoved',
+                    'AccidentEventReceived', 'AccidentEventExtraReceived',
+                    'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
+            ORDER BY e.event = 'IncomingTrackRemoved', e.sent_at DESC
+            LIMIT 1),
+        (SELECT t.user_id FROM damoov.trips AS t WHERE t.track_token = person_of_object.object_id),
+        (SELECT r.user_id FROM damoov.raw_tracks AS r WHERE r.track_token = person_of_object.object_id),
+        (SELECT c.user_id FROM damoov.crashes AS c WHERE c.crash_token = person_of_object.object_id));
+END;
+REVOKE ALL ON FUNCTION damoov.person_of_object(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person that a dataset of this kind of an object belongs to, by all that is known of the object; NULL: nobody is known';
+

@@ -124,6 +124,27 @@ END;
 REVOKE ALL ON FUNCTION damoov.lock_tracks(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_tracks(uuid[]) IS 'takes the tracks'' locks until the end of the transaction, in one order for everyone';
 
+-- A merge may only take away tracks of its own person.  Tracks that are not
+-- known yet get a tombstone that is bound to the person, see track_lives().
+CREATE FUNCTION damoov.foreign_removals(entries integer[], track_tokens uuid[], device_tokens uuid[], source text)
+    RETURNS TABLE (entry integer, of_other_tenant boolean)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT n.entry, damoov.other_tenant(foreign_removals.source, n.track_token, u.user_id) IS TRUE
+    FROM unnest(entries, track_tokens, device_tokens) AS n (entry, track_token, device_token)
+    JOIN damoov.users AS u ON u.device_token = n.device_token
+    WHERE EXISTS (
+            SELECT FROM damoov.trips AS t WHERE t.track_token = n.track_token AND t.user_id <> u.user_id)
+        OR EXISTS (
+            SELECT
+            FROM damoov.downloads AS d
+            WHERE d.kind = 'processed' AND d.object_id = n.track_token AND d.user_id <> u.user_id)
+        OR damoov.other_tenant(foreign_removals.source, n.track_token, u.user_id);
+END;
+REVOKE ALL ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) IS 'those of a batch''s removals that name a track of another person, or of another instance than the source''s';
+
 CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp

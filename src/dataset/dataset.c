@@ -10,7 +10,6 @@
 
 #include "base/json.h"
 #include "base/sql.h"
-#include "base/uuid.h"
 #include "dataset/crash.h"
 #include "dataset/dataset.h"
 #include "dataset/raw.h"
@@ -19,27 +18,13 @@
 
 typedef struct KindRules
 {
-	bool		(*read) (const Document *document, void **dataset, Fault *fault);
-	bool		(*store) (const DatasetKey *key, const void *dataset, int64 *row_id);
+	const char *name;
+	DatasetAddress address;
+	bool		(*read) (const Document *document, void **content, Fault *fault);
+	bool		(*store) (const DatasetKey *key, const void *content, int64 *row_id);
 	bool		is_track;		/* can be removed */
 	const char *channel;		/* NOTIFY, NULL: none */
 } KindRules;
-
-static bool read_processed(const Document *document, void **dataset, Fault *fault);
-static bool store_processed(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_raw(const Document *document, void **dataset, Fault *fault);
-static bool store_raw(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_crash(const Document *document, void **dataset, Fault *fault);
-static bool store_crash(const DatasetKey *key, const void *dataset, int64 *row_id);
-static bool read_crash_buffer(const Document *document, void **dataset, Fault *fault);
-static bool store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id);
-
-static const KindRules kinds[DATASET_KINDS] = {
-	[DATASET_PROCESSED] = {read_processed, store_processed, true, "damoov_trip"},
-	[DATASET_RAW] = {read_raw, store_raw, true, NULL},
-	[DATASET_CRASH] = {read_crash, store_crash, false, "damoov_crash"},
-	[DATASET_CRASH_BUFFER] = {read_crash_buffer, store_crash_buffer, false, "damoov_crash"},
-};
 
 static Size
 max_document_bytes(void)
@@ -47,15 +32,169 @@ max_document_bytes(void)
 	return (Size) damoov_max_document_size * 1024;
 }
 
+/* ----- processed tracks ----- */
+
+static bool
+read_processed(const Document *document, void **content, Fault *fault)
+{
+	return (*content = track_read(document, fault)) != NULL;
+}
+
+/* What is known of a track: its newest enrichment, and whether it lives. */
+static bool
+track_state(const DatasetKey *key, TrackKey *track)
+{
+	static SqlPlan plan = {
+		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
+		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, greatest(count(*), "
+		"(SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
+		"FROM damoov.events AS e "
+		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
+	Datum		value;
+	bool		isnull;
+
+	sql_run(&plan, arguments, NULL);
+	track->token = key->object_id;
+	track->user_id = key->user_id;
+	value = sql_value(0, 1, &isnull);
+	track->has_enriched_at = !isnull;
+	track->enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
+	track->revision = DatumGetInt32(sql_value(0, 2, NULL));
+	return DatumGetBool(sql_value(0, 3, NULL));
+}
+
+static bool
+store_processed(const DatasetKey *key, const void *content, int64 *row_id)
+{
+	TrackKey	track = {0};
+
+	if (!track_state(key, &track))
+		return false;
+	*row_id = track_store(content, &track);
+	return true;
+}
+
+/* ----- raw tracks ----- */
+
+static bool
+read_raw(const Document *document, void **content, Fault *fault)
+{
+	return (*content = raw_read(document, fault)) != NULL;
+}
+
+static bool
+store_raw(const DatasetKey *key, const void *content, int64 *row_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT damoov.recording_lives($1, $2)",
+		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
+	};
+	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
+
+	sql_run(&plan, arguments, NULL);
+	if (!DatumGetBool(sql_value(0, 1, NULL)))
+		return false;
+	*row_id = raw_store(content, &key->object_id, key->user_id);
+	return true;
+}
+
+/* ----- crashes: nothing takes them away ----- */
+
+static bool
+read_crash(const Document *document, void **content, Fault *fault)
+{
+	return (*content = crash_header_read(document, fault)) != NULL;
+}
+
+static bool
+store_crash(const DatasetKey *key, const void *content, int64 *row_id)
+{
+	*row_id = crash_header_store(content, &key->object_id, key->user_id);
+	return true;
+}
+
+static bool
+read_crash_buffer(const Document *document, void **content, Fault *fault)
+{
+	return crash_buffer_read(document, (CrashBuffer **) content, fault);
+}
+
+static bool
+store_crash_buffer(const DatasetKey *key, const void *content, int64 *row_id)
+{
+	*row_id = crash_buffer_store(content, &key->object_id, key->user_id);
+	return true;
+}
+
+/* ----- the kinds ----- */
+
+static const KindRules kinds[DATASET_KINDS + 1] = {
+	[DATASET_PROCESSED] = {
+		.name = "processed",
+		.address = {"processed", false, "/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
+		.read = read_processed, .store = store_processed,
+		.is_track = true, .channel = "damoov_trip"
+	},
+	[DATASET_RAW] = {
+		.name = "raw",
+		.address = {"raw", false, "/mobilesdk/incoming/incoming/tracks/received/", "/v1/"},
+		.read = read_raw, .store = store_raw,
+		.is_track = true
+	},
+	[DATASET_CRASH] = {
+		.name = "crash",
+		.address = {"crash", true, "/api/drivingevents/get/v1/Accidents/received/", ""},
+		.read = read_crash, .store = store_crash,
+		.channel = "damoov_crash"
+	},
+	[DATASET_CRASH_BUFFER] = {
+		.name = "crash_buffer",
+		.address = {"crash", true, "/api/drivingevents/get/v1/Accidents/extras/received/", ""},
+		.read = read_crash_buffer, .store = store_crash_buffer,
+		.channel = "damoov_crash"
+	},
+	/* not asked for by "fetch", without an address, and read as what it turns out to be */
+	[DATASET_OBJECT] = {
+		.name = "object",
+		.address = {"", false, "", ""}
+	},
+};
+
+const char *
+dataset_kind_name(DatasetKind kind)
+{
+	return kinds[kind].name;
+}
+
+int
+dataset_kind(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		if (strcmp(kinds[i].name, name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+const DatasetAddress *
+dataset_address(DatasetKind kind)
+{
+	return &kinds[kind].address;
+}
+
 bool
-dataset_read(const DatasetKey *key, const char *device_token, const char *text, Size len,
-			 void **dataset, Fault *fault)
+dataset_read(Dataset *dataset, Fault *fault)
 {
 	Document	document = {
-		text, len, max_document_bytes(), &key->object_id, device_token
+		dataset->document, dataset->document_len, max_document_bytes(),
+		&dataset->key.object_id, dataset->device_token
 	};
 
-	return kinds[key->kind].read(&document, dataset, fault);
+	return kinds[dataset->key.kind].read(&document, &dataset->content, fault);
 }
 
 /* ----- what it is ----- */
@@ -126,12 +265,6 @@ dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *f
 
 /* ----- storing ----- */
 
-bool
-dataset_store(const DatasetKey *key, const void *dataset, int64 *row_id)
-{
-	return kinds[key->kind].store(key, dataset, row_id);
-}
-
 void
 dataset_lock(const DatasetKey *const *keys, int count)
 {
@@ -154,13 +287,48 @@ dataset_lock(const DatasetKey *const *keys, int count)
 	sql_run(&plan, &argument, NULL);
 }
 
+/* Keeps the original, or sees to it that no older one stays. */
+static void
+keep_document(const Dataset *dataset, bool fetched)
+{
+	static SqlPlan keep = {
+		.text = "INSERT INTO damoov.documents AS d (kind, object_id, document, user_id) "
+		"VALUES ($1, $2, $3, $5) "
+		"ON CONFLICT ON CONSTRAINT documents_pkey DO UPDATE "
+		"SET user_id = EXCLUDED.user_id, fetched_at = EXCLUDED.fetched_at, document = EXCLUDED.document "
+		"WHERE $4 OR d.document <> EXCLUDED.document",
+		.nargs = 5, .argtypes = {TEXTOID, UUIDOID, TEXTOID, BOOLOID, INT8OID}
+	};
+	static SqlPlan outdate = {
+		.text = "DELETE FROM damoov.documents AS d "
+		"WHERE d.kind = $1 AND d.object_id = $2 AND ($4 OR d.document <> $3)",
+		.nargs = 4, .argtypes = {TEXTOID, UUIDOID, TEXTOID, BOOLOID}
+	};
+	Datum		arguments[] = {
+		CStringGetTextDatum(dataset_kind_name(dataset->key.kind)),
+		UUIDPGetDatum(&dataset->key.object_id),
+		PointerGetDatum(cstring_to_text_with_len(dataset->document, dataset->document_len)),
+		BoolGetDatum(fetched),
+		Int64GetDatum(dataset->key.user_id)
+	};
+
+	sql_run(damoov_keep_documents != 0 ? &keep : &outdate, arguments, NULL);
+}
+
+bool
+dataset_store(const Dataset *dataset, bool fetched, int64 *row_id)
+{
+	if (!kinds[dataset->key.kind].store(&dataset->key, dataset->content, row_id))
+		return false;
+	keep_document(dataset, fetched);
+	return true;
+}
+
 void
 dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
 {
-	/* ids only, and few enough for the channel's 8000 bytes */
 	static SqlPlan plan = {
-		.text = "SELECT pg_notify($1, json_build_object('kind', 'stored', "
-		"'count', cardinality($2), 'ids', $2[1:300])::text)",
+		.text = "SELECT damoov.notify($1, 'stored', $2)",
 		.nargs = 2, .argtypes = {TEXTOID, INT8ARRAYOID}
 	};
 	Datum		arguments[2];
@@ -170,101 +338,4 @@ dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
 	arguments[0] = CStringGetTextDatum(kinds[kind].channel);
 	arguments[1] = sql_array(row_ids, NULL, count, INT8OID);
 	sql_run(&plan, arguments, NULL);
-}
-
-/* ----- processed tracks ----- */
-
-static bool
-read_processed(const Document *document, void **dataset, Fault *fault)
-{
-	return (*dataset = track_read(document, fault)) != NULL;
-}
-
-/* What is known of a track: its newest enrichment, and whether it lives. */
-static bool
-track_state(const DatasetKey *key, TrackKey *track)
-{
-	static SqlPlan plan = {
-		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
-		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, "
-		"greatest(count(*), (SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
-		"FROM damoov.events AS e "
-		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
-		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
-	};
-	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
-	Datum		value;
-	bool		isnull;
-
-	sql_run(&plan, arguments, NULL);
-	track->token = key->object_id;
-	track->user_id = key->user_id;
-	value = sql_value(0, 1, &isnull);
-	track->has_enriched_at = !isnull;
-	track->enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
-	track->revision = DatumGetInt32(sql_value(0, 2, NULL));
-	return DatumGetBool(sql_value(0, 3, NULL));
-}
-
-static bool
-store_processed(const DatasetKey *key, const void *dataset, int64 *row_id)
-{
-	TrackKey	track = {0};
-
-	if (!track_state(key, &track))
-		return false;
-	*row_id = track_store(dataset, &track);
-	return true;
-}
-
-/* ----- raw tracks ----- */
-
-static bool
-read_raw(const Document *document, void **dataset, Fault *fault)
-{
-	return (*dataset = raw_read(document, fault)) != NULL;
-}
-
-static bool
-store_raw(const DatasetKey *key, const void *dataset, int64 *row_id)
-{
-	static SqlPlan plan = {
-		.text = "SELECT damoov.recording_lives($1, $2)",
-		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
-	};
-	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
-
-	sql_run(&plan, arguments, NULL);
-	if (!DatumGetBool(sql_value(0, 1, NULL)))
-		return false;
-	*row_id = raw_store(dataset, &key->object_id, key->user_id);
-	return true;
-}
-
-/* ----- crashes: nothing takes them away ----- */
-
-static bool
-read_crash(const Document *document, void **dataset, Fault *fault)
-{
-	return (*dataset = crash_header_read(document, fault)) != NULL;
-}
-
-static bool
-store_crash(const DatasetKey *key, const void *dataset, int64 *row_id)
-{
-	*row_id = crash_header_store(dataset, &key->object_id, key->user_id);
-	return true;
-}
-
-static bool
-read_crash_buffer(const Document *document, void **dataset, Fault *fault)
-{
-	return crash_buffer_read(document, (CrashBuffer **) dataset, fault);
-}
-
-static bool
-store_crash_buffer(const DatasetKey *key, const void *dataset, int64 *row_id)
-{
-	*row_id = crash_buffer_store(dataset, &key->object_id, key->user_id);
-	return true;
 }

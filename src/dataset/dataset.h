@@ -1,13 +1,41 @@
 /*
  * dataset.h
- *	  The kinds of datasets: how each is read, when it is wanted, where it goes.
+ *	  The kinds of datasets: what each is called, where the platform serves it,
+ *	  how it is read, when it is wanted and where it goes.
  */
 #ifndef DAMOOV_DATASET_H
 #define DAMOOV_DATASET_H
 
-#include "door/api.h"
+#include "base/fault.h"
+#include "base/uuid.h"
 
-/* Who a dataset is about; it does not tell that itself, or not reliably. */
+typedef enum DatasetKind
+{
+	DATASET_PROCESSED,			/* the trip behind TrackEnrichmentFinished */
+	DATASET_RAW,				/* the recording behind IncomingTrackReceived */
+	DATASET_CRASH,				/* the header of a crash */
+	DATASET_CRASH_BUFFER,		/* its samples */
+	DATASET_KINDS,
+	DATASET_OBJECT = DATASET_KINDS	/* in a bucket: its content tells which of
+									 * them it is */
+} DatasetKind;
+
+/* The kind's name in damoov.downloads; and back, -1 for an unknown one. */
+extern const char *dataset_kind_name(DatasetKind kind);
+extern int	dataset_kind(const char *name);
+
+/* Where the platform serves a kind of dataset. */
+typedef struct DatasetAddress
+{
+	const char *option;			/* what the option "fetch" calls it */
+	bool		is_crash;		/* below crash_url instead of base_url */
+	const char *before;			/* its path: before and behind the id */
+	const char *behind;
+} DatasetAddress;
+
+extern const DatasetAddress *dataset_address(DatasetKind kind);
+
+/* What a dataset is about; it does not tell that itself, or not reliably. */
 typedef struct DatasetKey
 {
 	DatasetKind kind;
@@ -15,14 +43,22 @@ typedef struct DatasetKey
 	int64		user_id;
 } DatasetKey;
 
+/* A document on its way into the tables. */
+typedef struct Dataset
+{
+	DatasetKey	key;
+	char		device_token[UUID_TEXT_SIZE];	/* the person's */
+	const char *document;		/* as received */
+	Size		document_len;
+	void	   *content;		/* as its kind reads it, NULL: not read */
+} Dataset;
+
 /*
- * Reads a document in memory; palloc'd.  False with the fault filled; never
- * throws for bad input.  What is kept as it stands does not show the person's
- * device token.
+ * Reads the document in memory; palloc'd.  False with the fault filled and no
+ * content; never throws for bad input.  What is kept as it stands does not show
+ * the person's device token.  Needs no user_id.
  */
-extern bool dataset_read(const DatasetKey *key, const char *device_token,
-						 const char *text, Size len,
-						 void **dataset, Fault *fault);
+extern bool dataset_read(Dataset *dataset, Fault *fault);
 
 /* What a document says of itself. */
 typedef struct DatasetIdentity
@@ -45,11 +81,14 @@ extern bool dataset_identify(const char *text, Size len,
 extern void dataset_lock(const DatasetKey *const *keys, int count);
 
 /*
- * Stores a dataset by the rules of its kind, all of it or nothing.  False when
- * it is not wanted any more: its track was removed meanwhile.  *row_id is the
- * surrogate key of the row.  Throws on database errors.
+ * Stores a dataset that was read by the rules of its kind, all of it or
+ * nothing, and with it its document, as damoov.keep_documents says.  Without
+ * "fetched" a document that is there already keeps its time.  False when the
+ * dataset is not wanted any more: its track was removed meanwhile.  *row_id is
+ * the surrogate key of the row.  Between sql_enter() and sql_leave(); throws on
+ * database errors.
  */
-extern bool dataset_store(const DatasetKey *key, const void *dataset, int64 *row_id);
+extern bool dataset_store(const Dataset *dataset, bool fetched, int64 *row_id);
 
 /* Tells listeners of what was stored, ids only; 0 rows: nothing. */
 extern void dataset_notify(DatasetKind kind, const Datum *row_ids, int count);

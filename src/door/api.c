@@ -24,28 +24,6 @@ SQL_FUNCTION(damoov_fetches);
 #define DEFAULT_HOSTS		"*.telematicssdk.com, *.damoov.com"
 #define DEFAULT_FETCH		"processed,crash"
 
-typedef struct KindSpec
-{
-	const char *name;
-	const char *option;			/* what the option "fetch" calls it */
-	bool		is_crash;		/* below crash_url instead of base_url */
-	const char *before;			/* its address: before and behind the id */
-	const char *behind;
-} KindSpec;
-
-static const KindSpec kinds[DATASET_KINDS + 1] = {
-	[DATASET_PROCESSED] = {"processed", "processed", false,
-	"/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
-	[DATASET_RAW] = {"raw", "raw", false,
-	"/mobilesdk/incoming/incoming/tracks/received/", "/v1/"},
-	[DATASET_CRASH] = {"crash", "crash", true,
-	"/api/drivingevents/get/v1/Accidents/received/", ""},
-	[DATASET_CRASH_BUFFER] = {"crash_buffer", "crash", true,
-	"/api/drivingevents/get/v1/Accidents/extras/received/", ""},
-	/* found in a bucket: not asked for by "fetch", and without an address */
-	[DATASET_OBJECT] = {"object", "", false, "", ""},
-};
-
 /* The name of the api server, or NULL when the defaults hold. */
 static char *
 find_api_server(const char *source)
@@ -102,7 +80,7 @@ read_fetch(Api *api, const char *text, Fault *fault)
 
 		for (int i = 0; i < DATASET_KINDS; i++)
 		{
-			if (strcmp(lfirst(cell), kinds[i].option) == 0)
+			if (strcmp(lfirst(cell), dataset_address(i)->option) == 0)
 				known = api->fetch[i] = true;
 		}
 		if (!known)
@@ -200,37 +178,14 @@ api_load(const char *source, Api **api, Fault *fault)
 		read_fetch(out, fetch ? fetch : DEFAULT_FETCH, fault);
 }
 
-const char *
-api_kind_name(DatasetKind kind)
-{
-	return kinds[kind].name;
-}
-
-int
-api_kind(const char *name)
-{
-	for (int i = 0; i < (int) lengthof(kinds); i++)
-	{
-		if (strcmp(kinds[i].name, name) == 0)
-			return i;
-	}
-	return -1;
-}
-
 char *
 api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *object_id)
 {
+	const DatasetAddress *address = dataset_address(kind);
 	char		id[UUID_TEXT_SIZE];
 
-	return psprintf("%s%s%s%s",
-					kinds[kind].is_crash ? api->crash_url : api->base_url,
-					kinds[kind].before, uuid_format(object_id, id), kinds[kind].behind);
-}
-
-bool
-api_fetches(const Api *api, DatasetKind kind)
-{
-	return api->fetch[kind];
+	return psprintf("%s%s%s%s", address->is_crash ? api->crash_url : api->base_url,
+					address->before, uuid_format(object_id, id), address->behind);
 }
 
 /* A store of the operator's, with the bucket or account in path or host. */
@@ -369,13 +324,13 @@ Datum
 damoov_fetches(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	int			kind = api_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	int			kind = dataset_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	Api		   *api;
 	Fault		fault = {0};
 
 	if (kind < 0 || kind == DATASET_OBJECT)
 		PG_RETURN_BOOL(false);
 	if (!api_load(source, &api, &fault))
-		PG_RETURN_BOOL(strstr(DEFAULT_FETCH, kinds[kind].option) != NULL);
-	PG_RETURN_BOOL(api_fetches(api, kind));
+		PG_RETURN_BOOL(strstr(DEFAULT_FETCH, dataset_address(kind)->option) != NULL);
+	PG_RETURN_BOOL(api->fetch[kind]);
 }

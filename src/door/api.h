@@ -5,21 +5,11 @@
 #ifndef DAMOOV_API_H
 #define DAMOOV_API_H
 
-#include "base/fault.h"
 #include "nodes/pg_list.h"
-#include "wire/storage.h"
-#include "utils/uuid.h"
 
-typedef enum DatasetKind
-{
-	DATASET_PROCESSED,			/* the trip behind TrackEnrichmentFinished */
-	DATASET_RAW,				/* the recording behind IncomingTrackReceived */
-	DATASET_CRASH,				/* the header of a crash */
-	DATASET_CRASH_BUFFER,		/* its samples */
-	DATASET_KINDS,
-	DATASET_OBJECT = DATASET_KINDS	/* in a bucket: its content tells which of
-									 * them it is */
-} DatasetKind;
+#include "base/fault.h"
+#include "dataset/dataset.h"
+#include "wire/storage_name.h"
 
 typedef struct Api
 {
@@ -28,7 +18,7 @@ typedef struct Api
 	char	   *s3_endpoint;	/* a store beside the public ones, NULL: none */
 	char	   *blob_endpoint;
 	List	   *hosts;			/* char *: "name" or "*.suffix", maybe "/bucket" */
-	bool		fetch[DATASET_KINDS];
+	bool		fetch[DATASET_KINDS];	/* by the option "fetch" */
 } Api;
 
 /*
@@ -38,15 +28,8 @@ typedef struct Api
  */
 extern bool api_load(const char *source, Api **api, Fault *fault);
 
-/* The kind's name in damoov.downloads; and back, -1 for an unknown one. */
-extern const char *api_kind_name(DatasetKind kind);
-extern int	api_kind(const char *name);
-
 /* Address of a dataset, for notifications that do not tell one. */
 extern char *api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *object_id);
-
-/* Is this kind to be fetched, by the option "fetch"? */
-extern bool api_fetches(const Api *api, DatasetKind kind);
 
 typedef struct ApiTarget
 {

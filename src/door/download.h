@@ -1,18 +1,17 @@
 /*
  * download.h
- *	  The door for datasets: from a row of damoov.downloads to typed rows.
+ *	  Leases of downloads: from rows of damoov.downloads to typed rows.
  */
 #ifndef DAMOOV_DOWNLOAD_H
 #define DAMOOV_DOWNLOAD_H
 
-#include "nodes/pg_list.h"
-
-struct HttpClient;
+#include "dataset/dataset.h"
+#include "wire/http.h"
 
 /* What one session has under way; lives in the context given. */
 typedef struct Downloads Downloads;
 
-extern Downloads *downloads_create(MemoryContext context, struct HttpClient *http);
+extern Downloads *downloads_create(MemoryContext context, HttpClient *http);
 
 /* Fetches under way, and answers that wait to be stored. */
 extern int	downloads_in_flight(const Downloads *downloads);
@@ -39,6 +38,13 @@ extern void downloads_forget_stored(Downloads *downloads);
  * the future when no row waits or there is no room.
  */
 extern int64 downloads_due_ms(const Downloads *downloads);
+
+/*
+ * A dataset was stored that was asked for at this version of its row: that
+ * goes when nothing newer was announced since, else it is due again at once.
+ * Between sql_enter() and sql_leave().
+ */
+extern void downloads_finish(DatasetKind kind, const pg_uuid_t *object_id, int64 version);
 
 /* Gives the leases of what is in flight back; inside a transaction. */
 extern void downloads_release(Downloads *downloads);

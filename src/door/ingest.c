@@ -22,6 +22,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/hide.h"
 #include "base/json.h"
 #include "base/sql.h"
 #include "base/wakeup.h"
@@ -29,6 +30,7 @@
 #include "door/api.h"
 #include "door/ingest.h"
 #include "door/person.h"
+#include "door/quarantine.h"
 
 SQL_FUNCTION(damoov_ingest);
 SQL_FUNCTION(damoov_ingest_bytes);
@@ -37,17 +39,6 @@ SQL_FUNCTION(damoov_read_notification);
 
 /* The rules in the install script act only while this is above 0. */
 static int	ingesting = 0;
-
-static void store_all(List *entries, const char *source);
-static void store_isolated(List *entries, const char *source);
-static void add_users(List *entries);
-static void refuse_foreign_removals(List *entries, const char *source);
-static bool names_forgotten(const IngestEntry *entry);
-static void drop_forgotten_objects(List *entries);
-static void insert_events(List *entries, const char *source);
-static void count_duplicates(List *entries, const char *source);
-static void insert_quarantine(List *entries, const char *source);
-static void insert_receipt(List *entries, const char *source);
 
 /* ----- reading ----- */
 
@@ -110,8 +101,6 @@ ingest_read(List *entries, const char *body, Size len)
 	return read_body(entries, body, len, NOTIFICATION_RAW);
 }
 
-/* ----- storing ----- */
-
 const char *
 ingest_outcome_name(IngestOutcome outcome)
 {
@@ -124,87 +113,6 @@ ingest_outcome_name(IngestOutcome outcome)
 	};
 
 	return names[outcome];
-}
-
-typedef struct Batch
-{
-	List	   *entries;
-	const char *source;
-} Batch;
-
-static void
-store_step(void *argument)
-{
-	const Batch *batch = argument;
-
-	store_all(batch->entries, batch->source);
-}
-
-/*
- * False, with the error in the fault, when the data cannot be stored; what may
- * work later is thrown on.
- */
-static bool
-try_store(List *entries, const char *source, Fault *fault)
-{
-	Batch		batch = {entries, source};
-	Fault		refused = {0};
-	bool		stored = false;
-
-	ingesting++;
-	PG_TRY();
-	{
-		stored = sql_try(store_step, &batch, &refused);
-	}
-	PG_FINALLY();
-	{
-		ingesting--;
-	}
-	PG_END_TRY();
-	if (!stored && fault_is_transient(refused.sqlstate))
-		fault_raise(&refused);
-	return stored || fault_set(fault, refused.sqlstate, refused.reason,
-							   "could not store notification: %s", refused.message);
-}
-
-/* One by one: the entries that cannot be stored become faults. */
-static void
-store_isolated(List *entries, const char *source)
-{
-	ListCell   *cell;
-
-	foreach(cell, entries)
-	{
-		IngestEntry *entry = lfirst(cell);
-
-		if (entry->fault.sqlstate == 0)
-			(void) try_store(list_make1(entry), source, &entry->fault);
-	}
-}
-
-void
-ingest_store(List *entries, const char *source)
-{
-	int			scope = sql_enter();
-	Fault		fault = {0};
-
-	person_lock();
-	if (!try_store(entries, source, &fault))
-		store_isolated(entries, source);
-	insert_quarantine(entries, source);
-	insert_receipt(entries, source);
-	sql_leave(scope);
-	wakeup_at_commit();
-}
-
-static void
-store_all(List *entries, const char *source)
-{
-	add_users(entries);
-	drop_forgotten_objects(entries);
-	refuse_foreign_removals(entries, source);
-	insert_events(entries, source);
-	count_duplicates(entries, source);
 }
 
 /* ----- statements: one for the whole batch each ----- */
@@ -279,13 +187,16 @@ static void
 add_users(List *entries)
 {
 	static SqlPlan plan = {
-		.text = "WITH n AS MATERIALIZED (SELECT n.*, EXISTS (SELECT FROM damoov.forgotten AS f "
-		"WHERE f.token_digest = damoov.token_digest(n.token)) AS forgotten "
+		.text = "WITH n AS MATERIALIZED ("
+		"SELECT n.*, EXISTS ("
+		"SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(n.token)) AS forgotten "
 		"FROM unnest($1, $2) AS n (entry, token) "
 		"WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = n.token)), "
-		"added AS (INSERT INTO damoov.users (device_token) "
+		"added AS ("
+		"INSERT INTO damoov.users (device_token) "
 		"SELECT DISTINCT n.token FROM n WHERE NOT n.forgotten "
-		"ORDER BY n.token ON CONFLICT DO NOTHING) "
+		"ORDER BY n.token "
+		"ON CONFLICT DO NOTHING) "
 		"SELECT n.entry FROM n WHERE n.forgotten",
 		.nargs = 2, .argtypes = {INT4ARRAYOID, UUIDARRAYOID}
 	};
@@ -317,22 +228,13 @@ add_users(List *entries)
 	}
 }
 
-/*
- * A merge may only take away tracks of its own person.  Tracks that are not
- * known yet get a tombstone that is bound to the person, see track_lives().
- */
+/* A merge may only take away tracks of its own person and instance. */
 static void
 refuse_foreign_removals(List *entries, const char *source)
 {
 	static SqlPlan plan = {
-		.text = "SELECT n.entry, damoov.other_tenant($4, n.track, u.user_id) IS TRUE "
-		"FROM unnest($1, $2, $3) AS n (entry, track, token) "
-		"JOIN damoov.users AS u ON u.device_token = n.token "
-		"WHERE EXISTS (SELECT FROM damoov.trips AS t "
-		"WHERE t.track_token = n.track AND t.user_id <> u.user_id) "
-		"OR EXISTS (SELECT FROM damoov.downloads AS d "
-		"WHERE d.kind = 'processed' AND d.object_id = n.track AND d.user_id <> u.user_id) "
-		"OR damoov.other_tenant($4, n.track, u.user_id)",
+		.text = "SELECT f.entry, f.of_other_tenant "
+		"FROM damoov.foreign_removals($1, $2, $3, $4) AS f",
 		.nargs = 4, .argtypes = {INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTOID}
 	};
 	Oid			types[] = {INT4OID, UUIDOID, UUIDOID};
@@ -431,6 +333,13 @@ put_event(Columns *columns, int index, IngestEntry *entry)
 	columns->rows++;
 }
 
+/* Not even what could not be read may bring a forgotten person back. */
+static bool
+names_forgotten(const IngestEntry *entry)
+{
+	return person_names_forgotten(entry->body, entry->body_len);
+}
+
 /* The key of an object may name a person who was forgotten. */
 static void
 drop_forgotten_objects(List *entries)
@@ -458,12 +367,15 @@ insert_events(List *entries, const char *source)
 		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n "
 		"(entry, event, token, object_id, sent_text, outcome, object_type, sent_at, payload, notes) "
 		"LEFT JOIN damoov.users AS u ON u.device_token = n.token), "
-		"stored AS (INSERT INTO damoov.events (event_id, source, event, outcome, user_id, "
+		"stored AS ("
+		"INSERT INTO damoov.events (event_id, source, event, outcome, user_id, "
 		"object_id, object_type, sent_at, sent_text, payload, notes) "
-		"SELECT n.event_id, $11, n.event, n.outcome, n.user_id, n.object_id, n.object_type, "
-		"n.sent_at, n.sent_text, n.payload::jsonb, string_to_array(n.notes, E'\\n') FROM n "
+		"SELECT n.event_id, $11, n.event, n.outcome, n.user_id, "
+		"n.object_id, n.object_type, n.sent_at, n.sent_text, n.payload::jsonb, string_to_array(n.notes, E'\\n') "
+		"FROM n "
 		"ORDER BY n.event, n.object_id, n.user_id, n.sent_text COLLATE \"C\", n.entry "
-		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING RETURNING event_id) "
+		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING "
+		"RETURNING event_id) "
 		"SELECT n.entry, n.event_id FROM n JOIN stored USING (event_id)",
 		.nargs = 11,
 		.argtypes = {INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
@@ -498,14 +410,20 @@ static void
 count_duplicates(List *entries, const char *source)
 {
 	static SqlPlan plan = {
-		.text = "WITH n AS (SELECT n.*, u.user_id FROM unnest($1, $2, $3, $4, $5) AS n "
-		"(entry, event, token, object_id, sent_text) "
+		.text = "WITH n AS ("
+		"SELECT n.*, u.user_id "
+		"FROM unnest($1, $2, $3, $4, $5) AS n (entry, event, token, object_id, sent_text) "
 		"LEFT JOIN damoov.users AS u ON u.device_token = n.token), "
-		"known AS (SELECT n.entry, e.event_id FROM n JOIN damoov.events AS e "
-		"ON e.event = n.event AND e.object_id = n.object_id AND e.sent_text = n.sent_text "
-		"AND e.user_id IS NOT DISTINCT FROM n.user_id), "
-		"counted AS (INSERT INTO damoov.redeliveries AS r (event_id, source, times) "
-		"SELECT k.event_id, $6, count(*) FROM known AS k GROUP BY k.event_id ORDER BY k.event_id "
+		"known AS ("
+		"SELECT n.entry, e.event_id "
+		"FROM n "
+		"JOIN damoov.events AS e ON e.event = n.event AND e.object_id = n.object_id "
+		"AND e.sent_text = n.sent_text AND e.user_id IS NOT DISTINCT FROM n.user_id), "
+		"counted AS ("
+		"INSERT INTO damoov.redeliveries AS r (event_id, source, times) "
+		"SELECT k.event_id, $6, count(*) FROM known AS k "
+		"GROUP BY k.event_id "
+		"ORDER BY k.event_id "
 		"ON CONFLICT ON CONSTRAINT redeliveries_pkey DO UPDATE SET times = r.times + EXCLUDED.times) "
 		"SELECT k.entry, k.event_id FROM known AS k",
 		.nargs = 6,
@@ -537,31 +455,12 @@ count_duplicates(List *entries, const char *source)
 	}
 }
 
-/* Not even what could not be read may bring a forgotten person back. */
-static bool
-names_forgotten(const IngestEntry *entry)
-{
-	return person_names_forgotten(entry->body, entry->body_len);
-}
-
+/* What has a fault, but for what names a forgotten person, is kept there. */
 static void
-insert_quarantine(List *entries, const char *source)
+quarantine_refused(List *entries, const char *source)
 {
-	static SqlPlan plan = {
-		.text = "INSERT INTO damoov.quarantine AS q "
-		"(source, reason, sqlstate, message, body, body_digest) "
-		"SELECT $1, n.reason, n.sqlstate, n.message, n.body, sha256(n.body) "
-		"FROM (SELECT DISTINCT ON (body) * FROM unnest($2, $3, $4, $5) AS n "
-		"(reason, sqlstate, message, body)) AS n "
-		"ON CONFLICT ON CONSTRAINT quarantine_source_digest_key "
-		"DO UPDATE SET attempts = q.attempts + 1, reason = EXCLUDED.reason, "
-		"sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message",
-		.nargs = 5,
-		.argtypes = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID}
-	};
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, BYTEAOID};
-	Columns    *columns = columns_make(list_length(entries), 4, types);
-	Datum		arguments[5];
+	Refused    *refused = palloc(Max(1, list_length(entries)) * sizeof(Refused));
+	int			count = 0;
 	ListCell   *cell;
 
 	foreach(cell, entries)
@@ -572,21 +471,10 @@ insert_quarantine(List *entries, const char *source)
 			continue;
 		entry->event_id = 0;
 		entry->outcome = names_forgotten(entry) ? INGEST_DUPLICATE : INGEST_QUARANTINED;
-		if (entry->outcome == INGEST_DUPLICATE)
-			continue;
-		columns_put_text(columns, 0, fault_reason_name(entry->fault.reason));
-		columns_put_text(columns, 1, unpack_sql_state(entry->fault.sqlstate));
-		columns_put_text(columns, 2, entry->fault.message);
-		columns_put(columns, 3, true,
-					PointerGetDatum(cstring_to_text_with_len(entry->body,
-															 entry->body_len)));
-		columns->rows++;
+		if (entry->outcome == INGEST_QUARANTINED)
+			refused[count++] = (Refused) {entry->body, entry->body_len, &entry->fault};
 	}
-	if (columns->rows == 0)
-		return;
-	arguments[0] = CStringGetTextDatum(source);
-	columns_arrays(columns, arguments + 1);
-	sql_run(&plan, arguments, NULL);
+	quarantine_insert(source, "message", NULL, refused, count);
 }
 
 static void
@@ -610,6 +498,84 @@ insert_receipt(List *entries, const char *source)
 	for (int i = 0; i < INGEST_OUTCOMES; i++)
 		arguments[2 + i] = Int64GetDatum(counts[i]);
 	sql_run(&plan, arguments, NULL);
+}
+
+/* ----- storing a batch ----- */
+
+typedef struct Batch
+{
+	List	   *entries;
+	const char *source;
+} Batch;
+
+/* A step for sql_try(); may be called again for the same entries. */
+static void
+store_batch(void *argument)
+{
+	const Batch *batch = argument;
+
+	ingesting++;
+	PG_TRY();
+	{
+		add_users(batch->entries);
+		drop_forgotten_objects(batch->entries);
+		refuse_foreign_removals(batch->entries, batch->source);
+		insert_events(batch->entries, batch->source);
+		count_duplicates(batch->entries, batch->source);
+	}
+	PG_FINALLY();
+	{
+		ingesting--;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * False, with the error in the fault, when the data cannot be stored; what may
+ * work later is thrown on.
+ */
+static bool
+try_store(List *entries, const char *source, Fault *fault)
+{
+	Batch		batch = {entries, source};
+	Fault		refused = {0};
+
+	if (sql_try(store_batch, &batch, &refused))
+		return true;
+	if (fault_is_transient(refused.sqlstate))
+		fault_raise(&refused);
+	return fault_set(fault, refused.sqlstate, refused.reason,
+					 "could not store notification: %s", refused.message);
+}
+
+/* One by one: the entries that cannot be stored become faults. */
+static void
+store_isolated(List *entries, const char *source)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+
+		if (entry->fault.sqlstate == 0)
+			(void) try_store(list_make1(entry), source, &entry->fault);
+	}
+}
+
+void
+ingest_store(List *entries, const char *source)
+{
+	int			scope = sql_enter();
+	Fault		fault = {0};
+
+	person_lock();
+	if (!try_store(entries, source, &fault))
+		store_isolated(entries, source);
+	quarantine_refused(entries, source);
+	insert_receipt(entries, source);
+	sql_leave(scope);
+	wakeup_at_commit();
 }
 
 /* ----- SQL functions ----- */
@@ -655,22 +621,14 @@ static void
 store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Batch		batch = {entries, source};
 	ListCell   *cell;
 	int			scope;
 
 	raise_first_fault(entries, source);
 	scope = sql_enter();
 	person_lock();
-	ingesting++;
-	PG_TRY();
-	{
-		store_all(entries, source);
-	}
-	PG_FINALLY();
-	{
-		ingesting--;
-	}
-	PG_END_TRY();
+	store_batch(&batch);
 	raise_first_fault(entries, source);
 	insert_receipt(entries, source);
 	sql_leave(scope);
@@ -717,7 +675,6 @@ refuse_huge_numbers(Jsonb *payload)
 											 DirectFunctionCall1(numeric_abs, number), largest)))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errhidestmt(true),
 					 errmsg("number with an exponent beyond %d", JSON_MAX_EXPONENT)));
 	}
 }
@@ -727,12 +684,15 @@ damoov_ingest(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	ErrorContextCallback hiding;
 	StringInfoData text;
 
+	hide_statement(&hiding);
 	refuse_huge_numbers(payload);
 	initStringInfo(&text);
 	JsonbToCString(&text, &payload->root, VARSIZE(payload));
 	store_or_raise(fcinfo, read_body(NIL, text.data, text.len, NOTIFICATION_JSONB), source);
+	hide_end(&hiding);
 	return (Datum) 0;
 }
 
@@ -742,8 +702,11 @@ damoov_ingest_bytes(PG_FUNCTION_ARGS)
 {
 	bytea	   *body = PG_GETARG_BYTEA_PP(0);
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	ErrorContextCallback hiding;
 
+	hide_statement(&hiding);
 	store_or_raise(fcinfo, ingest_read(NIL, VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body)), source);
+	hide_end(&hiding);
 	return (Datum) 0;
 }
 

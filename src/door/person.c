@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "base/hide.h"
 #include "base/sql.h"
 #include "base/uuid.h"
 #include "compat.h"
@@ -62,7 +63,6 @@ person_refuse_forgotten(const char *device_token)
 	if (uuid_parse(device_token, &token) && person_is_forgotten(&token))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errhidestmt(true),
 				 errmsg("person was forgotten"),
 				 errdetail("damoov.forgotten keeps a mark of each person that damoov_forget() erased.")));
 }
@@ -102,13 +102,6 @@ person_of_new_token(const pg_uuid_t *device_token)
 
 /* ----- damoov_forget ----- */
 
-/* Whatever goes wrong below: the statement in the log would hold the token. */
-static void
-hide_statement(void *arg)
-{
-	errhidestmt(true);
-}
-
 static void
 erase(const pg_uuid_t *token, ReturnSetInfo *result)
 {
@@ -128,11 +121,10 @@ erase(const pg_uuid_t *token, ReturnSetInfo *result)
 Datum
 damoov_forget(PG_FUNCTION_ARGS)
 {
-	ErrorContextCallback hiding = {.callback = hide_statement};
+	ErrorContextCallback hiding;
 	pg_uuid_t	token;
 
-	hiding.previous = error_context_stack;
-	error_context_stack = &hiding;
+	hide_statement(&hiding);
 	if (PG_ARGISNULL(0) ||
 		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &token) || uuid_is_zero(&token))
 		ereport(ERROR,
@@ -141,6 +133,6 @@ damoov_forget(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("damoov_forget()");
 	InitMaterializedSRF(fcinfo, 0);
 	erase(&token, (ReturnSetInfo *) fcinfo->resultinfo);
-	error_context_stack = hiding.previous;
+	hide_end(&hiding);
 	return (Datum) 0;
 }

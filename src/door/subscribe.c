@@ -17,7 +17,7 @@
 #include "base/options.h"
 #include "base/sql.h"
 #include "door/subscribe.h"
-#include "door/webhook.h"
+#include "door/topic.h"
 #include "wire/sign.h"
 #include "wire/xml.h"
 
@@ -89,7 +89,7 @@ prepare(Subscriptions *s, const char *source, const char *topic_arn, const char 
 
 	if (options_load(source, &options, &fault))
 	{
-		usable = webhook_topic_url(options, topic_arn, &base_url, &s->is_test, &fault);
+		usable = topic_address(options, topic_arn, &base_url, &s->is_test, &fault);
 		options_wipe(options);
 	}
 	if (usable)

@@ -1,6 +1,6 @@
 /*
  * webhook.c
- *	  The door for pushes: see webhook.h.
+ *	  The door for pushes: SNS, Event Grid, CloudEvents behind a gateway.
  *
  * damoov_webhook() gets a request from a gateway and says what to answer.
  * Anybody can send to a gateway, so until the sender is known nothing is
@@ -24,26 +24,20 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/hide.h"
 #include "base/json.h"
+#include "base/options.h"
 #include "base/sql.h"
 #include "base/timestamp.h"
 #include "base/wakeup.h"
 #include "compat.h"
 #include "door/ingest.h"
-#include "door/webhook.h"
+#include "door/topic.h"
 #include "message/sns.h"
-#include "wire/http.h"
 #include "wire/sign.h"
-#include "wire/url.h"
 
-#define FETCH_MS			5000	/* SNS waits for 15 s */
-#define MAX_CERTIFICATE		(64 * 1024)
-#define KEYS				8	/* certificates remembered */
-#define KEY_SECONDS			SECS_PER_DAY
-#define FAILURE_SECONDS		30
 /* SNS retries for an hour; the rest is for clocks */
 #define MAX_AGE				(INT64CONST(75) * USECS_PER_MINUTE)
 #define MAX_TOKEN			1024
@@ -66,7 +60,7 @@ typedef struct Push
 	Size		body_len;
 	Jsonb	   *headers;
 	List	   *servers;		/* ServerOptions *, of TYPE webhook */
-	Fault		trouble;		/* a server could not be used: ours to mend */
+	Fault		trouble;		/* why one more server could not be used, if so */
 } Push;
 
 /* ----- answers ----- */
@@ -79,14 +73,14 @@ answer(int status, const char *body)
 	return result;
 }
 
-/* Once when it begins or changes, not for each who knocks. */
+/* Only when the reason changes: anybody can send, and must not fill the log. */
 static void
 log_once(const char *reason)
 {
 	static char last[128] = "";
 
 	if (strncmp(last, reason, sizeof(last) - 1) != 0)
-		ereport(LOG, (errmsg("could not take push: %s", reason), errhidestmt(true)));
+		ereport(LOG, (errmsg("could not take push: %s", reason)));
 	strlcpy(last, reason, sizeof(last));
 }
 
@@ -104,7 +98,10 @@ error_answer(int status, const char *reason)
 	return answer(status, body.data);
 }
 
-/* Trouble of ours may work the next time, and is nobody else's business. */
+/*
+ * Something is wrong on this side: the sender is asked to try again, and not
+ * told what it is.
+ */
 static Answer
 trouble_answer(const char *trouble)
 {
@@ -112,7 +109,10 @@ trouble_answer(const char *trouble)
 	return answer(503, "{\"error\": \"not now, see the server log\"}");
 }
 
-/* Nobody vouches for it, unless one does who cannot be asked. */
+/*
+ * No server accepts the push.  As long as the options of one cannot be read
+ * that one might, so the sender has to try again.
+ */
 static Answer
 refuse(const Push *push, const char *reason)
 {
@@ -171,7 +171,10 @@ header(const Push *push, const char *name)
 	return found;
 }
 
-/* The webhook servers that can be used; what is wrong with others is noted. */
+/*
+ * Loads the webhook servers that can be used, and notes what is wrong with the
+ * others.  False when there is none of either.
+ */
 static bool
 load_servers(Push *push)
 {
@@ -214,172 +217,6 @@ is_paused(const ServerOptions *options)
 
 	sql_leave(scope);
 	return paused || options_bool(options, "paused");
-}
-
-/* ----- topics ----- */
-
-static bool
-lists_topic(const ServerOptions *options, const char *topic_arn)
-{
-	const char *topics = options_get(options, "topic_arns");
-	char	   *state = NULL;
-
-	if (topics == NULL)
-		return false;
-	for (char *topic = strtok_r(pstrdup(topics), ", \t\r\n", &state); topic;
-		 topic = strtok_r(NULL, ", \t\r\n", &state))
-	{
-		if (strcmp(topic, topic_arn) == 0)
-			return true;
-	}
-	return false;
-}
-
-bool
-webhook_topic_url(const ServerOptions *options, const char *topic_arn,
-				  char **base_url, bool *is_test, Fault *fault)
-{
-	const char *endpoint = options_get(options, "endpoint");
-	UrlParts   *parts;
-
-	if (!lists_topic(options, topic_arn))
-		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
-						 "topic is not listed in option \"topic_arns\"");
-	*base_url = sns_topic_host(topic_arn);
-	if (*base_url == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
-						 "option \"topic_arns\" lists what is not the ARN of an SNS topic");
-	*is_test = endpoint != NULL;
-	if (endpoint == NULL)
-		return true;
-	/* who names the certificate's host could sign for any topic: tests only */
-	if (!url_parse(endpoint, &parts, fault) || !url_scheme_allowed(parts) ||
-		strcmp(parts->scheme, "http") != 0)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
-						 "option \"endpoint\" of a webhook server is for tests: plain http to loopback while \"damoov.allow_http_loopback\" is on");
-	*base_url = psprintf("http://%s", parts->host_header);
-	return true;
-}
-
-/* ----- the keys of SNS ----- */
-
-typedef struct KnownKey
-{
-	char		url[512];
-	EVP_PKEY   *key;			/* NULL: it could not be fetched */
-	TimestampTz until;
-} KnownKey;
-
-/* Per session: they can be fetched again at any time. */
-static KnownKey known_keys[KEYS];
-static KnownKey last_failure;
-static int	next_key = 0;
-
-static EVP_PKEY *
-find_key(const char *url)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	for (int i = 0; i < KEYS; i++)
-	{
-		if (known_keys[i].key && strcmp(known_keys[i].url, url) == 0 &&
-			known_keys[i].until > now)
-			return known_keys[i].key;
-	}
-	return NULL;
-}
-
-static void
-remember(KnownKey *entry, const char *url, EVP_PKEY *key, int seconds)
-{
-	EVP_PKEY_free(entry->key);
-	strlcpy(entry->url, url, sizeof(entry->url));
-	entry->key = key;
-	entry->until = GetCurrentTimestamp() + seconds * USECS_PER_SEC;
-}
-
-static void
-fetch_done(HttpRequest *request, void *arg)
-{
-	*(bool *) arg = true;
-}
-
-/* Like damoov_fetch_track(), in the caller's transaction: nothing is locked yet. */
-static HttpRequest *
-fetch(MemoryContext context, const char *url, bool is_test)
-{
-	HttpClient *http = http_client(context);
-	HttpRequest *request = http_request(http, "GET", url);
-	bool		done = false;
-
-	request->max_bytes = MAX_CERTIFICATE;
-	request->timeout_ms = FETCH_MS;
-	request->public_only = !is_test;
-	http_start(request, fetch_done, &done);
-	while (!done)
-	{
-		(void) http_wait(http, -1);
-		CHECK_FOR_INTERRUPTS();
-	}
-	return request;
-}
-
-/*
- * The key for a URL that was checked.  NULL with *status: 403 when SNS has no
- * such certificate, 503 when it could not be asked.
- */
-static EVP_PKEY *
-fetch_key(const char *url, const char *topic_arn, bool is_test, int *status, Fault *fault)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov certificate",
-												  ALLOCSET_DEFAULT_SIZES);
-	HttpRequest *request = fetch(context, url, is_test);
-	EVP_PKEY   *key = NULL;
-	int			seconds = 0;
-
-	*status = 503;
-	if (request->status == 200)
-	{
-		*status = 403;
-		key = sns_certificate_key(request->reply, request->reply_len, topic_arn, &seconds, fault);
-	}
-	else if (request->status >= 400 && !http_status_is_transient(request->status))
-	{
-		*status = 403;
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_SIGNATURE,
-				  "certificate of the SNS message does not exist");
-	}
-	else
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_NO_CERTIFICATE,
-				  "certificate of the SNS message could not be fetched");
-	if (key)
-	{
-		remember(&known_keys[next_key], url, key, Min(seconds, KEY_SECONDS));
-		next_key = (next_key + 1) % KEYS;
-	}
-	MemoryContextDelete(context);
-	return key;
-}
-
-static EVP_PKEY *
-get_key(const char *url, const char *topic_arn, bool is_test, int *status, Fault *fault)
-{
-	EVP_PKEY   *key = find_key(url);
-
-	if (key)
-		return key;
-	/* who repeats a URL that does not work must not make us ask each time */
-	if (last_failure.until > GetCurrentTimestamp() && strcmp(last_failure.url, url) == 0)
-	{
-		*status = 503;
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_NO_CERTIFICATE,
-				  "certificate of the SNS message could not be fetched a moment ago");
-		return NULL;
-	}
-	key = fetch_key(url, topic_arn, is_test, status, fault);
-	if (key == NULL)
-		remember(&last_failure, url, NULL, FAILURE_SECONDS);
-	return key;
 }
 
 /* ----- storing ----- */
@@ -523,19 +360,18 @@ take_sns(const Push *push, const SnsMessage *message)
 	char	   *base_url;
 	bool		is_test;
 	EVP_PKEY   *key;
-	int			status = 403;
 	ListCell   *cell;
 
 	foreach(cell, push->servers)
 	{
-		if (server == NULL && lists_topic(lfirst(cell), topic_arn))
+		if (server == NULL && topic_is_listed(lfirst(cell), topic_arn))
 			server = lfirst(cell);
 	}
 	if (server == NULL)
 		return refuse(push, "topic is not listed in option \"topic_arns\"");
 	if (is_paused(server))
 		return error_answer(503, "source is paused");
-	if (!webhook_topic_url(server, topic_arn, &base_url, &is_test, &fault))
+	if (!topic_address(server, topic_arn, &base_url, &is_test, &fault))
 		return trouble_answer(fault.message);
 	path = sns_certificate_path(message->value[SNS_CERTIFICATE_URL], topic_arn);
 	if (path == NULL)
@@ -543,9 +379,9 @@ take_sns(const Push *push, const SnsMessage *message)
 	if (!is_fresh(message))
 		return error_answer(403, "SNS message is too old");
 
-	key = get_key(psprintf("%s%s", base_url, path), topic_arn, is_test, &status, &fault);
+	key = topic_key(psprintf("%s%s", base_url, path), topic_arn, is_test, &fault);
 	if (key == NULL)
-		return error_answer(status, fault.message);
+		return error_answer(fault.reason == REASON_NO_CERTIFICATE ? 503 : 403, fault.message);
 	switch (sns_verify(message, key))
 	{
 		case SNS_VALID:
@@ -651,24 +487,18 @@ damoov_webhook(PG_FUNCTION_ARGS)
 		.body_len = VARSIZE_ANY_EXHDR(body),
 		.headers = PG_GETARG_JSONB_P(1)
 	};
-	Answer		result = {0};
+	ErrorContextCallback hiding;
+	Answer		result;
 
-	/* the statement holds messages and a secret: no error of any kind shows it */
-	PG_TRY();
-	{
-		PreventCommandIfReadOnly("damoov_webhook()");
-		if (!JB_ROOT_IS_OBJECT(push.headers))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("headers must be a JSON object")));
-		result = take(&push);
-		wipe_servers(&push);
-	}
-	PG_CATCH();
-	{
-		errhidestmt(true);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	/* the statement holds messages and a secret */
+	hide_statement(&hiding);
+	PreventCommandIfReadOnly("damoov_webhook()");
+	if (!JB_ROOT_IS_OBJECT(push.headers))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers must be a JSON object")));
+	result = take(&push);
+	wipe_servers(&push);
+	hide_end(&hiding);
 	PG_RETURN_DATUM(answer_jsonb(&result));
 }

@@ -357,7 +357,7 @@ has_work_to_store(const Poll *poll)
 		subscriptions_have_answer(poll->subscriptions);
 }
 
-/* Committed: the queue may forget these messages. */
+/* Everything received is committed: from now on it may be settled. */
 static void
 after_commit(Poll *poll)
 {
@@ -374,12 +374,16 @@ after_commit(Poll *poll)
 		source->inbox = NIL;
 	}
 	downloads_forget_stored(poll->downloads);
-	/* one after the other: see whether there is another */
+	/* subscriptions are confirmed one at a time: look for the next at once */
 	if (subscriptions_forget_stored(poll->subscriptions))
 		poll->housekeeping_ms = 0;
 }
 
-/* What a failed transaction has leased is not leased.  Returns the problem. */
+/*
+ * Runs the step in a transaction.  NULL when it was committed; else what kept it
+ * from that, and what memory says of leases and statuses is put right, for the
+ * rollback has undone them.
+ */
 static char *
 transact(Poll *poll, void (*step) (Poll *poll))
 {
@@ -390,7 +394,7 @@ transact(Poll *poll, void (*step) (Poll *poll))
 		return NULL;
 	downloads_forget_unstarted(poll->downloads);
 	subscriptions_forget_unstarted(poll->subscriptions);
-	/* nor is a status written that was in it */
+	/* the statuses that the transaction had written are still to be written */
 	foreach(cell, poll->sources)
 		((Source *) lfirst(cell))->status_changed = true;
 	return problem;
@@ -448,7 +452,7 @@ wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
 	bool		first = source->last_poll_at == 0 && source->failures == 0;
 	int64		shortest_ms = source->min_wait_seconds * (int64) 1000;
 
-	/* a busy source is asked several times at once: to fetch, not to wait */
+	/* the further receives of a busy source fetch what is there, and do not wait */
 	if (source->receiving > 0)
 		return poll->end_ms == 0 || left_ms > 0 ? source->min_wait_seconds : -1;
 	if (poll->end_ms == 0)
@@ -485,7 +489,7 @@ wait_at_most(long *wait_ms, int64 due_ms, int64 now_ms)
 	*wait_ms = (long) Max(0, Min(*wait_ms, due_ms - now_ms));
 }
 
-/* How long nothing but the wire can need us. */
+/* How long to wait for the wire and the latch: until something else is due. */
 static long
 idle_ms(const Poll *poll, long max_wait_ms, int64 now_ms)
 {
@@ -516,7 +520,7 @@ poll_turn(Poll *poll, long max_wait_ms)
 	if (poll->installed)
 		start_requests(poll, now_ms);
 	if (http_wait(poll->http, idle_ms(poll, max_wait_ms, now_ms)))
-		poll->housekeeping_ms = 0;	/* somebody stored something for us */
+		poll->housekeeping_ms = 0;	/* another session has stored something: look */
 	CHECK_FOR_INTERRUPTS();
 	if (poll->installed && has_work_to_store(poll) &&
 		clock_ms() >= poll->store_at_ms)
@@ -551,7 +555,7 @@ poll_is_drained(const Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		/* one that is paused, in trouble or out of time has nothing more to say */
+		/* one that is paused, in trouble or out of time will not be asked again */
 		if (source->configured && source->state != SOURCE_PAUSED &&
 			source->retry_at_ms <= clock_ms() && source->failures == 0 && !source->drained &&
 			wait_seconds(poll, source, clock_ms()) >= 0)
@@ -641,7 +645,7 @@ check_source_exists(const char *name)
 				 errmsg("server \"%s\" is not a source of messages that is polled", name)));
 }
 
-/* The server log has it already; the caller should see it, too. */
+/* What is in the server log already, told to the caller, too. */
 static void
 tell_troubles(const Poll *poll)
 {

@@ -317,7 +317,7 @@ damage_document(PG_FUNCTION_ARGS)
 static DatasetKey
 dataset_key(const text *kind, const pg_uuid_t *object_id)
 {
-	DatasetKey	key = {api_kind(text_to_cstring(kind)), *object_id, 0};
+	DatasetKey	key = {dataset_kind(text_to_cstring(kind)), *object_id, 0};
 
 	return key;
 }
@@ -326,11 +326,12 @@ dataset_key(const text *kind, const pg_uuid_t *object_id)
 static bool
 read_damaged(const DatasetKey *key, const Document *document, Fault *fault)
 {
-	void	   *dataset = NULL;
-	bool		done = dataset_read(key, "", put_at_end(0, document), document->len,
-									&dataset, fault);
+	Dataset		dataset = {
+		.key = *key, .document = put_at_end(0, document), .document_len = document->len
+	};
+	bool		done = dataset_read(&dataset, fault);
 
-	if (done != (fault->sqlstate == 0) || done != (dataset != NULL))
+	if (done != (fault->sqlstate == 0) || done != (dataset.content != NULL))
 		elog(ERROR, "the reader does not say whether it could read: %s", where);
 	if (!done && (fault->reason == REASON_NONE || fault->message == NULL))
 		elog(ERROR, "the reader does not say why it could not read: %s", where);
@@ -435,7 +436,7 @@ store(const DatasetKey *key, const Document *document)
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	(void) DirectFunctionCall3(damoov_store_dataset,
-							   CStringGetTextDatum(api_kind_name(key->kind)),
+							   CStringGetTextDatum(dataset_kind_name(key->kind)),
 							   UUIDPGetDatum(&key->object_id),
 							   PointerGetDatum(as_bytea(document->bytes, document->len)));
 	writer = GetCurrentTransactionId();

@@ -4,10 +4,11 @@
  *	  steps that a test can take when it likes, undo and take again.
  *
  * What happens between them is the test's: it decides what the service
- * answers, and when.  All else is src/door/download.c itself, which is included
- * here for what it does not export.
+ * answers, and when.  All else is the extension's own code; what it does not
+ * export is why two of its files are included here.
  */
 #include "door/download.c"
+#include "door/fetch.c"
 
 #include "funcapi.h"
 
@@ -42,17 +43,17 @@ unit_lease(PG_FUNCTION_ARGS)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 		Datum		values[] = {
-			CStringGetTextDatum(api_kind_name(download->key.kind)),
-			UUIDPGetDatum(&download->key.object_id),
-			Int64GetDatum(download->key.user_id),
+			CStringGetTextDatum(dataset_kind_name(download->kind)),
+			UUIDPGetDatum(&download->object_id),
+			Int64GetDatum(download->fetch.dataset.key.user_id),
 			CStringGetTextDatum(download->source),
 			Int64GetDatum(download->version),
 			Int32GetDatum(download->attempts)
 		};
 		bool		nulls[lengthof(values)] = {0};
 
-		if (download->answered)
-			elog(ERROR, "it would not be fetched: %s", download->fault.message);
+		if (download->fetch.answered)
+			elog(ERROR, "it would not be fetched: %s", download->fetch.fault.message);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -63,21 +64,22 @@ Datum
 unit_answer(PG_FUNCTION_ARGS)
 {
 	Downloads  *downloads = no_downloads();
-	Download   *download = download_create(downloads);
+	Download   *download = download_create(downloads,
+										   dataset_kind(text_to_cstring(PG_GETARG_TEXT_PP(0))),
+										   PG_GETARG_UUID_P(1));
+	HttpRequest *request = http_request(downloads->http, "GET", "");
 	text	   *body = PG_GETARG_TEXT_PP(7);
 
-	download->key.kind = api_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	download->key.object_id = *PG_GETARG_UUID_P(1);
-	download->key.user_id = PG_GETARG_INT64(2);
+	download->fetch.dataset.key.user_id = PG_GETARG_INT64(2);
 	download->source = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	download->version = PG_GETARG_INT64(4);
 	download->attempts = PG_GETARG_INT32(5);
 	download->started = true;
-	download->request = http_request(downloads->http, "GET", "");
-	download->request->status = PG_GETARG_INT32(6);
-	download->request->reply = VARDATA_ANY(body);
-	download->request->reply_len = VARSIZE_ANY_EXHDR(body);
-	download_done(download->request, download);
+	download->fetch.request = request;
+	request->status = PG_GETARG_INT32(6);
+	request->reply = VARDATA_ANY(body);
+	request->reply_len = VARSIZE_ANY_EXHDR(body);
+	fetch_done(request, &download->fetch);
 	downloads_store(downloads);
 	downloads_forget_stored(downloads);
 	PG_RETURN_VOID();

@@ -1,0 +1,144 @@
+/*
+ * fetch.c
+ *	  One dataset over the wire: see fetch.h.
+ *
+ * The platform opens a dataset to the person's device token, a store to the
+ * keys of the source or to what stands in the URL; neither sees the other's.
+ */
+#include "postgres.h"
+
+#include "door/api.h"
+#include "door/fetch.h"
+#include "guc.h"
+
+#define FETCH_TIMEOUT_MS	120000
+
+/* ----- the address ----- */
+
+static bool
+find_target(Fetch *fetch, const char *source, const char *url)
+{
+	const DatasetKey *key = &fetch->dataset.key;
+	Fault	   *fault = &fetch->fault;
+	Api		   *api;
+	ApiTarget	target;
+
+	if (!api_load(source, &api, fault))
+		return false;
+	if (url == NULL)
+		url = api_dataset_url(api, key->kind, &key->object_id);
+	if (!api_check_url(api, url, &target, fault))
+		return false;
+	fetch->url = target.url;
+	fetch->private_allowed = target.private_allowed;
+	return target.storage == STORAGE_NONE ||
+		storage_open(target.storage, target.url, source, &fetch->storage, fault);
+}
+
+void
+fetch_find(Fetch *fetch, const char *source, const char *url)
+{
+	MemoryContext old = MemoryContextSwitchTo(fetch->context);
+
+	fetch->answered = !find_target(fetch, source, url);
+	MemoryContextSwitchTo(old);
+}
+
+/* ----- the answer ----- */
+
+/*
+ * Fills the fault for a reply without a usable dataset.  A redirect is refused
+ * like any other status: it would carry the device token elsewhere.
+ */
+static bool
+read_answer(Fetch *fetch, const HttpRequest *request)
+{
+	Fault	   *fault = &fetch->fault;
+
+	if (request->status == 0)
+	{
+		*fault = request->fault;
+		fault->message = pstrdup(request->fault.message);
+		return false;
+	}
+	if (fetch->storage && !storage_check(fetch->storage, request, fault))
+		return false;
+	if (request->status != 200)
+		return fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_HTTP_STATUS,
+						 "the service answered with HTTP status %d", request->status);
+	return true;
+}
+
+static void
+take_answer(Fetch *fetch, const HttpRequest *request)
+{
+	Dataset    *dataset = &fetch->dataset;
+	bool		usable = read_answer(fetch, request);
+
+	fetch->answered = true;
+	fetch->status = request->status;
+	fetch->retry_after_s = request->retry_after_s;
+	/* what is damaged must not be looked at again */
+	if (request->status == 200 && (usable || fetch->fault.reason != REASON_DAMAGED))
+	{
+		dataset->document = pnstrdup(request->reply, request->reply_len);
+		dataset->document_len = request->reply_len;
+	}
+	if (usable && dataset->key.kind != DATASET_OBJECT)
+		(void) dataset_read(dataset, &fetch->fault);
+}
+
+static void
+fetch_done(HttpRequest *request, void *arg)
+{
+	Fetch	   *fetch = arg;
+	MemoryContext old = MemoryContextSwitchTo(fetch->context);
+
+	if (fetch->storage && !fetch->again &&
+		storage_learn(fetch->storage, request, fetch->clock_offset_s))
+	{
+		fetch->again = true;
+		fetch->request = NULL;
+		http_free(request);
+		fetch_send(fetch);
+	}
+	else
+	{
+		take_answer(fetch, request);
+		fetch->request = NULL;
+		http_free(request);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* ----- the request ----- */
+
+void
+fetch_send(Fetch *fetch)
+{
+	const char *url = fetch->storage ? storage_url(fetch->storage) : fetch->url;
+	HttpRequest *request = http_request(fetch->http, "GET", url);
+
+	fetch->request = request;
+	request->max_bytes = (Size) damoov_max_document_size * 1024;
+	request->timeout_ms = FETCH_TIMEOUT_MS;
+	request->public_only = !fetch->private_allowed;
+	request->compressed = true;
+	if (fetch->storage)
+		storage_authorize(fetch->storage, request, *fetch->clock_offset_s);
+	else
+	{
+		http_header(request, "DeviceToken", fetch->dataset.device_token);
+		http_header(request, "Accept", "application/json");
+	}
+	http_start(request, fetch_done, fetch);
+}
+
+void
+fetch_end(Fetch *fetch)
+{
+	if (fetch->request)
+		http_free(fetch->request);
+	fetch->request = NULL;
+	explicit_bzero(fetch->dataset.device_token, sizeof(fetch->dataset.device_token));
+}

@@ -1,0 +1,186 @@
+/*
+ * object.c
+ *	  Whose an object is, and what one of a bucket is: see object.h.
+ *
+ * What notifications said of an object holds against everybody else; then the
+ * document itself, then a known person in its address.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "base/sql.h"
+#include "door/object.h"
+#include "door/person.h"
+
+/* The ids in an address. */
+typedef struct AddressIds
+{
+	bool		has_object;
+	pg_uuid_t	object_id;
+	bool		has_person;
+	pg_uuid_t	device_token;
+	int64		user_id;
+} AddressIds;
+
+bool
+object_find_person(Dataset *dataset)
+{
+	static SqlPlan plan = {
+		.text = "SELECT u.user_id, u.device_token "
+		"FROM damoov.users AS u "
+		"WHERE u.user_id = damoov.person_of_object($1, $2)",
+		.nargs = 2, .argtypes = {TEXTOID, UUIDOID}
+	};
+	Datum		arguments[] = {
+		CStringGetTextDatum(dataset_kind_name(dataset->key.kind)),
+		UUIDPGetDatum(&dataset->key.object_id)
+	};
+
+	if (sql_run(&plan, arguments, NULL) == 0)
+		return false;
+	dataset->key.user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	uuid_format(DatumGetUUIDP(sql_value(0, 2, NULL)), dataset->device_token);
+	return true;
+}
+
+/* A buffer of samples does not tell by itself what it is. */
+static bool
+is_announced_buffer(const pg_uuid_t *object_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT FROM damoov.events AS e "
+		"WHERE e.object_id = $1 AND e.event = 'AccidentEventExtraReceived' LIMIT 1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, object_id));
+
+	return sql_run(&plan, &argument, NULL) > 0;
+}
+
+static bool
+person_of_token(const pg_uuid_t *device_token, int64 *user_id)
+{
+	static SqlPlan plan = {
+		.text = "SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
+
+	if (sql_run(&plan, &argument, NULL) == 0)
+		return false;
+	*user_id = DatumGetInt64(sql_value(0, 1, NULL));
+	return true;
+}
+
+/*
+ * The last id that is not a person's is the object's; a person must be known
+ * already, for anybody can write a name.
+ */
+static AddressIds
+ids_of_address(const char *url)
+{
+	const char *end = strchrnul(url, '?');
+	AddressIds	ids = {0};
+	pg_uuid_t	id;
+	int			length;
+
+	for (; url < end; url += Max(1, length))
+	{
+		length = uuid_prefix(url, &id);
+		if (length == 0)
+			continue;
+		if (!ids.has_person && person_of_token(&id, &ids.user_id))
+		{
+			ids.has_person = true;
+			ids.device_token = id;
+		}
+		else
+		{
+			ids.has_object = true;
+			ids.object_id = id;
+		}
+	}
+	return ids;
+}
+
+static bool
+refuse(Fault *fault, int sqlstate, Reason reason, const char *problem)
+{
+	return fault_set(fault, sqlstate, reason, "object of a bucket %s", problem);
+}
+
+/* Fills user_id and device_token: user_id is 0 of who is not a person yet. */
+static bool
+find_owner(Dataset *dataset, const DatasetIdentity *identity, const AddressIds *address, Fault *fault)
+{
+	char		token[UUID_TEXT_SIZE];
+
+	if (object_find_person(dataset))
+	{
+		if (identity->has_person &&
+			strcmp(uuid_format(&identity->device_token, token), dataset->device_token) != 0)
+			return refuse(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_USER,
+						  "names another person than its notifications");
+		return true;
+	}
+	dataset->key.user_id = 0;
+	if (identity->has_person)
+	{
+		uuid_format(&identity->device_token, dataset->device_token);
+		return true;
+	}
+	if (!address->has_person)
+		return refuse(fault, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
+					  "does not tell whose it is, and no notification has");
+	dataset->key.user_id = address->user_id;
+	uuid_format(&address->device_token, dataset->device_token);
+	return true;
+}
+
+/* Fills the key, but for the kind of what is only known as a buffer by its events. */
+static bool
+find_key(Dataset *dataset, const DatasetIdentity *identity, const char *url, Fault *fault)
+{
+	AddressIds	address = ids_of_address(url);
+
+	if (!identity->has_object && !address.has_object)
+		return refuse(fault, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
+					  "has no id, neither in the document nor in its key");
+	dataset->key.kind = DATASET_OBJECT;
+	dataset->key.object_id = identity->has_object ? identity->object_id : address.object_id;
+	return find_owner(dataset, identity, &address, fault);
+}
+
+bool
+object_identify(Dataset *dataset, const char *url, bool *forgotten, Fault *fault)
+{
+	const char *text = dataset->document + strspn(dataset->document, " \t\r\n");
+	DatasetIdentity identity;
+
+	dataset->content = NULL;
+	*forgotten = false;
+	if (*text != '{')
+		return refuse(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, REASON_NOT_JSON,
+					  "is not a JSON object");
+	if (!dataset_identify(dataset->document, dataset->document_len, &identity, fault) ||
+		!find_key(dataset, &identity, url, fault))
+		return false;
+	if (dataset->key.user_id == 0)
+		*forgotten = person_is_forgotten(&identity.device_token);
+	if (*forgotten)
+		return true;
+	if (identity.kind < 0 && is_announced_buffer(&dataset->key.object_id))
+		identity.kind = DATASET_CRASH_BUFFER;
+	if (identity.kind < 0)
+		return refuse(fault, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
+					  "is no dataset of a kind that is known");
+	dataset->key.kind = identity.kind;
+	if (!dataset_read(dataset, fault))
+		return false;
+	/* who is not known becomes a person only when all the rest is right */
+	if (dataset->key.user_id == 0)
+		dataset->key.user_id = person_of_new_token(&identity.device_token);
+	return true;
+}

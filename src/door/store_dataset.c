@@ -1,0 +1,233 @@
+/*
+ * store_dataset.c
+ *	  The SQL functions that store one dataset at once: damoov_fetch_track()
+ *	  what it fetches, damoov.store_dataset() what it is given.
+ *
+ * Nothing is locked or written while bytes are on the wire.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "base/hide.h"
+#include "base/sql.h"
+#include "compat.h"
+#include "door/download.h"
+#include "door/fetch.h"
+#include "door/object.h"
+#include "door/person.h"
+
+SQL_FUNCTION(damoov_fetch_track);
+SQL_FUNCTION(damoov_store_dataset);
+
+/* False when it is not wanted any more. */
+static bool
+store_alone(const Dataset *dataset, bool fetched, int64 *row_id)
+{
+	const DatasetKey *key = &dataset->key;
+
+	dataset_lock(&key, 1);
+	return dataset_store(dataset, fetched, row_id);
+}
+
+static void
+need_person(Dataset *dataset)
+{
+	char		id[UUID_TEXT_SIZE];
+
+	if (!object_find_person(dataset))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA),
+				 errmsg("no person is known for object \"%s\"",
+						uuid_format(&dataset->key.object_id, id)),
+				 dataset->key.kind == DATASET_PROCESSED
+				 ? errhint("Pass the device token as the second argument of damoov_fetch_track().") : 0));
+}
+
+/* ----- damoov_fetch_track ----- */
+
+/* The waiting download that this takes the place of, if there is one. */
+static int64
+waiting_version(const Fetch *fetch, char **source)
+{
+	static SqlPlan plan = {
+		.text = "SELECT d.version, d.source FROM damoov.downloads AS d "
+		"WHERE d.kind = 'processed' AND d.object_id = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(&fetch->dataset.key.object_id);
+
+	*source = MemoryContextStrdup(fetch->context, "sql");
+	if (sql_run(&plan, &argument, NULL) == 0)
+		return 0;
+	*source = sql_text(fetch->context, 0, 2);
+	return DatumGetInt64(sql_value(0, 1, NULL));
+}
+
+static void
+parse_token(const char *name, const char *text, pg_uuid_t *token)
+{
+	if (!uuid_parse(text, token) || uuid_is_zero(token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s token is not a UUID", name)));
+}
+
+static void
+raise_fetch_fault(const Fetch *fetch)
+{
+	Fault		fault = fetch->fault;
+
+	fault.message = psprintf("could not fetch the track: %s", fault.message);
+	if (fetch->status == 404 || fetch->status == 410)
+		fault.sqlstate = ERRCODE_NO_DATA;
+	else if (fetch->status == 401 || fetch->status == 403)
+		fault.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+	fault_raise(&fault);
+}
+
+static void
+fetch_now(Fetch *fetch, const char *source)
+{
+	fetch_find(fetch, source, NULL);
+	if (!fetch->answered)
+		fetch_send(fetch);
+	while (!fetch->answered)
+	{
+		(void) http_wait(fetch->http, -1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (fetch->dataset.content == NULL)
+		raise_fetch_fault(fetch);
+}
+
+static int64
+fetch_track(Fetch *fetch, const pg_uuid_t *person)
+{
+	Dataset    *dataset = &fetch->dataset;
+	int			scope = sql_enter();
+	char	   *source;
+	int64		version = waiting_version(fetch, &source);
+	int64		trip_id;
+	Datum		row_id;
+
+	if (person)
+		uuid_format(person, dataset->device_token);
+	else
+		need_person(dataset);
+	person_refuse_forgotten(dataset->device_token);
+	fetch_now(fetch, source);
+
+	person_lock();
+	person_refuse_forgotten(dataset->device_token);
+	if (person)
+		dataset->key.user_id = person_of_new_token(person);
+	if (!store_alone(dataset, true, &trip_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("track was removed"),
+				 errhint("Its history stands in damoov.removed_tracks.")));
+	downloads_finish(DATASET_PROCESSED, &dataset->key.object_id, version);
+	row_id = Int64GetDatum(trip_id);
+	dataset_notify(DATASET_PROCESSED, &row_id, 1);
+	sql_leave(scope);
+	return trip_id;
+}
+
+Datum
+damoov_fetch_track(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov fetch",
+												  ALLOCSET_DEFAULT_SIZES);
+	Fetch	   *fetch = MemoryContextAllocZero(context, sizeof(Fetch));
+	pg_uuid_t	person;
+	int64		trip_id;
+
+	hide_statement(&hiding);
+	fetch->context = context;
+	fetch->clock_offset_s = MemoryContextAllocZero(context, sizeof(int64));
+	fetch->dataset.key.kind = DATASET_PROCESSED;
+	parse_token("track", PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0)),
+				&fetch->dataset.key.object_id);
+	PreventCommandIfReadOnly("damoov_fetch_track()");
+	if (!PG_ARGISNULL(1))
+		parse_token("device", text_to_cstring(PG_GETARG_TEXT_PP(1)), &person);
+	fetch->http = http_client(context);
+	trip_id = fetch_track(fetch, PG_ARGISNULL(1) ? NULL : &person);
+	fetch_end(fetch);
+	MemoryContextDelete(context);
+	hide_end(&hiding);
+	PG_RETURN_INT64(trip_id);
+}
+
+/* ----- damoov.store_dataset ----- */
+
+static char *
+announced_url(const DatasetKey *key)
+{
+	static SqlPlan plan = {
+		.text = "SELECT coalesce(d.url, '') FROM damoov.downloads AS d "
+		"WHERE d.kind = 'object' AND d.object_id = $1",
+		.nargs = 1, .argtypes = {UUIDOID}
+	};
+	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, &key->object_id));
+
+	return sql_run(&plan, &argument, NULL) > 0 ? sql_text(CurrentMemoryContext, 0, 1) : "";
+}
+
+/* Finds out whose it is, and reads it; false: of a person who was forgotten. */
+static bool
+read_given(Dataset *dataset)
+{
+	Fault		fault = {0};
+	bool		forgotten = false;
+	bool		done;
+
+	if (dataset->key.kind == DATASET_OBJECT)
+		done = object_identify(dataset, announced_url(&dataset->key), &forgotten, &fault);
+	else
+	{
+		need_person(dataset);
+		done = dataset_read(dataset, &fault);
+	}
+	if (!done)
+		fault_raise(&fault);
+	return !forgotten;
+}
+
+Datum
+damoov_store_dataset(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			kind = dataset_kind(name);
+	text	   *document = PG_GETARG_TEXT_PP(2);
+	Dataset		dataset = {
+		.key = {.object_id = *PG_GETARG_UUID_P(1)},
+		.document = text_to_cstring(document),
+		.document_len = VARSIZE_ANY_EXHDR(document)
+	};
+	int64		row_id;
+	bool		stored;
+	int			scope;
+
+	hide_statement(&hiding);
+	if (kind < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("kind of dataset \"%s\" is not known", name)));
+	dataset.key.kind = kind;
+	scope = sql_enter();
+	person_lock();
+	stored = read_given(&dataset) && store_alone(&dataset, false, &row_id);
+	sql_leave(scope);
+	hide_end(&hiding);
+	if (!stored)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(row_id);
+}

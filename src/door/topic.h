@@ -1,0 +1,31 @@
+/*
+ * topic.h
+ *	  Topics of SNS that a webhook server lists: where their SNS is asked, and
+ *	  the keys that sign their messages.
+ */
+#ifndef DAMOOV_TOPIC_H
+#define DAMOOV_TOPIC_H
+
+#include "base/options.h"
+#include "message/sns.h"
+
+extern bool topic_is_listed(const ServerOptions *options, const char *topic_arn);
+
+/*
+ * Where a topic's SNS is asked, without a slash at the end; *is_test: it is a
+ * stand-in on loopback.  False with the fault filled when the server does not
+ * list the topic or its options cannot be used.
+ */
+extern bool topic_address(const ServerOptions *options, const char *topic_arn,
+						  char **base_url, bool *is_test, Fault *fault);
+
+/*
+ * The key in the certificate at a URL that was checked; it is fetched unless
+ * this session has it, and stays ours.  NULL with the fault's reason
+ *
+ *	bad_signature	SNS has no such certificate, or it is no use
+ *	no_certificate	SNS could not be asked: may work later
+ */
+extern EVP_PKEY *topic_key(const char *url, const char *topic_arn, bool is_test, Fault *fault);
+
+#endif							/* DAMOOV_TOPIC_H */

@@ -16,7 +16,9 @@
 #include "utils/memutils.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/sql.h"
+#include "base/uuid.h"
 #include "door/download.h"
 #include "door/fetch.h"
 #include "door/object.h"
@@ -271,8 +273,9 @@ downloads_start(Downloads *downloads)
 	}
 }
 
-void
-downloads_forget_unstarted(Downloads *downloads)
+/* Those that are stored, or those whose lease is not committed. */
+static void
+forget(Downloads *downloads, bool stored)
 {
 	dlist_mutable_iter iter;
 
@@ -280,9 +283,15 @@ downloads_forget_unstarted(Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (!download->started)
+		if (stored ? download->stored : !download->started)
 			download_free(download);
 	}
+}
+
+void
+downloads_forget_unstarted(Downloads *downloads)
+{
+	forget(downloads, false);
 }
 
 /* ----- storing one ----- */
@@ -441,7 +450,10 @@ is_awaited(const Download *download)
 	return sql_run(&plan, arguments, NULL) > 0;
 }
 
-/* Finds out what an object of a bucket is: anew at each try to store, for what is known may have changed. */
+/*
+ * Finds out what an object of a bucket is: anew at each try to store, for what
+ * is known of it may have changed.
+ */
 static void
 identify(Download *download)
 {
@@ -596,15 +608,7 @@ downloads_store(Downloads *downloads)
 void
 downloads_forget_stored(Downloads *downloads)
 {
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &downloads->list)
-	{
-		Download   *download = dlist_container(Download, node, iter.cur);
-
-		if (download->stored)
-			download_free(download);
-	}
+	forget(downloads, true);
 }
 
 /* ----- giving back ----- */

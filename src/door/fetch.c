@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "base/fault.h"
 #include "door/api.h"
 #include "door/fetch.h"
 #include "guc.h"
+#include "wire/storage_name.h"
 
 #define FETCH_TIMEOUT_MS	120000
 

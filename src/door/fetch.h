@@ -5,6 +5,7 @@
 #ifndef DAMOOV_FETCH_H
 #define DAMOOV_FETCH_H
 
+#include "base/fault.h"
 #include "dataset/dataset.h"
 #include "wire/http.h"
 #include "wire/storage.h"

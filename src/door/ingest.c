@@ -22,6 +22,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/fault.h"
 #include "base/hide.h"
 #include "base/json.h"
 #include "base/sql.h"
@@ -158,12 +159,34 @@ columns_put_text(Columns *columns, int column, const char *text)
 				text ? CStringGetTextDatum(text) : (Datum) 0);
 }
 
-static void
-columns_arrays(Columns *columns, Datum *arguments)
+/*
+ * Runs a statement over the columns, with the source as one more parameter if
+ * it takes one.  Returns the number of rows, see entry_of_row().
+ */
+static uint64
+columns_run(SqlPlan *plan, Columns *columns, const char *source)
 {
+	Datum		arguments[lengthof(columns->types) + 1];
+
 	for (int i = 0; i < columns->count; i++)
 		arguments[i] = sql_array(columns->values[i], columns->nulls[i],
 								 columns->rows, columns->types[i]);
+	if (plan->nargs > columns->count)
+		arguments[columns->count] = CStringGetTextDatum(source);
+	return sql_run(plan, arguments, NULL);
+}
+
+/* The statements number the entries, and return a number as first column. */
+static void
+columns_put_number(Columns *columns, int index)
+{
+	columns_put(columns, 0, true, Int32GetDatum(index));
+}
+
+static IngestEntry *
+entry_of_row(const List *entries, uint64 row)
+{
+	return list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
 }
 
 static bool
@@ -203,7 +226,6 @@ add_users(List *entries)
 	Oid			types[] = {INT4OID, UUIDOID};
 	Columns    *columns = columns_make(list_length(entries), 2, types);
 	ListCell   *cell;
-	Datum		arguments[2];
 	uint64		found;
 
 	foreach(cell, entries)
@@ -213,15 +235,14 @@ add_users(List *entries)
 		entry->forgotten = false;
 		if (!is_notification(entry))
 			continue;
-		columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
+		columns_put_number(columns, foreach_current_index(cell));
 		columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.device_token));
 		columns->rows++;
 	}
-	columns_arrays(columns, arguments);
-	found = sql_run(&plan, arguments, NULL);
+	found = columns_run(&plan, columns, NULL);
 	for (uint64 row = 0; row < found; row++)
 	{
-		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+		IngestEntry *entry = entry_of_row(entries, row);
 
 		entry->forgotten = true;
 		entry->outcome = INGEST_DUPLICATE;
@@ -241,7 +262,6 @@ refuse_foreign_removals(List *entries, const char *source)
 	Columns    *columns;
 	ListCell   *cell;
 	int			removals = 0;
-	Datum		arguments[4];
 	uint64		found;
 
 	foreach(cell, entries)
@@ -256,18 +276,16 @@ refuse_foreign_removals(List *entries, const char *source)
 
 		for (int i = 0; is_notification(entry) && i < entry->notification.nremoved; i++)
 		{
-			columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
+			columns_put_number(columns, foreach_current_index(cell));
 			columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.removed[i]));
 			columns_put(columns, 2, true, UUIDPGetDatum(&entry->notification.device_token));
 			columns->rows++;
 		}
 	}
-	columns_arrays(columns, arguments);
-	arguments[3] = CStringGetTextDatum(source);
-	found = sql_run(&plan, arguments, NULL);
+	found = columns_run(&plan, columns, source);
 	for (uint64 row = 0; row < found; row++)
 	{
-		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+		IngestEntry *entry = entry_of_row(entries, row);
 
 		if (DatumGetBool(sql_value(row, 2, NULL)))
 			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_TENANT,
@@ -296,7 +314,7 @@ join_notes(const List *notes)
 /* The business key and the rest of a row of damoov.events. */
 enum
 {
-	E_ENTRY, E_EVENT, E_TOKEN, E_OBJECT, E_SENT_TEXT, E_KEY_COLUMNS,
+	E_NUMBER, E_EVENT, E_TOKEN, E_OBJECT, E_SENT_TEXT, E_KEY_COLUMNS,
 	E_OUTCOME = E_KEY_COLUMNS, E_TYPE, E_SENT_AT, E_PAYLOAD, E_NOTES, E_COLUMNS
 };
 
@@ -313,7 +331,7 @@ put_event(Columns *columns, int index, IngestEntry *entry)
 
 	entry->outcome = control ? INGEST_CONTROL :
 		n->kind == EVENT_UNKNOWN ? INGEST_UNKNOWN : INGEST_STORED;
-	columns_put(columns, E_ENTRY, true, Int32GetDatum(index));
+	columns_put_number(columns, index);
 	columns_put_text(columns, E_EVENT, control ? entry->part.control : n->event);
 	columns_put(columns, E_TOKEN, !control, UUIDPGetDatum(&n->device_token));
 	columns_put(columns, E_OBJECT, true,
@@ -382,7 +400,6 @@ insert_events(List *entries, const char *source)
 		TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID}
 	};
 	Columns    *columns = columns_make(list_length(entries), E_COLUMNS, event_types);
-	Datum		arguments[E_COLUMNS + 1];
 	ListCell   *cell;
 	uint64		rows;
 
@@ -394,15 +411,9 @@ insert_events(List *entries, const char *source)
 		if (is_event(entry))
 			put_event(columns, foreach_current_index(cell), entry);
 	}
-	columns_arrays(columns, arguments);
-	arguments[E_COLUMNS] = CStringGetTextDatum(source);
-	rows = sql_run(&plan, arguments, NULL);
+	rows = columns_run(&plan, columns, source);
 	for (uint64 row = 0; row < rows; row++)
-	{
-		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
-
-		entry->event_id = DatumGetInt64(sql_value(row, 2, NULL));
-	}
+		entry_of_row(entries, row)->event_id = DatumGetInt64(sql_value(row, 2, NULL));
 }
 
 /* What was not inserted is there already: count it and learn its id. */
@@ -430,7 +441,6 @@ count_duplicates(List *entries, const char *source)
 		.argtypes = {INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTOID}
 	};
 	Columns    *columns = columns_make(list_length(entries), E_KEY_COLUMNS, event_types);
-	Datum		arguments[E_KEY_COLUMNS + 1];
 	ListCell   *cell;
 	uint64		rows;
 
@@ -443,12 +453,10 @@ count_duplicates(List *entries, const char *source)
 	}
 	if (columns->rows == 0)
 		return;
-	columns_arrays(columns, arguments);
-	arguments[E_KEY_COLUMNS] = CStringGetTextDatum(source);
-	rows = sql_run(&plan, arguments, NULL);
+	rows = columns_run(&plan, columns, source);
 	for (uint64 row = 0; row < rows; row++)
 	{
-		IngestEntry *entry = list_nth(entries, DatumGetInt32(sql_value(row, 1, NULL)));
+		IngestEntry *entry = entry_of_row(entries, row);
 
 		entry->event_id = DatumGetInt64(sql_value(row, 2, NULL));
 		entry->outcome = INGEST_DUPLICATE;

@@ -5,6 +5,7 @@
 #ifndef DAMOOV_INGEST_H
 #define DAMOOV_INGEST_H
 
+#include "base/fault.h"
 #include "message/envelope.h"
 #include "message/notification.h"
 

@@ -10,7 +10,9 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "base/fault.h"
 #include "base/sql.h"
+#include "base/uuid.h"
 #include "door/object.h"
 #include "door/person.h"
 

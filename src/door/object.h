@@ -7,6 +7,7 @@
 #ifndef DAMOOV_OBJECT_H
 #define DAMOOV_OBJECT_H
 
+#include "base/fault.h"
 #include "dataset/dataset.h"
 
 /*

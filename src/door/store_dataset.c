@@ -13,13 +13,17 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/fault.h"
 #include "base/hide.h"
 #include "base/sql.h"
+#include "base/uuid.h"
 #include "compat.h"
+#include "dataset/dataset.h"
 #include "door/download.h"
 #include "door/fetch.h"
 #include "door/object.h"
 #include "door/person.h"
+#include "wire/http.h"
 
 SQL_FUNCTION(damoov_fetch_track);
 SQL_FUNCTION(damoov_store_dataset);

@@ -8,6 +8,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/fault.h"
 #include "door/topic.h"
 #include "wire/http.h"
 #include "wire/url.h"

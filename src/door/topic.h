@@ -6,6 +6,7 @@
 #ifndef DAMOOV_TOPIC_H
 #define DAMOOV_TOPIC_H
 
+#include "base/fault.h"
 #include "base/options.h"
 #include "message/sns.h"
 

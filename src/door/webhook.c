@@ -26,6 +26,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "base/fault.h"
 #include "base/hide.h"
 #include "base/json.h"
 #include "base/options.h"
@@ -35,6 +36,8 @@
 #include "compat.h"
 #include "door/ingest.h"
 #include "door/topic.h"
+#include "message/envelope.h"
+#include "message/notification.h"
 #include "message/sns.h"
 #include "wire/sign.h"
 

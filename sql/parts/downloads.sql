@@ -89,4 +89,3 @@ END
 $$;
 REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';
-

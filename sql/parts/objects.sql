@@ -73,4 +73,3 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION damoov.person_of_object(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person that a dataset of this kind of an object belongs to, by all that is known of the object; NULL: nobody is known';
-

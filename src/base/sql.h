@@ -22,6 +22,13 @@ typedef struct SqlPlan
 	SPIPlanPtr	plan;			/* NULL until first use */
 } SqlPlan;
 
+/* Initializes one, with the types of its parameters. */
+#define SQL_PLAN(statement, ...) { \
+	.text = (statement), \
+	.nargs = lengthof(((Oid[]) {__VA_ARGS__})), \
+	.argtypes = {__VA_ARGS__} \
+}
+
 /*
  * Opens and closes a scope for statements: SPI connection, and a search_path
  * that no user can put objects into.  Needs a transaction with a snapshot.

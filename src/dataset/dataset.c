@@ -13,6 +13,7 @@
 #include "dataset/crash.h"
 #include "dataset/dataset.h"
 #include "dataset/raw.h"
+#include "dataset/record.h"
 #include "dataset/track.h"
 #include "guc.h"
 
@@ -44,14 +45,13 @@ read_processed(const Document *document, void **content, Fault *fault)
 static bool
 track_state(const DatasetKey *key, TrackKey *track)
 {
-	static SqlPlan plan = {
-		.text = "SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
 		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, greatest(count(*), "
 		"(SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
 		"FROM damoov.events AS e "
 		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
-		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
-	};
+		UUIDOID, INT8OID);
 	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
 	Datum		value;
 	bool		isnull;
@@ -88,10 +88,7 @@ read_raw(const Document *document, void **content, Fault *fault)
 static bool
 store_raw(const DatasetKey *key, const void *content, int64 *row_id)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.recording_lives($1, $2)",
-		.nargs = 2, .argtypes = {UUIDOID, INT8OID}
-	};
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.recording_lives($1, $2)", UUIDOID, INT8OID);
 	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
 
 	sql_run(&plan, arguments, NULL);
@@ -266,20 +263,20 @@ dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *f
 /* ----- storing ----- */
 
 void
-dataset_lock(const DatasetKey *const *keys, int count)
+dataset_lock(const List *datasets)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.lock_tracks($1)",
-		.nargs = 1, .argtypes = {UUIDARRAYOID}
-	};
-	Datum	   *tokens = palloc(Max(1, count) * sizeof(Datum));
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.lock_tracks($1)", UUIDARRAYOID);
+	Datum	   *tokens = palloc(Max(1, list_length(datasets)) * sizeof(Datum));
 	int			tracks = 0;
+	ListCell   *cell;
 	Datum		argument;
 
-	for (int i = 0; i < count; i++)
+	foreach(cell, datasets)
 	{
-		if (kinds[keys[i]->kind].is_track)
-			tokens[tracks++] = UUIDPGetDatum(&keys[i]->object_id);
+		Dataset    *dataset = lfirst(cell);
+
+		if (kinds[dataset->key.kind].is_track)
+			tokens[tracks++] = UUIDPGetDatum(&dataset->key.object_id);
 	}
 	if (tracks == 0)
 		return;
@@ -291,19 +288,17 @@ dataset_lock(const DatasetKey *const *keys, int count)
 static void
 keep_document(const Dataset *dataset, bool fetched)
 {
-	static SqlPlan keep = {
-		.text = "INSERT INTO damoov.documents AS d (kind, object_id, document, user_id) "
+	static SqlPlan keep = SQL_PLAN(
+		"INSERT INTO damoov.documents AS d (kind, object_id, document, user_id) "
 		"VALUES ($1, $2, $3, $5) "
 		"ON CONFLICT ON CONSTRAINT documents_pkey DO UPDATE "
 		"SET user_id = EXCLUDED.user_id, fetched_at = EXCLUDED.fetched_at, document = EXCLUDED.document "
 		"WHERE $4 OR d.document <> EXCLUDED.document",
-		.nargs = 5, .argtypes = {TEXTOID, UUIDOID, TEXTOID, BOOLOID, INT8OID}
-	};
-	static SqlPlan outdate = {
-		.text = "DELETE FROM damoov.documents AS d "
+		TEXTOID, UUIDOID, TEXTOID, BOOLOID, INT8OID);
+	static SqlPlan outdate = SQL_PLAN(
+		"DELETE FROM damoov.documents AS d "
 		"WHERE d.kind = $1 AND d.object_id = $2 AND ($4 OR d.document <> $3)",
-		.nargs = 4, .argtypes = {TEXTOID, UUIDOID, TEXTOID, BOOLOID}
-	};
+		TEXTOID, UUIDOID, TEXTOID, BOOLOID);
 	Datum		arguments[] = {
 		CStringGetTextDatum(dataset_kind_name(dataset->key.kind)),
 		UUIDPGetDatum(&dataset->key.object_id),
@@ -327,10 +322,7 @@ dataset_store(const Dataset *dataset, bool fetched, int64 *row_id)
 void
 dataset_notify(DatasetKind kind, const Datum *row_ids, int count)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.notify($1, 'stored', $2)",
-		.nargs = 2, .argtypes = {TEXTOID, INT8ARRAYOID}
-	};
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.notify($1, 'stored', $2)", TEXTOID, INT8ARRAYOID);
 	Datum		arguments[2];
 
 	if (count == 0 || kinds[kind].channel == NULL)

@@ -6,6 +6,8 @@
 #ifndef DAMOOV_DATASET_H
 #define DAMOOV_DATASET_H
 
+#include "nodes/pg_list.h"
+
 #include "base/fault.h"
 #include "base/uuid.h"
 
@@ -76,9 +78,9 @@ extern bool dataset_identify(const char *text, Size len,
 
 /*
  * Takes the locks that keep a removal and the storing of its track apart, for
- * all datasets that the transaction is going to store, at once.
+ * all datasets (Dataset *) that the transaction is going to store, at once.
  */
-extern void dataset_lock(const DatasetKey *const *keys, int count);
+extern void dataset_lock(const List *datasets);
 
 /*
  * Stores a dataset that was read by the rules of its kind, all of it or

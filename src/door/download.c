@@ -202,8 +202,8 @@ take_over_leases(void)
 static void
 lease_due(Downloads *downloads, int room)
 {
-	static SqlPlan plan = {
-		.text = "WITH due AS MATERIALIZED ("
+	static SqlPlan plan = SQL_PLAN(
+		"WITH due AS MATERIALIZED ("
 		"SELECT d.kind, d.object_id, d.user_id "
 		"FROM damoov.downloads AS d "
 		"WHERE d.state = 'waiting' AND d.due_at <= clock_timestamp() "
@@ -218,8 +218,7 @@ lease_due(Downloads *downloads, int room)
 		"LEFT JOIN damoov.users AS u ON u.user_id = due.user_id "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id "
 		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
-		.nargs = 2, .argtypes = {INT4OID, INT4OID}
-	};
+		INT4OID, INT4OID);
 	Datum		arguments[] = {Int32GetDatum(room), Int32GetDatum(LEASE_SECONDS)};
 	int			scope = sql_enter();
 	uint64		rows;
@@ -299,15 +298,14 @@ downloads_forget_unstarted(Downloads *downloads)
 void
 downloads_finish(DatasetKind kind, const pg_uuid_t *object_id, int64 version)
 {
-	static SqlPlan plan = {
-		.text = "WITH finished AS ("
+	static SqlPlan plan = SQL_PLAN(
+		"WITH finished AS ("
 		"DELETE FROM damoov.downloads AS d "
 		"WHERE d.kind = $1 AND d.object_id = $2 AND d.version = $3) "
 		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL "
 		"WHERE d.kind = $1 AND d.object_id = $2 AND d.version <> $3",
-		.nargs = 3, .argtypes = {TEXTOID, UUIDOID, INT8OID}
-	};
+		TEXTOID, UUIDOID, INT8OID);
 	Datum		arguments[] = {
 		CStringGetTextDatum(dataset_kind_name(kind)),
 		UUIDPGetDatum(unconstify(pg_uuid_t *, object_id)),
@@ -358,8 +356,8 @@ static void
 store_failure(Download *download)
 {
 	/* a newer notification has started the count anew: it is due at once */
-	static SqlPlan plan = {
-		.text = "UPDATE damoov.downloads AS d "
+	static SqlPlan plan = SQL_PLAN(
+		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL, "
 		"state = CASE WHEN d.version = $3 THEN $4 ELSE d.state END, "
 		"due_at = CASE WHEN d.version = $3 "
@@ -367,8 +365,7 @@ store_failure(Download *download)
 		"last_status = $6, last_error = $7, last_error_at = clock_timestamp() "
 		"WHERE d.kind = $1 AND d.object_id = $2 "
 		"RETURNING d.state",
-		.nargs = 7, .argtypes = {TEXTOID, UUIDOID, INT8OID, TEXTOID, INT8OID, INT4OID, TEXTOID}
-	};
+		TEXTOID, UUIDOID, INT8OID, TEXTOID, INT8OID, INT4OID, TEXTOID);
 	const Fetch *fetch = &download->fetch;
 	const char *kind = dataset_kind_name(download->kind);
 	int64		wait_ms;
@@ -437,11 +434,10 @@ try_store(Download *download)
 static bool
 is_awaited(const Download *download)
 {
-	static SqlPlan plan = {
-		.text = "SELECT FROM damoov.downloads AS d "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT FROM damoov.downloads AS d "
 		"WHERE d.kind = $1 AND d.object_id = $2 FOR UPDATE",
-		.nargs = 2, .argtypes = {TEXTOID, UUIDOID}
-	};
+		TEXTOID, UUIDOID);
 	Datum		arguments[] = {
 		CStringGetTextDatum(dataset_kind_name(download->kind)),
 		UUIDPGetDatum(unconstify(pg_uuid_t *, &download->object_id))
@@ -512,24 +508,6 @@ answered_downloads(Downloads *downloads)
 	return answered;
 }
 
-/* All locks of tracks at once, in one order for everyone. */
-static void
-lock_datasets(const List *answered)
-{
-	const DatasetKey **keys = palloc(Max(1, list_length(answered)) * sizeof(DatasetKey *));
-	int			count = 0;
-	ListCell   *cell;
-
-	foreach(cell, answered)
-	{
-		const Dataset *dataset = &((Download *) lfirst(cell))->fetch.dataset;
-
-		if (dataset->content)
-			keys[count++] = &dataset->key;
-	}
-	dataset_lock(keys, count);
-}
-
 /* Tells listeners of the rows, a message a kind. */
 static void
 notify_stored(const List *answered)
@@ -556,43 +534,48 @@ notify_stored(const List *answered)
 static void
 alert_ended(const List *answered)
 {
-	static SqlPlan plan = {
-		.text = "SELECT pg_notify('damoov_alert', json_build_object('kind', $1, 'count', $2)::text)",
-		.nargs = 2, .argtypes = {TEXTOID, INT4OID}
-	};
-	static const char *const states[] = {"gone", "failed"};
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT pg_notify('damoov_alert', json_build_object('kind', n.state, 'count', count(*))::text) "
+		"FROM unnest($1) AS n (state) "
+		"GROUP BY n.state "
+		"ORDER BY n.state DESC",
+		TEXTARRAYOID);
+	Datum	   *states = palloc(Max(1, list_length(answered)) * sizeof(Datum));
+	int			count = 0;
+	ListCell   *cell;
+	Datum		argument;
 
-	for (int i = 0; i < (int) lengthof(states); i++)
+	foreach(cell, answered)
 	{
-		int			ended = 0;
-		ListCell   *cell;
-		Datum		arguments[2];
+		const char *state = ((Download *) lfirst(cell))->ended;
 
-		foreach(cell, answered)
-		{
-			const char *state = ((Download *) lfirst(cell))->ended;
-
-			ended += state && strcmp(state, states[i]) == 0;
-		}
-		if (ended == 0)
-			continue;
-		arguments[0] = CStringGetTextDatum(states[i]);
-		arguments[1] = Int32GetDatum(ended);
-		sql_run(&plan, arguments, NULL);
+		if (state)
+			states[count++] = CStringGetTextDatum(state);
 	}
+	if (count == 0)
+		return;
+	argument = sql_array(states, NULL, count, TEXTOID);
+	sql_run(&plan, &argument, NULL);
 }
 
 void
 downloads_store(Downloads *downloads)
 {
 	List	   *answered = answered_downloads(downloads);
+	List	   *datasets = NIL;
 	int			scope = sql_enter();
 	ListCell   *cell;
 
 	person_lock();
 	foreach(cell, answered)
-		identify(lfirst(cell));
-	lock_datasets(answered);
+	{
+		Download   *download = lfirst(cell);
+
+		identify(download);
+		if (download->fetch.dataset.content)
+			datasets = lappend(datasets, &download->fetch.dataset);
+	}
+	dataset_lock(datasets);
 	foreach(cell, answered)
 	{
 		Download   *download = lfirst(cell);
@@ -616,13 +599,12 @@ downloads_forget_stored(Downloads *downloads)
 void
 downloads_release(Downloads *downloads)
 {
-	static SqlPlan plan = {
-		.text = "UPDATE damoov.downloads AS d "
+	static SqlPlan plan = SQL_PLAN(
+		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL, attempts = d.attempts - 1 "
 		"FROM unnest($1, $2) AS n (kind, object_id) "
 		"WHERE d.kind = n.kind AND d.object_id = n.object_id AND d.attempts > 0",
-		.nargs = 2, .argtypes = {TEXTARRAYOID, UUIDARRAYOID}
-	};
+		TEXTARRAYOID, UUIDARRAYOID);
 	Datum	   *kinds = palloc(Max(1, downloads->count) * sizeof(Datum));
 	Datum	   *ids = palloc(Max(1, downloads->count) * sizeof(Datum));
 	int			count = 0;

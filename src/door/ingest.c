@@ -32,6 +32,7 @@
 #include "door/ingest.h"
 #include "door/person.h"
 #include "door/quarantine.h"
+#include "message/part.h"
 
 SQL_FUNCTION(damoov_ingest);
 SQL_FUNCTION(damoov_ingest_bytes);
@@ -177,12 +178,6 @@ columns_run(SqlPlan *plan, Columns *columns, const char *source)
 }
 
 /* The statements number the entries, and return a number as first column. */
-static void
-columns_put_number(Columns *columns, int index)
-{
-	columns_put(columns, 0, true, Int32GetDatum(index));
-}
-
 static IngestEntry *
 entry_of_row(const List *entries, uint64 row)
 {
@@ -209,8 +204,8 @@ is_event(const IngestEntry *entry)
 static void
 add_users(List *entries)
 {
-	static SqlPlan plan = {
-		.text = "WITH n AS MATERIALIZED ("
+	static SqlPlan plan = SQL_PLAN(
+		"WITH n AS MATERIALIZED ("
 		"SELECT n.*, EXISTS ("
 		"SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(n.token)) AS forgotten "
 		"FROM unnest($1, $2) AS n (entry, token) "
@@ -221,8 +216,7 @@ add_users(List *entries)
 		"ORDER BY n.token "
 		"ON CONFLICT DO NOTHING) "
 		"SELECT n.entry FROM n WHERE n.forgotten",
-		.nargs = 2, .argtypes = {INT4ARRAYOID, UUIDARRAYOID}
-	};
+		INT4ARRAYOID, UUIDARRAYOID);
 	Oid			types[] = {INT4OID, UUIDOID};
 	Columns    *columns = columns_make(list_length(entries), 2, types);
 	ListCell   *cell;
@@ -235,7 +229,7 @@ add_users(List *entries)
 		entry->forgotten = false;
 		if (!is_notification(entry))
 			continue;
-		columns_put_number(columns, foreach_current_index(cell));
+		columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
 		columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.device_token));
 		columns->rows++;
 	}
@@ -253,11 +247,10 @@ add_users(List *entries)
 static void
 refuse_foreign_removals(List *entries, const char *source)
 {
-	static SqlPlan plan = {
-		.text = "SELECT f.entry, f.of_other_tenant "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT f.entry, f.of_other_tenant "
 		"FROM damoov.foreign_removals($1, $2, $3, $4) AS f",
-		.nargs = 4, .argtypes = {INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTOID}
-	};
+		INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTOID);
 	Oid			types[] = {INT4OID, UUIDOID, UUIDOID};
 	Columns    *columns;
 	ListCell   *cell;
@@ -276,7 +269,7 @@ refuse_foreign_removals(List *entries, const char *source)
 
 		for (int i = 0; is_notification(entry) && i < entry->notification.nremoved; i++)
 		{
-			columns_put_number(columns, foreach_current_index(cell));
+			columns_put(columns, 0, true, Int32GetDatum(foreach_current_index(cell)));
 			columns_put(columns, 1, true, UUIDPGetDatum(&entry->notification.removed[i]));
 			columns_put(columns, 2, true, UUIDPGetDatum(&entry->notification.device_token));
 			columns->rows++;
@@ -331,7 +324,7 @@ put_event(Columns *columns, int index, IngestEntry *entry)
 
 	entry->outcome = control ? INGEST_CONTROL :
 		n->kind == EVENT_UNKNOWN ? INGEST_UNKNOWN : INGEST_STORED;
-	columns_put_number(columns, index);
+	columns_put(columns, E_NUMBER, true, Int32GetDatum(index));
 	columns_put_text(columns, E_EVENT, control ? entry->part.control : n->event);
 	columns_put(columns, E_TOKEN, !control, UUIDPGetDatum(&n->device_token));
 	columns_put(columns, E_OBJECT, true,
@@ -379,8 +372,8 @@ static void
 insert_events(List *entries, const char *source)
 {
 	/* event_id is drawn beforehand to know which entry became which row */
-	static SqlPlan plan = {
-		.text = "WITH n AS MATERIALIZED ("
+	static SqlPlan plan = SQL_PLAN(
+		"WITH n AS MATERIALIZED ("
 		"SELECT n.*, u.user_id, nextval('damoov.events_event_id_seq') AS event_id "
 		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n "
 		"(entry, event, token, object_id, sent_text, outcome, object_type, sent_at, payload, notes) "
@@ -395,10 +388,7 @@ insert_events(List *entries, const char *source)
 		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING "
 		"RETURNING event_id) "
 		"SELECT n.entry, n.event_id FROM n JOIN stored USING (event_id)",
-		.nargs = 11,
-		.argtypes = {INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID}
-	};
+		INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID);
 	Columns    *columns = columns_make(list_length(entries), E_COLUMNS, event_types);
 	ListCell   *cell;
 	uint64		rows;
@@ -420,8 +410,8 @@ insert_events(List *entries, const char *source)
 static void
 count_duplicates(List *entries, const char *source)
 {
-	static SqlPlan plan = {
-		.text = "WITH n AS ("
+	static SqlPlan plan = SQL_PLAN(
+		"WITH n AS ("
 		"SELECT n.*, u.user_id "
 		"FROM unnest($1, $2, $3, $4, $5) AS n (entry, event, token, object_id, sent_text) "
 		"LEFT JOIN damoov.users AS u ON u.device_token = n.token), "
@@ -437,9 +427,7 @@ count_duplicates(List *entries, const char *source)
 		"ORDER BY k.event_id "
 		"ON CONFLICT ON CONSTRAINT redeliveries_pkey DO UPDATE SET times = r.times + EXCLUDED.times) "
 		"SELECT k.entry, k.event_id FROM known AS k",
-		.nargs = 6,
-		.argtypes = {INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTOID}
-	};
+		INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTOID);
 	Columns    *columns = columns_make(list_length(entries), E_KEY_COLUMNS, event_types);
 	ListCell   *cell;
 	uint64		rows;
@@ -488,13 +476,11 @@ quarantine_refused(List *entries, const char *source)
 static void
 insert_receipt(List *entries, const char *source)
 {
-	static SqlPlan plan = {
-		.text = "INSERT INTO damoov.receipts "
+	static SqlPlan plan = SQL_PLAN(
+		"INSERT INTO damoov.receipts "
 		"(source, received, stored, duplicate, unknown, control, quarantined) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		.nargs = 7,
-		.argtypes = {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}
-	};
+		TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID);
 	int64		counts[INGEST_OUTCOMES] = {0};
 	Datum		arguments[2 + INGEST_OUTCOMES];
 	ListCell   *cell;

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "message/envelope.h"
 #include "message/notification.h"
+#include "message/part.h"
 
 typedef enum IngestOutcome
 {

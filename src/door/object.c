@@ -29,12 +29,11 @@ typedef struct AddressIds
 bool
 object_find_person(Dataset *dataset)
 {
-	static SqlPlan plan = {
-		.text = "SELECT u.user_id, u.device_token "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT u.user_id, u.device_token "
 		"FROM damoov.users AS u "
 		"WHERE u.user_id = damoov.person_of_object($1, $2)",
-		.nargs = 2, .argtypes = {TEXTOID, UUIDOID}
-	};
+		TEXTOID, UUIDOID);
 	Datum		arguments[] = {
 		CStringGetTextDatum(dataset_kind_name(dataset->key.kind)),
 		UUIDPGetDatum(&dataset->key.object_id)
@@ -51,11 +50,10 @@ object_find_person(Dataset *dataset)
 static bool
 is_announced_buffer(const pg_uuid_t *object_id)
 {
-	static SqlPlan plan = {
-		.text = "SELECT FROM damoov.events AS e "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT FROM damoov.events AS e "
 		"WHERE e.object_id = $1 AND e.event = 'AccidentEventExtraReceived' LIMIT 1",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+		UUIDOID);
 	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, object_id));
 
 	return sql_run(&plan, &argument, NULL) > 0;
@@ -64,10 +62,9 @@ is_announced_buffer(const pg_uuid_t *object_id)
 static bool
 person_of_token(const pg_uuid_t *device_token, int64 *user_id)
 {
-	static SqlPlan plan = {
-		.text = "SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
+		UUIDOID);
 	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
 
 	if (sql_run(&plan, &argument, NULL) == 0)

@@ -33,10 +33,7 @@ person_lock(void)
 bool
 person_exists(int64 user_id)
 {
-	static SqlPlan plan = {
-		.text = "SELECT FROM damoov.users AS u WHERE u.user_id = $1",
-		.nargs = 1, .argtypes = {INT8OID}
-	};
+	static SqlPlan plan = SQL_PLAN("SELECT FROM damoov.users AS u WHERE u.user_id = $1", INT8OID);
 	Datum		argument = Int64GetDatum(user_id);
 
 	return sql_run(&plan, &argument, NULL) > 0;
@@ -45,10 +42,7 @@ person_exists(int64 user_id)
 bool
 person_is_forgotten(const pg_uuid_t *device_token)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.is_forgotten($1)",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.is_forgotten($1)", UUIDOID);
 	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
 
 	sql_run(&plan, &argument, NULL);
@@ -70,10 +64,7 @@ person_refuse_forgotten(const char *device_token)
 bool
 person_names_forgotten(const char *text, Size len)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.names_forgotten($1)",
-		.nargs = 1, .argtypes = {BYTEAOID}
-	};
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.names_forgotten($1)", BYTEAOID);
 	Datum		argument = PointerGetDatum(cstring_to_text_with_len(text, len));
 
 	sql_run(&plan, &argument, NULL);
@@ -83,14 +74,13 @@ person_names_forgotten(const char *text, Size len)
 int64
 person_of_new_token(const pg_uuid_t *device_token)
 {
-	static SqlPlan plan = {
-		.text = "WITH added AS (INSERT INTO damoov.users (device_token) "
+	static SqlPlan plan = SQL_PLAN(
+		"WITH added AS (INSERT INTO damoov.users (device_token) "
 		"SELECT $1 WHERE NOT EXISTS (SELECT FROM damoov.users AS u WHERE u.device_token = $1) "
 		"ON CONFLICT DO NOTHING RETURNING user_id) "
 		"SELECT user_id FROM added UNION ALL "
 		"SELECT u.user_id FROM damoov.users AS u WHERE u.device_token = $1",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+		UUIDOID);
 	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, device_token));
 
 	if (sql_run(&plan, &argument, NULL) == 0)
@@ -105,10 +95,9 @@ person_of_new_token(const pg_uuid_t *device_token)
 static void
 erase(const pg_uuid_t *token, ReturnSetInfo *result)
 {
-	static SqlPlan plan = {
-		.text = "SELECT e.table_name, e.row_count FROM damoov.erase_person($1) AS e",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT e.table_name, e.row_count FROM damoov.erase_person($1) AS e",
+		UUIDOID);
 	Datum		argument = UUIDPGetDatum(token);
 	int			scope = sql_enter();
 	uint64		rows = sql_run(&plan, &argument, NULL);

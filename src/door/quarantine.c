@@ -23,8 +23,8 @@ void
 quarantine_insert(const char *source, const char *kind, const pg_uuid_t *object_id,
 				  const Refused *refused, int count)
 {
-	static SqlPlan plan = {
-		.text = "INSERT INTO damoov.quarantine AS q "
+	static SqlPlan plan = SQL_PLAN(
+		"INSERT INTO damoov.quarantine AS q "
 		"(source, kind, object_id, reason, sqlstate, message, body, body_digest) "
 		"SELECT $1, $2, $3, n.reason, n.sqlstate, n.message, n.body, sha256(n.body) "
 		"FROM (SELECT DISTINCT ON (body) * "
@@ -32,9 +32,7 @@ quarantine_insert(const char *source, const char *kind, const pg_uuid_t *object_
 		"ON CONFLICT ON CONSTRAINT quarantine_source_digest_key DO UPDATE "
 		"SET attempts = q.attempts + 1, reason = EXCLUDED.reason, "
 		"sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message",
-		.nargs = 7,
-		.argtypes = {TEXTOID, TEXTOID, UUIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID}
-	};
+		TEXTOID, TEXTOID, UUIDOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID);
 	Datum	   *values = palloc(4 * Max(1, count) * sizeof(Datum));
 	Datum	   *reasons = values;
 	Datum	   *sqlstates = values + count;
@@ -68,10 +66,9 @@ quarantine_insert(const char *source, const char *kind, const pg_uuid_t *object_
 Datum
 damoov_retry(PG_FUNCTION_ARGS)
 {
-	static SqlPlan plan = {
-		.text = "SELECT r.event_id, r.event, r.outcome FROM damoov.retry($1, $2) AS r",
-		.nargs = 2, .argtypes = {INT8OID, JSONBOID}
-	};
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT r.event_id, r.event, r.outcome FROM damoov.retry($1, $2) AS r",
+		INT8OID, JSONBOID);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		arguments[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 	bool		nulls[] = {PG_ARGISNULL(0), PG_ARGISNULL(1)};

@@ -30,11 +30,9 @@ SQL_FUNCTION(damoov_store_dataset);
 
 /* False when it is not wanted any more. */
 static bool
-store_alone(const Dataset *dataset, bool fetched, int64 *row_id)
+store_alone(Dataset *dataset, bool fetched, int64 *row_id)
 {
-	const DatasetKey *key = &dataset->key;
-
-	dataset_lock(&key, 1);
+	dataset_lock(list_make1(dataset));
 	return dataset_store(dataset, fetched, row_id);
 }
 
@@ -58,11 +56,10 @@ need_person(Dataset *dataset)
 static int64
 waiting_version(const Fetch *fetch, char **source)
 {
-	static SqlPlan plan = {
-		.text = "SELECT d.version, d.source FROM damoov.downloads AS d "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT d.version, d.source FROM damoov.downloads AS d "
 		"WHERE d.kind = 'processed' AND d.object_id = $1",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+		UUIDOID);
 	Datum		argument = UUIDPGetDatum(&fetch->dataset.key.object_id);
 
 	*source = MemoryContextStrdup(fetch->context, "sql");
@@ -174,11 +171,10 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 static char *
 announced_url(const DatasetKey *key)
 {
-	static SqlPlan plan = {
-		.text = "SELECT coalesce(d.url, '') FROM damoov.downloads AS d "
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT coalesce(d.url, '') FROM damoov.downloads AS d "
 		"WHERE d.kind = 'object' AND d.object_id = $1",
-		.nargs = 1, .argtypes = {UUIDOID}
-	};
+		UUIDOID);
 	Datum		argument = UUIDPGetDatum(unconstify(pg_uuid_t *, &key->object_id));
 
 	return sql_run(&plan, &argument, NULL) > 0 ? sql_text(CurrentMemoryContext, 0, 1) : "";

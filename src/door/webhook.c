@@ -38,6 +38,7 @@
 #include "door/topic.h"
 #include "message/envelope.h"
 #include "message/notification.h"
+#include "message/part.h"
 #include "message/sns.h"
 #include "wire/sign.h"
 
@@ -210,10 +211,9 @@ wipe_servers(Push *push)
 static bool
 is_paused(const ServerOptions *options)
 {
-	static SqlPlan plan = {
-		.text = "SELECT FROM damoov.sources WHERE source = $1 AND paused",
-		.nargs = 1, .argtypes = {TEXTOID}
-	};
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT FROM damoov.sources WHERE source = $1 AND paused",
+		TEXTOID);
 	Datum		argument = CStringGetTextDatum(options->name);
 	int			scope = sql_enter();
 	bool		paused = sql_run(&plan, &argument, NULL) > 0;
@@ -280,12 +280,11 @@ stored_answer(List *entries)
 static void
 ask_for_confirmation(const SnsMessage *message, const char *source)
 {
-	static SqlPlan plan = {
-		.text = "INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest) "
+	static SqlPlan plan = SQL_PLAN(
+		"INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest) "
 		"VALUES ($1, $2, $3, sha256(convert_to($3, 'UTF8'))) "
 		"ON CONFLICT ON CONSTRAINT subscriptions_token_digest_key DO NOTHING",
-		.nargs = 3, .argtypes = {TEXTOID, TEXTOID, TEXTOID}
-	};
+		TEXTOID, TEXTOID, TEXTOID);
 	Datum		arguments[] = {
 		CStringGetTextDatum(source),
 		CStringGetTextDatum(message->value[SNS_TOPIC_ARN]),

@@ -148,6 +148,22 @@ for my $payload (
 		'',
 		'damoov_ingest() refuses');
 }
+$node->sql(
+	q(CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not this one''; END'));
+$node->sql(
+	"CREATE TRIGGER refuse BEFORE INSERT ON damoov.events FOR EACH ROW WHEN (new.sent_text = '${\ moment(13)}') EXECUTE FUNCTION refuse()"
+);
+my $refused = Damoov::Node::quoted(compact(heartbeat($driver, 13)));
+like(error_of("SELECT damoov_ingest($refused)"),
+	qr/P0001/, 'the database refuses what damoov_ingest() stores');
+like(
+	error_of(
+		"SELECT damoov_retry(min(quarantine_id), $refused) FROM damoov.quarantine WHERE kind = 'message'"
+	),
+	qr/P0001/,
+	'... and damoov_retry()');
+like(error_of("SELECT damoov_retry(0, $refused)"),
+	qr/02000/, '... which does not know the entry');
 my $good = token('good');
 $cloud->dataset($good, $driver, track_document(2));
 like(error_of("SELECT damoov_fetch_track('$good', '$driver$driver')"),

@@ -10,7 +10,10 @@
 #include "door/download.c"
 #include "door/fetch.c"
 
+#include "fmgr.h"
 #include "funcapi.h"
+
+#include "compat.h"
 
 SQL_FUNCTION(unit_lease);
 SQL_FUNCTION(unit_answer);

@@ -17,12 +17,7 @@ OBJS         = \
 	src/base/uuid.o \
 	src/base/wakeup.o \
 	src/dataset/crash.o \
-	src/dataset/crash_buffer.o \
-	src/dataset/crash_buffer_store.o \
-	src/dataset/crash_names.o \
-	src/dataset/crash_time.o \
 	src/dataset/dataset.o \
-	src/dataset/json_tree.o \
 	src/dataset/keep.o \
 	src/dataset/raw.o \
 	src/dataset/record.o \
@@ -90,6 +85,8 @@ SQL_PARTS    = \
 	trips \
 	raw \
 	crashes \
+	crash_samples \
+	crash_buffers \
 	heartbeats \
 	downloads \
 	documents \

@@ -196,6 +196,35 @@ FROM (VALUES
     (9, '[]')
 ) AS d (n, document), pg_temp.samples_of(d.document) AS o
 ORDER BY d.n;
+-- What is wrong costs only itself and stays in extra, and what is odd is noted
+SELECT d.n, o.*
+FROM (VALUES
+    (1, '{"id": "00000000-0000-4000-8000-000000000001", "start": "soon", "hz": "100", "Phone": {"Id": 5}, "UserId": null, "Samples": [
+        {"t": 0, "Acc": [1, "x", 9.8], "New": []}, {"t": true, "Acc": [2, 20000, 9.9], "speed": -1}, null, {"i": 4, "t": 20, "Acc": [3, 3, 3], "g": {"x": null}}]}'),
+    (2, '{"t": [0, 10, "x", 30, 40, 50], "Acc": {"X": [1, 2, 3, 4, 5, 6], "Y": [1, null, 1e9, 1, 1]}, "Index": [1, 2, 3, 4, 5, 6], "Z": [1, 2]}'),
+    -- dates, and a start; dates without one; other clocks
+    (3, '{"StartTime": "2024-05-14T17:50:53.42+02:00", "Samples": [{"Date": "2024-05-14T15:50:53.43Z", "ax": 1}, {"Date": "2024-05-14T15:50:53.4401234", "ax": 2},
+        {"Date": "2024-02-30T00:00:00Z", "ax": 3}, {"Date": "yesterday", "ax": 4}]}'),
+    (4, '{"Samples": [{"time": "2024-05-14T15:50:53Z", "ax": 1}, {"time": "2024-05-14T15:50:54Z", "ax": 2}]}'),
+    (5, '{"start": 1715701853, "Samples": [{"time": 1715701853.5, "ax": 1}, {"time": 1715701853.51, "ax": 2}]}'),
+    (6, '{"Samples": [{"ts": 987654321000, "ax": 1}, {"ts": 987664321000, "ax": 2}]}'),
+    -- of two names of one value the shorter one counts, where it has a value
+    (7, '{"Samples": [{"t": 0, "ax": 1, "speed": 5, "velocity": 6}, {"t": 10, "ax": 2, "speed": null, "velocity": 7}]}'),
+    -- series with clocks of their own; the best one is taken
+    (8, '{"GyroscopeData": [{"t": 1, "x": 1}, {"t": 11, "x": 2}], "AccelerometerData": [{"t": 0, "x": 1}, {"t": 10, "x": 2}], "More": [{"t": 0, "ax": 5}]}'),
+    -- a value that only some samples have
+    (9, (SELECT jsonb_build_object('Samples', jsonb_agg(jsonb_build_object('t', i * 10, 'ax', i) || CASE WHEN i = 11 THEN '{"speed": 1, "New": 2}' ELSE '{}' END::jsonb ORDER BY i))::text
+        FROM generate_series(0, 11) AS i))
+) AS d (n, document), pg_temp.samples_of(d.document) AS o
+ORDER BY d.n;
+-- too many values, too much, and as deep as can be
+SELECT d.what, o.samples, o.notes, length(o.extra::text) AS extra
+FROM (VALUES
+    ('values', '[' || repeat('1,', 1000000) || '1]'),
+    ('much', '{"Samples": [{"t": 0, "ax": 1}], "New": "' || repeat('x', 9000000) || '"}'),
+    ('depth', repeat('[', 63) || '{"t": 0, "ax": 1}' || repeat(', 2]', 63))
+) AS d (what, document), pg_temp.samples_of(d.document) AS o
+ORDER BY d.what;
 
 -- ---------------------------------------------------------------------
 -- Nothing is lost: every scalar of every document is in a row

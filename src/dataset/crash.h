@@ -4,7 +4,7 @@
  *	  has the sensors' samples around it.
  *
  * Both readers take a document into the current context.  A field that cannot
- * be used is NULL and noted; false only when the whole is no use, with one of
+ * be used is NULL and noted; NULL only when the whole is no use, with one of
  * the faults of json_walk() or
  *
  *	dataset_mismatch	22023, another dataset, or that of another crash
@@ -33,8 +33,7 @@ extern int64 crash_header_store(const Content *content,
  * The format of a buffer is not published: any spelling is tried, see
  * docs/datasets.md.  What is not understood is kept as it is.
  */
-extern bool crash_buffer_read(const Document *document, CrashBuffer **buffer,
-							  Fault *fault);
+extern CrashBuffer *crash_buffer_read(const Document *document, Fault *fault);
 extern int64 crash_buffer_store(const CrashBuffer *buffer,
 								const pg_uuid_t *crash_token, int64 user_id);
 

@@ -116,7 +116,7 @@ store_crash(const DatasetKey *key, const void *content, int64 *row_id)
 static bool
 read_crash_buffer(const Document *document, void **content, Fault *fault)
 {
-	return crash_buffer_read(document, (CrashBuffer **) content, fault);
+	return (*content = crash_buffer_read(document, fault)) != NULL;
 }
 
 static bool

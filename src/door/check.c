@@ -23,11 +23,13 @@
 #include "utils/varlena.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/options.h"
 #include "base/sql.h"
 #include "compat.h"
 #include "door/api.h"
 #include "guc.h"
+#include "provider/finding.h"
 #include "provider/providers.h"
 #include "provider/source.h"
 #include "wire/http.h"

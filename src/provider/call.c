@@ -6,47 +6,43 @@
 
 #include "utils/memutils.h"
 
+#include "base/fault.h"
 #include "base/secret.h"
 #include "provider/call.h"
+#include "provider/finding.h"
 #include "provider/identity.h"
+#include "provider/source.h"
+#include "provider/token.h"
+#include "wire/http.h"
 #include "wire/reply.h"
 
 static void call_answered(HttpRequest *request, void *arg);
 
-static const Operation *
-operation_of(const Source *source, CallPurpose purpose)
+static const Service *
+service_of(const Source *source)
 {
-	return &source->provider->service->operations[purpose];
+	return (const Service *) source->provider;
 }
 
 /* ----- credentials ----- */
-
-/* The token that this source makes itself, or NULL. */
-static Token *
-own_token(const Source *source)
-{
-	const Service *service = source->provider->service;
-
-	return service->token && source->identity == NULL ? service->token(source) : NULL;
-}
 
 static void
 authorize(Call *call)
 {
 	Source	   *source = call->source;
-	Token	   *token = own_token(source);
+	Identity   *identity = source->identity;
+	Token	   *token = source->token;
 
 	if (token)
 		http_header(call->request, "authorization", token_text(token, source_time(source)));
-	else if (source->identity && source->provider->audience)
+	else if (identity && identity->bearer)
 	{
-		char	   *bearer = psprintf("Bearer %s", identity_bearer(source->identity));
+		char	   *bearer = psprintf("Bearer %s", identity->bearer);
 
 		http_header(call->request, "authorization", bearer);
 		secret_wipe(bearer);
 	}
-	call->credentials = token ? token->number
-		: source->identity ? identity_number(source->identity) : 0;
+	call->credentials = token ? token->number : identity ? identity->number : 0;
 }
 
 /*
@@ -58,27 +54,26 @@ static bool
 try_again(Call *call)
 {
 	Source	   *source = call->source;
+	Token	   *token = source->token;
 	const HttpRequest *request = call->request;
-	Token	   *token;
 
 	if (!source_is_usable(source) ||
 		(request->status != 400 && request->status != 401 && request->status != 403))
 		return false;
-	if (source->identity && call->credentials != identity_number(source->identity))
+	if (source->identity && call->credentials != source->identity->number)
 		return call->refusals++ == 0;
-	if (source->provider->service->token == NULL)
+	if (token)
 	{
-		if (call->corrected || !source_correct_clock(source, request->date))
+		if (request->status != 401)
 			return false;
-		call->corrected = true;
-		return true;
+		if (call->credentials == token->number)
+			(void) source_correct_clock(source, request->date);
+		return token_replace(token, call->credentials, call->refusals++, source_time(source));
 	}
-	token = own_token(source);
-	if (token == NULL || request->status != 401)
+	if (call->corrected || !source_correct_clock(source, request->date))
 		return false;
-	if (call->credentials == token->number)
-		(void) source_correct_clock(source, request->date);
-	return token_replace(token, call->credentials, call->refusals++, source_time(source));
+	call->corrected = true;
+	return true;
 }
 
 /*
@@ -90,11 +85,10 @@ static void
 hear(const Call *call)
 {
 	Source	   *source = call->source;
-	Token	   *token = source->configured ? own_token(source) : NULL;
 
-	if (token == NULL || call->request->status / 100 != 2)
+	if (source->token == NULL || call->request->status / 100 != 2)
 		return;
-	token->refusals = 0;
+	source->token->refusals = 0;
 	if (call->request->date > source_time(source))
 		(void) source_correct_clock(source, call->request->date);
 }
@@ -114,39 +108,33 @@ call_create(Source *source, CallPurpose purpose)
 	return call;
 }
 
-/* POST and PUT have a body; libcurl would add a type to one of no bytes. */
-static void
-add_body(Call *call)
-{
-	HttpRequest *request = call->request;
-
-	if (strcmp(call->method, "POST") != 0 && strcmp(call->method, "PUT") != 0)
-		return;
-	request->body = call->body ? call->body : "";
-	request->body_len = call->body_len;
-	if (call->body_len == 0)
-		http_header(request, "content-type", "");
-	else if (call->source->provider->service->content_type)
-		http_header(request, "content-type", call->source->provider->service->content_type);
-}
-
 static void
 call_send(Call *call)
 {
 	Source	   *source = call->source;
-	const Service *service = source->provider->service;
-	const Operation *operation = operation_of(source, call->purpose);
+	const Service *service = service_of(source);
+	const Operation *operation = &service->operations[call->purpose];
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 	HttpRequest *request;
 
 	call->method = operation->method;
-	operation->prepare(call);
+	call->path = operation->path;
+	call->query = operation->query;
+	if (operation->prepare)
+		operation->prepare(call);
 	request = http_request_in(call->context, source->http, call->method, service->url(call));
 	call->request = request;
+	request->body = call->body;
+	request->body_len = call->body_len;
+	/* POST and PUT have a body; libcurl would add a type to one of no bytes */
+	if (call->body == NULL && call->method[0] == 'P')
+	{
+		request->body = "";
+		http_header(request, "content-type", "");
+	}
 	request->max_bytes = service->max_reply;
 	request->timeout_ms = call->wait_seconds * 1000 + service->answer_ms;
 	request->silence_seconds = call->wait_seconds;
-	add_body(call);
 	authorize(call);
 	if (service->sign)
 		service->sign(call, request);
@@ -164,11 +152,11 @@ call_receive(Source *source, int wait_seconds)
 }
 
 void
-call_check(Source *source, Findings *findings)
+call_check(Source *source)
 {
 	Call	   *call = call_create(source, CALL_CHECK);
 
-	call->findings = findings;
+	call->findings = source->findings;
 	call_send(call);
 }
 
@@ -192,11 +180,11 @@ static void
 delivery_go_on(Delivery *delivery, CallPurpose purpose)
 {
 	Source	   *source = delivery->source;
-	int			at_once = source->provider->service->at_once;
+	const Service *service = service_of(source);
 	SourceMessage *message;
 	Call	   *call;
 
-	while (operation_of(source, purpose)->method && delivery->calls < Max(1, at_once) &&
+	while (service->operations[purpose].method && delivery->calls < Max(1, service->at_once) &&
 		   (message = source_unsettled(delivery, &delivery->at)) != NULL)
 	{
 		if (!source_is_usable(source))
@@ -206,7 +194,7 @@ delivery_go_on(Delivery *delivery, CallPurpose purpose)
 		}
 		call = call_create(source, purpose);
 		call->delivery = delivery;
-		if (at_once > 0)
+		if (service->at_once > 0)
 			call->message = message;
 		else
 			delivery->at = delivery->count;
@@ -249,19 +237,16 @@ call_release(Delivery *delivery)
 static bool
 read_reply(Call *call)
 {
-	const Service *service = call->source->provider->service;
-	const Operation *operation = operation_of(call->source, call->purpose);
+	const Service *service = service_of(call->source);
+	const Operation *operation = &service->operations[call->purpose];
 	bool		success = call->request->status / 100 == 2;
+	bool		lost = !success && call->message && service->is_lost(call);
 
-	if (call->message && (success || service->is_lost(call)))
-	{
-		if (!success || call->purpose == CALL_SETTLE)
-			call->message->settled = true;
-		return !success || operation->answered == NULL || operation->answered(call);
-	}
+	if (call->message && (lost || (success && call->purpose == CALL_SETTLE)))
+		call->message->settled = true;
 	if (operation->answered && (success || call->purpose == CALL_CHECK))
 		return operation->answered(call);
-	return success;
+	return success || lost;
 }
 
 static const ServiceError *
@@ -269,7 +254,7 @@ find_error(const Call *call)
 {
 	static const ServiceError failed = {0, NULL, TROUBLE_TRANSIENT, "the service failed"};
 	static const ServiceError refused = {0, NULL, TROUBLE_CONFIGURATION, "the service refused the request"};
-	const Service *service = call->source->provider->service;
+	const Service *service = service_of(call->source);
 	const HttpRequest *request = call->request;
 
 	for (const ServiceError *row = service->errors; row->words; row++)
@@ -306,7 +291,7 @@ retry_after_s(const Call *call)
 	const HttpRequest *request = call->request;
 
 	if (request->retry_after_s <= 0 && (request->status == 429 || request->status == 503))
-		return call->source->provider->service->throttled_seconds;
+		return service_of(call->source)->throttled_seconds;
 	return request->retry_after_s;
 }
 
@@ -341,7 +326,7 @@ static void
 call_answered(HttpRequest *request, void *arg)
 {
 	Call	   *call = arg;
-	const Service *service = call->source->provider->service;
+	const Service *service = service_of(call->source);
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 	const char *request_id = NULL;
 	Trouble		trouble = TROUBLE_TRANSIENT;

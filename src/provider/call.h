@@ -14,9 +14,9 @@
 #ifndef DAMOOV_CALL_H
 #define DAMOOV_CALL_H
 
+#include "base/fault.h"
 #include "provider/finding.h"
 #include "provider/source.h"
-#include "provider/token.h"
 #include "wire/http.h"
 
 typedef enum CallPurpose
@@ -29,42 +29,19 @@ typedef enum CallPurpose
 	CALL_PURPOSES
 } CallPurpose;
 
-typedef struct Call
-{
-	Source	   *source;
-	CallPurpose purpose;
-	Delivery   *delivery;		/* what is settled, renewed or released */
-	SourceMessage *message;		/* of a service that is asked for one at a time */
-	Findings   *findings;		/* of a check */
-	MemoryContext context;		/* current in all functions of the provider */
-	int			wait_seconds;	/* of a receive */
+typedef struct Call Call;
 
-	const char *method;
-
-	/* set when it is prepared */
-	const char *path;			/* behind the provider's own, or an action */
-	const char *query;
-	const char *body;			/* NULL: none, or one of no bytes */
-	Size		body_len;
-	int			asked;			/* for so many messages, by a receive */
-	int			lease_seconds;	/* for so long */
-	int			max_receives;	/* a message that came more often is poison */
-
-	/* when it is answered */
-	HttpRequest *request;
-	const char *code;			/* of an error, "" if none */
-
-	/* private to call.c */
-	int			credentials;	/* number of those it was sent with */
-	int			refusals;
-	bool		corrected;		/* repeated with the service's time */
-} Call;
-
+/* How one purpose is asked for. */
 typedef struct Operation
 {
 	const char *method;			/* NULL: the service does not do this */
+	const char *path;			/* behind the provider's own, or an action */
+	const char *query;
 
-	/* Runs before each sending, with the options as they are then. */
+	/*
+	 * Completes path, query and body; runs before each sending, with the
+	 * options as they are then.  NULL: there is nothing to complete.
+	 */
 	void		(*prepare) (Call *call);
 
 	/*
@@ -75,33 +52,60 @@ typedef struct Operation
 	bool		(*answered) (Call *call);
 } Operation;
 
+struct Call
+{
+	Source	   *source;
+	CallPurpose purpose;
+	Delivery   *delivery;		/* what is settled, renewed or released */
+	SourceMessage *message;		/* of a service that is asked for one at a time */
+	Findings   *findings;		/* of a check */
+	MemoryContext context;		/* current in all functions of the provider */
+
+	/* what is asked */
+	const char *method;
+	const char *path;
+	const char *query;
+	const char *body;			/* NULL: none, or one of no bytes */
+	Size		body_len;
+	int			wait_seconds;	/* of a receive: to wait so long, */
+	int			asked;			/* for so many messages, */
+	int			lease_seconds;	/* which are ours so long */
+	int			max_receives;	/* a message that came more often is poison */
+
+	/* what is answered */
+	HttpRequest *request;
+	const char *code;			/* of an error, "" if none */
+
+	/* private to call.c */
+	int			credentials;	/* number of those it was sent with */
+	int			refusals;
+	bool		corrected;		/* repeated with the service's time */
+};
+
 /* What an error means; the first row that fits does. */
 typedef struct ServiceError
 {
 	int			status;			/* 0: any */
 	const char *code;			/* NULL: any */
 	Trouble		trouble;
-	const char *words;
+	const char *words;			/* NULL: end of list */
 } ServiceError;
 
 typedef struct Service
 {
+	Provider	provider;		/* its functions are CALL_FUNCTIONS */
 	Operation	operations[CALL_PURPOSES];
-	const ServiceError *errors; /* the last has no words */
+	const ServiceError *errors;
 	bool		codes_in_text;	/* a code is what stands somewhere in the reply */
 	int			at_once;		/* calls for one message each that are in flight
 								 * for a delivery; 0: one call for all */
 	Size		max_reply;
 	int			answer_ms;		/* beyond the wait of a receive */
 	int			throttled_seconds;	/* to wait when the service does not say */
-	const char *content_type;	/* of a body that has bytes, unless it is signed */
 
 	const char *(*url) (Call *call);
 
-	/* The token to be sent, NULL: none; not asked when an identity gives one. */
-	Token	   *(*token) (const Source *source);
-
-	/* Adds all headers but the token's; NULL: none. */
+	/* Adds the headers that the service wants; NULL: none. */
 	void		(*sign) (Call *call, HttpRequest *request);
 
 	/* Code and name of a request that failed; NULL: those of the headers. */
@@ -112,13 +116,13 @@ typedef struct Service
 	bool		(*is_lost) (const Call *call);
 } Service;
 
-/* The functions of a provider with a service. */
 extern void call_receive(Source *source, int wait_seconds);
 extern void call_settle(Delivery *delivery);
 extern void call_renew(Delivery *delivery);
 extern void call_release(Delivery *delivery);
-extern void call_check(Source *source, Findings *findings);
+extern void call_check(Source *source);
 
+/* The functions of a provider that is the first member of a Service. */
 #define CALL_FUNCTIONS \
 	.receive = call_receive, .settle = call_settle, .renew = call_renew, \
 	.release = call_release, .check = call_check

@@ -6,56 +6,51 @@
 
 #include <ctype.h>
 
+#include "base/fault.h"
 #include "base/options.h"
 #include "base/secret.h"
 #include "provider/connection_string.h"
 
-typedef struct Span
+static void
+trim(const char **text, Size *len)
 {
-	const char *text;
-	Size		len;
-} Span;
+	while (*len > 0 && isspace((unsigned char) **text))
+		(*text)++, (*len)--;
+	while (*len > 0 && isspace((unsigned char) (*text)[*len - 1]))
+		(*len)--;
+}
 
 typedef struct Pair
 {
-	Span		name;
-	Span		value;			/* its text is NULL: no "=" in this part */
+	const char *name;
+	Size		name_len;
+	const char *value;			/* NULL: no "=" in this part */
+	Size		value_len;
 } Pair;
-
-static Span
-trimmed(const char *text, Size len)
-{
-	while (len > 0 && isspace((unsigned char) *text))
-		text++, len--;
-	while (len > 0 && isspace((unsigned char) text[len - 1]))
-		len--;
-	return (Span) {text, len};
-}
 
 /* Takes the next part that is not empty; false at the end. */
 static bool
 next_pair(const char **at, Pair *pair)
 {
-	Span		part = {NULL, 0};
-	const char *equals;
-
-	while (**at != '\0' && part.len == 0)
+	*pair = (Pair) {0};
+	while (**at != '\0' && pair->name_len == 0)
 	{
-		Size		len = strcspn(*at, ";");
-
-		part = trimmed(*at, len);
-		*at += len;
-		if (**at == ';')
-			(*at)++;
+		pair->name = *at;
+		pair->name_len = strcspn(*at, ";");
+		*at += pair->name_len;
+		*at += **at == ';';
+		trim(&pair->name, &pair->name_len);
 	}
-	if (part.len == 0)
+	if (pair->name_len == 0)
 		return false;
-	equals = memchr(part.text, '=', part.len);
-	*pair = (Pair) {.name = part};
-	if (equals)
+	pair->value = memchr(pair->name, '=', pair->name_len);
+	if (pair->value)
 	{
-		pair->name = trimmed(part.text, equals - part.text);
-		pair->value = trimmed(equals + 1, part.text + part.len - equals - 1);
+		pair->value++;
+		pair->value_len = pair->name + pair->name_len - pair->value;
+		pair->name_len -= pair->value_len + 1;
+		trim(&pair->name, &pair->name_len);
+		trim(&pair->value, &pair->value_len);
 	}
 	return true;
 }
@@ -63,8 +58,8 @@ next_pair(const char **at, Pair *pair)
 static bool
 has_name(const Pair *pair, const char *name)
 {
-	return strlen(name) == pair->name.len &&
-		pg_strncasecmp(name, pair->name.text, pair->name.len) == 0;
+	return strlen(name) == pair->name_len &&
+		pg_strncasecmp(name, pair->name, pair->name_len) == 0;
 }
 
 char *
@@ -74,33 +69,37 @@ connection_string_get(const char *text, const char *name)
 
 	while (text && next_pair(&text, &pair))
 	{
-		if (has_name(&pair, name) && pair.value.len > 0)
-			return secret_keep(pair.value.text, pair.value.len);
+		if (has_name(&pair, name) && pair.value_len > 0)
+			return secret_keep(pair.value, pair.value_len);
 	}
 	return NULL;
 }
 
-bool
-connection_string_check(const char *text, const char *const *names, Fault *fault)
+static bool
+check_name(const char *text, const char *name, Fault *fault)
 {
-	uint32		seen = 0;
+	int			count = 0;
 	Pair		pair;
 
 	while (next_pair(&text, &pair))
 	{
 		/* what stands there may be a key: it is not quoted */
-		if (pair.value.text == NULL)
+		if (pair.value == NULL)
 			return options_fault(fault, "connection string has a part that is not of the form Name=value");
-		for (int i = 0; names[i]; i++)
-		{
-			if (!has_name(&pair, names[i]))
-				continue;
-			if (seen & ((uint32) 1 << i))
-				return options_fault(fault, "connection string has %s twice", names[i]);
-			if (pair.value.len == 0)
-				return options_fault(fault, "connection string has an empty %s", names[i]);
-			seen |= (uint32) 1 << i;
-		}
+		if (!has_name(&pair, name))
+			continue;
+		if (count++ > 0)
+			return options_fault(fault, "connection string has %s twice", name);
+		if (pair.value_len == 0)
+			return options_fault(fault, "connection string has an empty %s", name);
 	}
 	return true;
+}
+
+bool
+connection_string_check(const char *text, const char *const *names, Fault *fault)
+{
+	while (*names && check_name(text, *names, fault))
+		names++;
+	return *names == NULL;
 }

@@ -18,7 +18,7 @@ extern char *connection_string_get(const char *text, const char *name);
 
 /*
  * Is it well formed, and has it none of these names (the last is NULL) twice
- * or without a value?  Other names mean nothing here.
+ * or without a value?  Other names mean nothing.
  */
 extern bool connection_string_check(const char *text, const char *const *names, Fault *fault);
 

@@ -16,8 +16,15 @@
 #include "lib/stringinfo.h"
 #include "utils/json.h"
 
+#include "base/fault.h"
 #include "base/json.h"
+#include "base/options.h"
 #include "provider/call.h"
+#include "provider/finding.h"
+#include "provider/identity_azure.h"
+#include "provider/source.h"
+#include "provider/token.h"
+#include "wire/http.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/url.h"
@@ -95,7 +102,10 @@ load_keys(EventGridConfig *config, const ServerOptions *options, Fault *fault)
 		if (keys[i] && sign_token(config, keys[i], 0) == NULL)
 			return options_fault(fault, "\"%s\" of the user mapping is not base64", names[i]);
 	}
-	token_init(&config->token, keys, sign_token, config);
+	config->token = (Token) {
+		.context = CurrentMemoryContext, .sign = sign_token, .owner = config,
+		.keys = {keys[0], keys[1]}
+	};
 	return true;
 }
 
@@ -114,6 +124,7 @@ eventgrid_configure(Source *source, const ServerOptions *options, Fault *fault)
 	config->lock_seconds = options_int(options, "lock_seconds", DEFAULT_LOCK_SECONDS);
 	source->min_wait_seconds = MIN_WAIT_SECONDS;
 	source->max_receives = 1;	/* it brings a hundred */
+	source->token = source->identity ? NULL : &config->token;
 	source->config = config;
 	return true;
 }
@@ -131,12 +142,8 @@ static void
 eventgrid_sign(Call *call, HttpRequest *request)
 {
 	http_header(request, "accept", "application/json");
-}
-
-static Token *
-eventgrid_token(const Source *source)
-{
-	return &((EventGridConfig *) source->config)->token;
+	if (call->body_len > 0)
+		http_header(request, "content-type", "application/json");
 }
 
 static void
@@ -144,52 +151,28 @@ prepare_receive(Call *call)
 {
 	const EventGridConfig *config = call->source->config;
 
-	call->path = "receive";
 	call->query = psprintf("&maxEvents=%d&maxWaitTime=%d", config->batch_size, call->wait_seconds);
 	call->asked = config->batch_size;
 	call->lease_seconds = config->lock_seconds;
 }
 
-/* With the lock tokens of what is not settled. */
+/* The lock tokens of what is not settled. */
 static void
-prepare_tokens(Call *call, const char *path, const char *query)
+prepare_tokens(Call *call)
 {
 	SourceMessage *message;
 	StringInfoData body;
-	const char *separator = "";
 	int			at = -1;
 
 	initStringInfo(&body);
-	appendStringInfoString(&body, "{\"lockTokens\":[");
 	while ((message = source_unsettled(call->delivery, &at)) != NULL)
 	{
-		appendStringInfoString(&body, separator);
+		appendStringInfoString(&body, body.len > 0 ? "," : "{\"lockTokens\":[");
 		escape_json(&body, message->handle);
-		separator = ",";
 	}
 	appendStringInfoString(&body, "]}");
-	call->path = path;
-	call->query = query;
 	call->body = body.data;
 	call->body_len = body.len;
-}
-
-static void
-prepare_settle(Call *call)
-{
-	prepare_tokens(call, "acknowledge", "");
-}
-
-static void
-prepare_renew(Call *call)
-{
-	prepare_tokens(call, "renewLock", "");
-}
-
-static void
-prepare_release(Call *call)
-{
-	prepare_tokens(call, "release", RELEASE_DELAY);
 }
 
 /*
@@ -199,8 +182,6 @@ prepare_release(Call *call)
 static void
 prepare_check(Call *call)
 {
-	call->path = "acknowledge";
-	call->query = "";
 	call->body = "{\"lockTokens\":[\"bm8gdG9rZW4=\"]}";
 	call->body_len = strlen(call->body);
 }
@@ -253,26 +234,23 @@ received(Call *call)
 }
 
 /*
- * What became of the lock tokens of one request.  Failures are told in one of
- * two shapes, by the version of the service.
+ * What became of the lock tokens of one request, each in the array's elements.
+ * False when the reply is none.
  */
-typedef struct Outcome
-{
-	const cJSON *succeeded;
-	const cJSON *failed;
-} Outcome;
-
 static bool
-read_outcome(const Call *call, Outcome *outcome)
+read_outcome(const Call *call, const cJSON **succeeded, const cJSON **failed)
 {
 	cJSON	   *json = reply_json(call->context, call->request->reply, call->request->reply_len);
 
-	outcome->succeeded = cJSON_GetObjectItemCaseSensitive(json, "succeededLockTokens");
-	outcome->failed = cJSON_GetObjectItemCaseSensitive(json, "failedLockTokens");
-	return cJSON_IsArray(outcome->succeeded) && cJSON_IsArray(outcome->failed);
+	*succeeded = cJSON_GetObjectItemCaseSensitive(json, "succeededLockTokens");
+	*failed = cJSON_GetObjectItemCaseSensitive(json, "failedLockTokens");
+	return cJSON_IsArray(*succeeded) && cJSON_IsArray(*failed);
 }
 
-/* The lock ran out, or is not known any more: the event comes again. */
+/*
+ * The lock ran out, or is not known any more: the event comes again.  Failures
+ * are told in one of two shapes, by the version of the service.
+ */
 static bool
 is_lost(const cJSON *failed)
 {
@@ -297,14 +275,15 @@ mark_settled(Delivery *delivery, const char *token)
 static bool
 acknowledged(Call *call)
 {
+	const cJSON *succeeded;
+	const cJSON *failed;
 	const cJSON *item;
-	Outcome		outcome;
 
-	if (!read_outcome(call, &outcome))
+	if (!read_outcome(call, &succeeded, &failed))
 		return false;
-	cJSON_ArrayForEach(item, outcome.succeeded)
+	cJSON_ArrayForEach(item, succeeded)
 		mark_settled(call->delivery, cJSON_GetStringValue(item));
-	cJSON_ArrayForEach(item, outcome.failed)
+	cJSON_ArrayForEach(item, failed)
 	{
 		if (is_lost(item))
 			mark_settled(call->delivery, reply_text(item, "lockToken"));
@@ -317,14 +296,15 @@ static bool
 renewed(Call *call)
 {
 	bool		complete = true;
+	const cJSON *succeeded;
+	const cJSON *failed;
 	const cJSON *item;
-	Outcome		outcome;
 
-	if (!read_outcome(call, &outcome))
+	if (!read_outcome(call, &succeeded, &failed))
 		return false;
-	cJSON_ArrayForEach(item, outcome.failed)
+	cJSON_ArrayForEach(item, failed)
 		complete &= is_lost(item);
-	if (complete && cJSON_GetArraySize(outcome.succeeded) == 0)
+	if (complete && cJSON_GetArraySize(succeeded) == 0)
 		call->delivery->lease_seconds = 0;
 	return complete;
 }
@@ -360,28 +340,25 @@ read_error(const HttpRequest *request, const char **code, const char **request_i
 	*request_id = reply_text(error, "tracking_id");
 }
 
-static const Service service = {
+const Service eventgrid_service = {
+	.provider = {
+		.type = "eventgrid",
+		.ways = identity_azure_ways,
+		.audience = "https://eventgrid.azure.net",
+		.configure = eventgrid_configure,
+		CALL_FUNCTIONS
+	},
 	.operations = {
-		[CALL_RECEIVE] = {"POST", prepare_receive, received},
-		[CALL_SETTLE] = {"POST", prepare_settle, acknowledged},
-		[CALL_RENEW] = {"POST", prepare_renew, renewed},
-		[CALL_RELEASE] = {"POST", prepare_release, NULL},
-		[CALL_CHECK] = {"POST", prepare_check, checked},
+		[CALL_RECEIVE] = {"POST", "receive", "", prepare_receive, received},
+		[CALL_SETTLE] = {"POST", "acknowledge", "", prepare_tokens, acknowledged},
+		[CALL_RENEW] = {"POST", "renewLock", "", prepare_tokens, renewed},
+		[CALL_RELEASE] = {"POST", "release", RELEASE_DELAY, prepare_tokens, NULL},
+		[CALL_CHECK] = {"POST", "acknowledge", "", prepare_check, checked},
 	},
 	.errors = errors,
 	.max_reply = 128 * 1024 * 1024, /* a hundred events of 1 MB */
 	.answer_ms = 15000,
-	.content_type = "application/json",
 	.url = eventgrid_url,
-	.token = eventgrid_token,
 	.sign = eventgrid_sign,
 	.read_error = read_error,
-};
-
-const Provider eventgrid_provider = {
-	.type = "eventgrid",
-	.audience = "https://eventgrid.azure.net",
-	.configure = eventgrid_configure,
-	.service = &service,
-	CALL_FUNCTIONS
 };

@@ -18,7 +18,7 @@
 
 #include "base/secret.h"
 #include "guc.h"
-#include "provider/identity_way.h"
+#include "provider/identity.h"
 #include "wire/url.h"
 
 #define ANSWER_MS			10000
@@ -65,16 +65,6 @@ identity_words(const IdentityWords *known, const char *code)
 	return known->words;
 }
 
-static const IdentityWay *
-find_way(const char *name, bool is_aws)
-{
-	const IdentityWay *ways = is_aws ? identity_aws_ways : identity_azure_ways;
-
-	while (ways->name && strcmp(ways->name, name) != 0)
-		ways++;
-	return ways->name ? ways : NULL;
-}
-
 /* An ask that is under way must not come back to an identity that is gone. */
 static void
 leave_ask(void *arg)
@@ -109,19 +99,18 @@ read_endpoint(Identity *identity, const ServerOptions *options, Fault *fault)
 }
 
 bool
-identity_load(const ServerOptions *options, const char *audience,
-			  struct HttpClient *http, Identity **identity, Fault *fault)
+identity_load(const ServerOptions *options, const IdentityWay *way, const char *audience,
+			  HttpClient *http, Identity **identity, Fault *fault)
 {
 	const char *name = options_get(options, "identity");
-	const IdentityWay *way;
 	Identity   *out;
-	MemoryContextCallback *leave;
 
 	*identity = NULL;
 	if (name == NULL)
 		return true;
-	way = find_way(name, audience == NULL);
-	if (way == NULL)
+	while (way->name && strcmp(way->name, name) != 0)
+		way++;
+	if (way->name == NULL)
 		return options_fault(fault, "option \"identity\" has a value that this type of server does not know");
 	if (way->of_host && !damoov_allow_host_identity)
 		return options_fault(fault, "option \"identity\" uses the machine's identity, which \"damoov.allow_host_identity\" does not allow");
@@ -131,10 +120,9 @@ identity_load(const ServerOptions *options, const char *audience,
 	out->http = http;
 	out->audience = audience;
 	out->context = CurrentMemoryContext;
-	leave = palloc0(sizeof(MemoryContextCallback));
-	leave->func = leave_ask;
-	leave->arg = out;
-	MemoryContextRegisterResetCallback(out->context, leave);
+	out->release.func = leave_ask;
+	out->release.arg = out;
+	MemoryContextRegisterResetCallback(out->context, &out->release);
 	if (!read_endpoint(out, options, fault) || !way->configure(out, options, fault))
 		return false;
 	*identity = out;
@@ -178,28 +166,10 @@ identity_due(const Identity *identity)
 	return time(NULL) >= identity->renew_at;
 }
 
-int
-identity_number(const Identity *identity)
-{
-	return identity->number;
-}
-
 void
 identity_expire(Identity *identity)
 {
 	identity->renew_at = identity->expires_at = 0;
-}
-
-const char *
-identity_bearer(const Identity *identity)
-{
-	return identity->bearer;
-}
-
-const AwsKeys *
-identity_aws_keys(const Identity *identity)
-{
-	return &identity->keys;
 }
 
 static char *

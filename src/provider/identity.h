@@ -4,17 +4,25 @@
  *	  a while and are renewed before they end.
  *
  * Entra ID gives bearer tokens for the Azure sources; AWS gives temporary keys
- * for SQS.  Which of the ways is used says the option "identity".
+ * for SQS.  A provider names the ways to them that it knows, and the option
+ * "identity" chooses one.
+ *
+ * An ask is one attempt.  It lives in a context of its own with its request
+ * and the secrets it handles, which are overwritten when that goes: nothing
+ * has to be wiped by hand.  The context stays until the function of the way
+ * that has ended the ask returns.
  */
 #ifndef DAMOOV_IDENTITY_H
 #define DAMOOV_IDENTITY_H
 
+#include "pgtime.h"
+
 #include "base/fault.h"
 #include "base/options.h"
-
-struct HttpClient;
+#include "wire/http.h"
 
 typedef struct Identity Identity;
+typedef struct IdentityAsk IdentityAsk;
 
 /* Keys of AWS: permanent ones have no session token. */
 typedef struct AwsKeys
@@ -30,14 +38,76 @@ typedef struct AwsKeys
  */
 typedef void (*IdentityDone) (void *arg, bool transient, const Fault *fault);
 
+typedef struct IdentityWay
+{
+	const char *name;			/* value of the option "identity"; NULL: end of list */
+	bool		of_host;		/* whoever may run here has them: see damoov.allow_host_identity */
+	bool		(*configure) (Identity *identity, const ServerOptions *options, Fault *fault);
+
+	/* Ends in identity_got_...() or identity_refused(). */
+	void		(*ask) (IdentityAsk *ask);
+} IdentityWay;
+
+struct Identity
+{
+	const IdentityWay *way;
+	HttpClient *http;
+	MemoryContext context;
+	MemoryContextCallback release;
+	IdentityAsk *asking;		/* under way, or NULL */
+
+	/* settings, NULL where the way does not need them */
+	const char *audience;
+	char	   *endpoint;		/* of the token service, no slash at the end */
+	char	   *tenant_id;
+	char	   *client_id;
+	char	   *client_secret;
+	char	   *region;
+	char	   *role_arn;
+	char	   *external_id;
+	char	   *profile;
+	AwsKeys		own_keys;		/* that assume a role */
+
+	/* what was got; valid until control returns to http_wait() */
+	MemoryContext got_context;
+	int			number;			/* that no other credentials have */
+	char	   *bearer;
+	AwsKeys		keys;
+	pg_time_t	renew_at;
+	pg_time_t	expires_at;		/* 0: nothing was got yet */
+};
+
+struct IdentityAsk
+{
+	Identity   *identity;		/* NULL: gone in the meantime */
+	MemoryContext context;		/* of this ask alone */
+	MemoryContextCallback release;
+	IdentityDone done;
+	void	   *arg;
+	void		(*on_reply) (IdentityAsk *ask, const HttpRequest *request);
+	const char *service;		/* for messages: "Entra ID" */
+	pg_time_t	now;			/* by the service's clock if it told */
+	char	   *session;		/* of the instance's metadata service */
+
+	/* how it ended */
+	bool		ended;
+	bool		transient;
+	Fault		fault;			/* none: there are fresh credentials */
+};
+
+/* ----- called by sources ----- */
+
 /*
  * Reads the options; the identity lives in the current context.  *identity is
  * NULL when the option is not set and the mapping's own secrets are to be
- * used.  audience is what a bearer token is for ("https://storage.azure.com"),
- * NULL for the keys of AWS.
+ * used.  audience is what a bearer token is for ("https://storage.azure.com").
  */
-extern bool identity_load(const ServerOptions *options, const char *audience,
-						  struct HttpClient *http, Identity **identity, Fault *fault);
+extern bool identity_load(const ServerOptions *options, const IdentityWay *ways,
+						  const char *audience, HttpClient *http, Identity **identity,
+						  Fault *fault);
+
+/* The access keys of a user mapping, in the current context. */
+extern bool identity_own_keys(const ServerOptions *options, AwsKeys *keys, Fault *fault);
 
 /* Are there credentials, and are they still valid? */
 extern bool identity_usable(const Identity *identity);
@@ -45,24 +115,42 @@ extern bool identity_usable(const Identity *identity);
 /* Is it time to ask for new ones? */
 extern bool identity_due(const Identity *identity);
 
-/* A number that no other credentials have. */
-extern int	identity_number(const Identity *identity);
-
 /* They were refused: ask for new ones. */
 extern void identity_expire(Identity *identity);
-
-/* The access keys of a user mapping; they live in the current context. */
-extern bool identity_own_keys(const ServerOptions *options, AwsKeys *keys, Fault *fault);
 
 /*
  * Asks for credentials.  "done" is called exactly once, even when the identity
  * has gone in between; never when context has.
  */
-extern void identity_ask(Identity *identity, MemoryContext context,
-						 IdentityDone done, void *arg);
+extern void identity_ask(Identity *identity, MemoryContext context, IdentityDone done, void *arg);
 
-/* What was got; valid until control returns to http_wait(). */
-extern const char *identity_bearer(const Identity *identity);
-extern const AwsKeys *identity_aws_keys(const Identity *identity);
+/* ----- called by ways ----- */
+
+/* Option, else variable of the server's environment, else NULL; a copy. */
+extern char *identity_setting(const ServerOptions *options, const char *option,
+							  const char *variable);
+extern bool identity_needs(const char *value, const char *option, Fault *fault);
+
+/* The whole of a small file that the environment names, without line ends; or NULL. */
+extern char *identity_read_file(const char *path);
+
+/* A request of an ask, and its sending; on_reply gets every HTTP status. */
+extern HttpRequest *identity_request(IdentityAsk *ask, const char *method, const char *url);
+extern void identity_send(IdentityAsk *ask, HttpRequest *request, char *body,
+						  void (*on_reply) (IdentityAsk *ask, const HttpRequest *request));
+
+/* What the codes of a service mean; the last has none and stands for all others. */
+typedef struct IdentityWords
+{
+	const char *code;
+	const char *words;
+} IdentityWords;
+
+extern const char *identity_words(const IdentityWords *known, const char *code);
+
+/* The ends of an ask. */
+extern void identity_got_bearer(IdentityAsk *ask, const char *token, pg_time_t expires_at);
+extern void identity_got_keys(IdentityAsk *ask, const AwsKeys *keys, pg_time_t expires_at);
+extern void identity_refused(IdentityAsk *ask, bool transient, const char *problem);
 
 #endif							/* DAMOOV_IDENTITY_H */

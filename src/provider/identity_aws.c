@@ -14,11 +14,15 @@
 
 #include "utils/timestamp.h"
 
+#include "base/fault.h"
+#include "base/options.h"
 #include "base/secret.h"
 #include "base/timestamp.h"
-#include "provider/identity_way.h"
+#include "provider/identity_aws.h"
 #include "wire/authorize.h"
+#include "wire/http.h"
 #include "wire/reply.h"
+#include "wire/sign.h"
 #include "wire/url.h"
 #include "wire/xml.h"
 
@@ -420,10 +424,10 @@ ask_assume_role(IdentityAsk *ask)
 }
 
 const IdentityWay identity_aws_ways[] = {
-	{"shared_file", true, true, configure_shared_file, ask_shared_file},
-	{"instance", true, true, configure_nothing, ask_instance},
-	{"container", true, true, configure_nothing, ask_container},
-	{"web_identity", true, true, configure_role, ask_web_identity},
-	{"assume_role", true, false, configure_assume_role, ask_assume_role},
+	{"shared_file", true, configure_shared_file, ask_shared_file},
+	{"instance", true, configure_nothing, ask_instance},
+	{"container", true, configure_nothing, ask_container},
+	{"web_identity", true, configure_role, ask_web_identity},
+	{"assume_role", false, configure_assume_role, ask_assume_role},
 	{.name = NULL}
 };

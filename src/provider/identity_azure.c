@@ -8,7 +8,10 @@
 
 #include <time.h>
 
-#include "provider/identity_way.h"
+#include "base/fault.h"
+#include "base/options.h"
+#include "provider/identity_azure.h"
+#include "wire/http.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 
@@ -197,8 +200,8 @@ ask_managed_identity(IdentityAsk *ask)
 }
 
 const IdentityWay identity_azure_ways[] = {
-	{"client_credentials", false, false, configure_client_credentials, ask_client_credentials},
-	{"workload", false, true, configure_client, ask_workload},
-	{"managed_identity", false, true, configure_managed_identity, ask_managed_identity},
+	{"client_credentials", false, configure_client_credentials, ask_client_credentials},
+	{"workload", true, configure_client, ask_workload},
+	{"managed_identity", true, configure_managed_identity, ask_managed_identity},
 	{.name = NULL}
 };

@@ -7,19 +7,21 @@
  */
 #include "postgres.h"
 
+#include "provider/call.h"
 #include "provider/providers.h"
+#include "provider/source.h"
 
 /* each is all that is visible of its file */
-extern const Provider eventgrid_provider;
-extern const Provider servicebus_provider;
-extern const Provider sqs_provider;
-extern const Provider storagequeue_provider;
+extern const Service eventgrid_service;
+extern const Service servicebus_service;
+extern const Service sqs_service;
+extern const Service storagequeue_service;
 
 static const Provider *const providers[] = {
-	&sqs_provider,
-	&servicebus_provider,
-	&storagequeue_provider,
-	&eventgrid_provider,
+	&eventgrid_service.provider,
+	&servicebus_service.provider,
+	&sqs_service.provider,
+	&storagequeue_service.provider,
 };
 
 const Provider *

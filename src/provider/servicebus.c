@@ -17,10 +17,18 @@
 
 #include "lib/stringinfo.h"
 
+#include "base/fault.h"
 #include "base/json.h"
+#include "base/options.h"
+#include "base/secret.h"
 #include "base/uuid.h"
 #include "provider/call.h"
 #include "provider/connection_string.h"
+#include "provider/finding.h"
+#include "provider/identity_azure.h"
+#include "provider/source.h"
+#include "provider/token.h"
+#include "wire/http.h"
 #include "wire/sign.h"
 #include "wire/url.h"
 
@@ -31,6 +39,12 @@
 #define LOCK_SECONDS		60	/* of an entity, unless a message tells */
 #define LOCK_SECONDS_MAX	300
 #define DEAD_LETTERS		"/$deadletterqueue"
+
+/*
+ * A lock that nobody has.  To be told so takes everything that a receive
+ * takes, but no message.
+ */
+#define NO_LOCK				"0/00000000-0000-0000-0000-000000000000"
 
 typedef struct BusConfig
 {
@@ -162,7 +176,7 @@ set_ready_token(BusConfig *config, const char *token, Fault *fault)
 		clean &= *at >= ' ' && *at < 0x7f;
 	if (!clean)
 		return options_fault(fault, "SharedAccessSignature of the connection string is not of the form SharedAccessSignature sr=...");
-	token_init_ready(&config->token, token);
+	config->token.text = secret_keep(token, strlen(token));
 	return true;
 }
 
@@ -192,7 +206,10 @@ set_credentials(BusConfig *config, const ServerOptions *options, const char *str
 							 ? "connection string has no SharedAccessKeyName or no SharedAccessKey"
 							 : "user mapping has no \"shared_access_key_name\" or no \"shared_access_key\"");
 	config->policy = policy;
-	token_init(&config->token, keys, sign_token, config);
+	config->token = (Token) {
+		.context = CurrentMemoryContext, .sign = sign_token, .owner = config,
+		.keys = {keys[0], keys[1]}
+	};
 	return true;
 }
 
@@ -234,6 +251,7 @@ bus_configure(Source *source, const ServerOptions *options, Fault *fault)
 		return false;
 	config->receivers = options_int(options, "receivers", RECEIVERS);
 	source->max_receives = 1;
+	source->token = source->identity ? NULL : &config->token;
 	source->config = config;
 	return true;
 }
@@ -244,12 +262,6 @@ static const char *
 bus_url(Call *call)
 {
 	return psprintf("%s%s", ((BusConfig *) call->source->config)->root, call->path);
-}
-
-static Token *
-bus_token(const Source *source)
-{
-	return &((BusConfig *) source->config)->token;
 }
 
 static void
@@ -263,16 +275,6 @@ static void
 prepare_lock(Call *call)
 {
 	call->path = call->message->handle;
-}
-
-/*
- * Asks for a lock that nobody has.  To be told so takes everything that a
- * receive takes, but no message.
- */
-static void
-prepare_check(Call *call)
-{
-	call->path = "0/00000000-0000-0000-0000-000000000000";
 }
 
 /* ----- replies ----- */
@@ -433,12 +435,19 @@ read_error(const HttpRequest *request, const char **code, const char **request_i
 	*request_id = tracking_id(request->reply);
 }
 
-static const Service service = {
+const Service servicebus_service = {
+	.provider = {
+		.type = "servicebus",
+		.ways = identity_azure_ways,
+		.audience = "https://servicebus.azure.net",
+		.configure = bus_configure,
+		CALL_FUNCTIONS
+	},
 	.operations = {
-		[CALL_RECEIVE] = {"POST", prepare_receive, received},
-		[CALL_SETTLE] = {"DELETE", prepare_lock, NULL},
-		[CALL_RENEW] = {"POST", prepare_lock, NULL},
-		[CALL_CHECK] = {"POST", prepare_check, checked},
+		[CALL_RECEIVE] = {"POST", NULL, NULL, prepare_receive, received},
+		[CALL_SETTLE] = {"DELETE", NULL, NULL, prepare_lock, NULL},
+		[CALL_RENEW] = {"POST", NULL, NULL, prepare_lock, NULL},
+		[CALL_CHECK] = {"POST", NO_LOCK, NULL, NULL, checked},
 	},
 	.errors = errors,
 	.codes_in_text = true,
@@ -447,15 +456,6 @@ static const Service service = {
 	.answer_ms = 15000,
 	.throttled_seconds = 2,
 	.url = bus_url,
-	.token = bus_token,
 	.read_error = read_error,
 	.is_lost = lock_is_lost,
-};
-
-const Provider servicebus_provider = {
-	.type = "servicebus",
-	.audience = "https://servicebus.azure.net",
-	.configure = bus_configure,
-	.service = &service,
-	CALL_FUNCTIONS
 };

@@ -17,6 +17,10 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
+#include "base/options.h"
+#include "base/secret.h"
+#include "provider/finding.h"
 #include "provider/identity.h"
 #include "provider/source.h"
 #include "wire/sign.h"
@@ -91,16 +95,32 @@ set_state(Source *source, SourceState state)
 	source->state = state;
 }
 
+/* What a source is doing does not show while it is paused. */
+static void
+set_activity(Source *source, SourceState state)
+{
+	if (source->state != SOURCE_PAUSED)
+		set_state(source, state);
+}
+
+/* message NULL: none */
+static void
+keep_error(Source *source, const char *message)
+{
+	if (source->error)
+		pfree(source->error);
+	source->error = message ? MemoryContextStrdup(source->context, message) : NULL;
+	source->error_at = GetCurrentTimestamp();
+	source->status_changed = true;
+}
+
 static void
 forget_trouble(Source *source)
 {
 	source->failures = 0;
 	source->retry_at_ms = 0;
 	source->retry_at = 0;
-	source->status_changed = true;
-	if (source->error)
-		pfree(source->error);
-	source->error = NULL;
+	keep_error(source, NULL);
 }
 
 static void
@@ -108,11 +128,7 @@ set_error(Source *source, const Fault *fault)
 {
 	if (source->error && strcmp(source->error, fault->message) == 0)
 		return;
-	source->error_at = GetCurrentTimestamp();
-	source->status_changed = true;
-	if (source->error)
-		pfree(source->error);
-	source->error = MemoryContextStrdup(source->context, fault->message);
+	keep_error(source, fault->message);
 	ereport(LOG,
 			(errmsg("could not receive messages from server \"%s\": %s",
 					source->name, fault->message),
@@ -146,7 +162,7 @@ take_fingerprint(const ServerOptions *options, char *fingerprint)
 	append_options(&text, options->options);
 	append_options(&text, options->secrets);
 	sign_sha256_hex(text.data, text.len, fingerprint);
-	explicit_bzero(text.data, text.maxlen);
+	secret_wipe(text.data);
 	pfree(text.data);
 }
 
@@ -168,6 +184,7 @@ take_options(Source *source, const ServerOptions *options, Fault *fault)
 	source->configured = false;
 	source->config = NULL;
 	source->identity = NULL;
+	source->token = NULL;
 	source->wait_seconds = options_int(options, "wait_seconds", 20);
 	source->min_wait_seconds = 0;
 	source->max_receives = MAX_RECEIVES;
@@ -181,7 +198,8 @@ take_options(Source *source, const ServerOptions *options, Fault *fault)
 				  "server type \"%s\" is not supported", options->type);
 	else
 		source->configured =
-			identity_load(options, provider->audience, source->http, &source->identity, fault) &&
+			identity_load(options, provider->ways, provider->audience, source->http,
+						  &source->identity, fault) &&
 			provider->configure(source, options, fault);
 	MemoryContextSwitchTo(old);
 	return source->configured;
@@ -223,8 +241,8 @@ source_configure(Source *source)
 		forget_trouble(source);
 		if (!take_options(source, options, &fault))
 			misconfigured(source, &fault);
-		else if (source->state != SOURCE_PAUSED)
-			set_state(source, SOURCE_NEW);
+		else
+			set_activity(source, SOURCE_NEW);
 		strcpy(source->fingerprint, fingerprint);
 	}
 	options_wipe(options);
@@ -296,8 +314,7 @@ trouble(Source *source, Trouble kind, int retry_after_s, const Fault *fault)
 	set_error(source, fault);
 	source->error_at = GetCurrentTimestamp();
 	source->status_changed = true;
-	if (source->state != SOURCE_PAUSED)
-		set_state(source, state);
+	set_activity(source, state);
 }
 
 /* ----- credentials ----- */
@@ -324,38 +341,29 @@ source_authorize(Source *source, int64 now_ms)
 	identity_ask(source->identity, source->context, authorized, source);
 }
 
-/* A check has both at hand. */
-typedef struct Checked
-{
-	Source	   *source;
-	Findings   *findings;
-} Checked;
-
 static void
 authorized_to_check(void *arg, bool transient, const Fault *fault)
 {
-	Checked    *checked = arg;
+	Source	   *source = arg;
 
 	if (fault == NULL)
-		checked->source->provider->check(checked->source, checked->findings);
+		source->provider->check(source);
 	else
 	{
-		finding_trouble(checked->findings,
+		finding_trouble(source->findings,
 						transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, fault);
-		checked->findings->done = true;
+		source->findings->done = true;
 	}
 }
 
 void
 source_check(Source *source, Findings *findings)
 {
-	Checked    *checked = MemoryContextAlloc(source->context, sizeof(Checked));
-
-	*checked = (Checked) {source, findings};
+	source->findings = findings;
 	if (source->identity)
-		identity_ask(source->identity, source->context, authorized_to_check, checked);
+		identity_ask(source->identity, source->context, authorized_to_check, source);
 	else
-		authorized_to_check(checked, false, NULL);
+		source->provider->check(source);
 }
 
 /* ----- receiving ----- */
@@ -483,8 +491,8 @@ source_received(Source *source, Delivery *delivery, bool full)
 		ereport(LOG, (errmsg("receiving messages from server \"%s\" again", source->name)));
 		forget_trouble(source);
 	}
-	if (source->state != SOURCE_PAUSED && !source->unstored)
-		set_state(source, SOURCE_POLLING);
+	if (!source->unstored)
+		set_activity(source, SOURCE_POLLING);
 	if (delivery->count > 0)
 	{
 		source->last_message_at = source->last_poll_at;
@@ -574,14 +582,9 @@ source_store_failed(Source *source, const char *problem)
 	char	   *message = psprintf("could not store messages: %s", problem);
 
 	/* whoever ran the transaction has logged it */
-	if (source->error)
-		pfree(source->error);
-	source->error = MemoryContextStrdup(source->context, message);
-	source->error_at = GetCurrentTimestamp();
+	keep_error(source, message);
 	source->unstored = true;
-	source->status_changed = true;
-	if (source->state != SOURCE_PAUSED)
-		set_state(source, SOURCE_RETRYING);
+	set_activity(source, SOURCE_RETRYING);
 }
 
 static void
@@ -602,8 +605,7 @@ source_stored(Delivery *delivery)
 	{
 		source->unstored = false;
 		forget_trouble(source);
-		if (source->state != SOURCE_PAUSED)
-			set_state(source, SOURCE_POLLING);
+		set_activity(source, SOURCE_POLLING);
 	}
 	line_up(delivery);
 }

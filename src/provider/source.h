@@ -22,7 +22,8 @@
 
 struct HttpClient;
 struct Identity;
-struct Service;
+struct IdentityWay;
+struct Token;
 
 typedef struct Source Source;
 
@@ -57,7 +58,8 @@ typedef struct Delivery
 typedef struct Provider
 {
 	const char *type;			/* TYPE of its foreign servers */
-	const char *audience;		/* of an Entra ID token; NULL: keys of AWS */
+	const struct IdentityWay *ways; /* to credentials that are asked for */
+	const char *audience;		/* of a bearer token, or NULL */
 
 	/* Reads the options into source->config; false with the fault filled. */
 	bool		(*configure) (Source *source, const ServerOptions *options, Fault *fault);
@@ -77,10 +79,8 @@ typedef struct Provider
 	 */
 	void		(*renew) (Delivery *delivery);
 
-	/* Looks at the queue without taking a message; ends by setting findings->done. */
-	void		(*check) (Source *source, Findings *findings);
-
-	const struct Service *service;	/* of one that is called over HTTP: see call.h */
+	/* Fills source->findings without taking a message, and sets its "done". */
+	void		(*check) (Source *source);
 } Provider;
 
 typedef enum SourceState
@@ -104,6 +104,7 @@ struct Source
 	MemoryContext config_context;
 	void	   *config;			/* the provider's own */
 	struct Identity *identity;	/* credentials that are asked for, or NULL */
+	struct Token *token;		/* the provider's own, or NULL */
 	int			wait_seconds;
 	int			min_wait_seconds;	/* the service ends no receive before, 0: any time */
 	int			max_receives;	/* in flight while messages come; one when idle */
@@ -112,6 +113,7 @@ struct Source
 	char		fingerprint[65];	/* of all options and secrets */
 	bool		configured;
 	bool		option_paused;	/* option "paused" */
+	Findings   *findings;		/* of a check, or NULL */
 
 	/* what it is doing */
 	SourceState state;

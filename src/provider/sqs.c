@@ -16,10 +16,17 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 
+#include "base/fault.h"
+#include "base/options.h"
 #include "provider/call.h"
+#include "provider/finding.h"
 #include "provider/identity.h"
+#include "provider/identity_aws.h"
+#include "provider/source.h"
 #include "wire/authorize.h"
+#include "wire/http.h"
 #include "wire/reply.h"
+#include "wire/sign.h"
 #include "wire/url.h"
 
 #define SQS_BATCH			10
@@ -86,12 +93,6 @@ default_endpoint(const UrlParts *queue, const char *region)
 					url_host_matches(queue->host, "*.amazonaws.com.cn") ? ".cn" : "");
 }
 
-static char *
-copy_text(const char *text)
-{
-	return text ? pstrdup(text) : NULL;
-}
-
 static bool
 sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 {
@@ -100,12 +101,12 @@ sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 	UrlParts   *queue;
 	UrlParts   *host;
 
-	config->queue_url = copy_text(options_get(options, "queue_url"));
+	config->queue_url = identity_setting(options, "queue_url", NULL);
 	if (config->queue_url == NULL)
 		return options_fault(fault, "option \"queue_url\" is not set");
 	if (!parse_queue_url(config->queue_url, &queue, fault))
 		return false;
-	config->region = copy_text(options_get(options, "region"));
+	config->region = identity_setting(options, "region", NULL);
 	if (config->region == NULL)
 		config->region = region_of_host(queue->host);
 	if (config->region == NULL)
@@ -145,7 +146,7 @@ sqs_sign(Call *call, HttpRequest *request)
 {
 	const Source *source = call->source;
 	const SqsConfig *config = source->config;
-	const AwsKeys *keys = source->identity ? identity_aws_keys(source->identity) : &config->keys;
+	const AwsKeys *keys = source->identity ? &source->identity->keys : &config->keys;
 	SignHeader	headers[] = {
 		{"content-type", CONTENT_TYPE},
 		{"x-amz-target", psprintf("AmazonSQS.%s", call->path)},
@@ -164,9 +165,9 @@ sqs_sign(Call *call, HttpRequest *request)
 	authorize_v4(request, &input);
 }
 
-/* An action; members are those of its JSON object behind QueueUrl. */
+/* A JSON object: the queue, what else there is, and the members of the operation. */
 static void
-prepare(Call *call, const char *action, const char *members)
+set_body(Call *call, const char *members)
 {
 	const SqsConfig *config = call->source->config;
 	StringInfoData body;
@@ -175,7 +176,6 @@ prepare(Call *call, const char *action, const char *members)
 	appendStringInfoString(&body, "{\"QueueUrl\":");
 	escape_json(&body, config->queue_url);
 	appendStringInfo(&body, "%s}", members);
-	call->path = action;
 	call->body = body.data;
 	call->body_len = body.len;
 }
@@ -188,49 +188,34 @@ prepare_receive(Call *call)
 		: psprintf(",\"VisibilityTimeout\":%d", config->visibility_seconds);
 
 	call->asked = config->batch_size;
-	prepare(call, "ReceiveMessage",
-			psprintf(",\"MaxNumberOfMessages\":%d,\"WaitTimeSeconds\":%d%s",
-					 call->asked, call->wait_seconds, lease));
+	set_body(call, psprintf(",\"MaxNumberOfMessages\":%d,\"WaitTimeSeconds\":%d%s",
+							call->asked, call->wait_seconds, lease));
 }
 
 /* Entries are named by their place in the delivery. */
 static void
-prepare_batch(Call *call, const char *action, const char *extra)
+prepare_batch(Call *call)
 {
 	SourceMessage *message;
 	StringInfoData members;
-	const char *separator = "";
 	int			at = -1;
 
 	initStringInfo(&members);
-	appendStringInfoString(&members, ",\"Entries\":[");
 	while ((message = source_unsettled(call->delivery, &at)) != NULL)
 	{
-		appendStringInfo(&members, "%s{\"Id\":\"%d\",\"ReceiptHandle\":", separator, at);
+		appendStringInfo(&members, "%s{\"Id\":\"%d\",\"ReceiptHandle\":",
+						 members.len > 0 ? "," : ",\"Entries\":[", at);
 		escape_json(&members, message->handle);
-		appendStringInfo(&members, "%s}", extra);
-		separator = ",";
+		appendStringInfo(&members, "%s}", call->query);
 	}
 	appendStringInfoChar(&members, ']');
-	prepare(call, action, members.data);
-}
-
-static void
-prepare_settle(Call *call)
-{
-	prepare_batch(call, "DeleteMessageBatch", "");
-}
-
-static void
-prepare_release(Call *call)
-{
-	prepare_batch(call, "ChangeMessageVisibilityBatch", ",\"VisibilityTimeout\":0");
+	set_body(call, members.data);
 }
 
 static void
 prepare_check(Call *call)
 {
-	prepare(call, "GetQueueAttributes", ",\"AttributeNames\":[\"All\"]");
+	set_body(call, ",\"AttributeNames\":[\"All\"]");
 }
 
 /* ----- replies ----- */
@@ -409,12 +394,19 @@ read_error(const HttpRequest *request, const char **code, const char **request_i
 	*code = pnstrdup(type, strcspn(type, ":"));
 }
 
-static const Service service = {
+const Service sqs_service = {
+	.provider = {
+		.type = "sqs",
+		.ways = identity_aws_ways,
+		.configure = sqs_configure,
+		CALL_FUNCTIONS
+	},
 	.operations = {
-		[CALL_RECEIVE] = {"POST", prepare_receive, received},
-		[CALL_SETTLE] = {"POST", prepare_settle, settled},
-		[CALL_RELEASE] = {"POST", prepare_release, NULL},
-		[CALL_CHECK] = {"POST", prepare_check, checked},
+		[CALL_RECEIVE] = {"POST", "ReceiveMessage", "", prepare_receive, received},
+		[CALL_SETTLE] = {"POST", "DeleteMessageBatch", "", prepare_batch, settled},
+		[CALL_RELEASE] = {"POST", "ChangeMessageVisibilityBatch", ",\"VisibilityTimeout\":0",
+		prepare_batch, NULL},
+		[CALL_CHECK] = {"POST", "GetQueueAttributes", "", prepare_check, checked},
 	},
 	.errors = errors,
 	.max_reply = 64 * 1024 * 1024,	/* ten bodies of 1 MiB, escaped */
@@ -422,11 +414,4 @@ static const Service service = {
 	.url = sqs_url,
 	.sign = sqs_sign,
 	.read_error = read_error,
-};
-
-const Provider sqs_provider = {
-	.type = "sqs",
-	.configure = sqs_configure,
-	.service = &service,
-	CALL_FUNCTIONS
 };

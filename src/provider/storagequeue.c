@@ -14,10 +14,17 @@
 
 #include "lib/stringinfo.h"
 
+#include "base/fault.h"
+#include "base/options.h"
 #include "provider/call.h"
 #include "provider/connection_string.h"
+#include "provider/finding.h"
+#include "provider/identity_azure.h"
 #include "provider/queue_list.h"
+#include "provider/source.h"
 #include "wire/authorize.h"
+#include "wire/http.h"
+#include "wire/sign.h"
 #include "wire/url.h"
 
 #define QUEUE_VERSION		"2021-12-02"
@@ -178,7 +185,6 @@ prepare_receive(Call *call)
 {
 	const QueueConfig *config = call->source->config;
 
-	call->path = "";
 	call->query = psprintf("numofmessages=%d&visibilitytimeout=%d", QUEUE_BATCH,
 						   config->visibility_seconds);
 	call->wait_seconds = 0;		/* the service answers at once */
@@ -188,38 +194,20 @@ prepare_receive(Call *call)
 
 /* A handle is the place of a message and the query with its receipt. */
 static void
-prepare_message(Call *call, const char *more)
+prepare_message(Call *call)
 {
 	const char *handle = call->message->handle;
 	Size		len = strcspn(handle, "?");
 
 	call->path = pnstrdup(handle, len);
-	call->query = psprintf("%s%s", handle + len + 1, more);
-}
-
-static void
-prepare_settle(Call *call)
-{
-	prepare_message(call, "");
+	call->query = psprintf("%s%s", handle + len + 1, call->query);
 }
 
 static void
 prepare_renew(Call *call)
 {
-	prepare_message(call, psprintf("&visibilitytimeout=%d", call->delivery->lease_seconds));
-}
-
-static void
-prepare_release(Call *call)
-{
-	prepare_message(call, "&visibilitytimeout=0");
-}
-
-static void
-prepare_check(Call *call)
-{
-	call->path = "";
-	call->query = "peekonly=true&numofmessages=1";
+	call->query = psprintf("&visibilitytimeout=%d", call->delivery->lease_seconds);
+	prepare_message(call);
 }
 
 /* ----- replies ----- */
@@ -358,13 +346,20 @@ static const ServiceError errors[] = {
 	{0}
 };
 
-static const Service service = {
+const Service storagequeue_service = {
+	.provider = {
+		.type = "storagequeue",
+		.ways = identity_azure_ways,
+		.audience = "https://storage.azure.com",
+		.configure = queue_configure,
+		CALL_FUNCTIONS
+	},
 	.operations = {
-		[CALL_RECEIVE] = {"GET", prepare_receive, received},
-		[CALL_SETTLE] = {"DELETE", prepare_settle, NULL},
-		[CALL_RENEW] = {"PUT", prepare_renew, renewed},
-		[CALL_RELEASE] = {"PUT", prepare_release, NULL},
-		[CALL_CHECK] = {"GET", prepare_check, checked},
+		[CALL_RECEIVE] = {"GET", "", NULL, prepare_receive, received},
+		[CALL_SETTLE] = {"DELETE", NULL, "", prepare_message, NULL},
+		[CALL_RENEW] = {"PUT", NULL, NULL, prepare_renew, renewed},
+		[CALL_RELEASE] = {"PUT", NULL, "&visibilitytimeout=0", prepare_message, NULL},
+		[CALL_CHECK] = {"GET", "", "peekonly=true&numofmessages=1", NULL, checked},
 	},
 	.errors = errors,
 	.at_once = 4,
@@ -373,12 +368,4 @@ static const Service service = {
 	.url = queue_url,
 	.sign = queue_sign,
 	.is_lost = is_lost,
-};
-
-const Provider storagequeue_provider = {
-	.type = "storagequeue",
-	.audience = "https://storage.azure.com",
-	.configure = queue_configure,
-	.service = &service,
-	CALL_FUNCTIONS
 };

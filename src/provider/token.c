@@ -12,22 +12,6 @@
 #define TOKEN_SECONDS		3600	/* a token is valid so long, */
 #define TOKEN_DUE_SECONDS	(TOKEN_SECONDS / 5 * 4) /* and used so long */
 
-void
-token_init(Token *token, char *const keys[2], TokenSign sign, const void *owner)
-{
-	token->context = CurrentMemoryContext;
-	token->sign = sign;
-	token->owner = owner;
-	token->keys[0] = keys[0];
-	token->keys[1] = keys[1];
-}
-
-void
-token_init_ready(Token *token, const char *text)
-{
-	token->text = secret_keep(text, strlen(text));
-}
-
 static void
 make_token(Token *token, pg_time_t now)
 {

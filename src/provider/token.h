@@ -16,23 +16,20 @@ typedef char *(*TokenSign) (const void *owner, const char *key, pg_time_t expire
 
 typedef struct Token
 {
+	/* given by its owner; sign NULL: text is somebody else's, and stays */
 	MemoryContext context;		/* of the options it is made from */
 	TokenSign	sign;
 	const void *owner;
 	char	   *keys[2];		/* the second may be NULL */
+	char	   *text;			/* value of "authorization"; NULL: to be made */
+
+	/* private to token.c */
 	int			key;			/* the one in use */
 	MemoryContext text_context;
-	char	   *text;			/* value of "authorization"; NULL: to be made */
 	int			number;			/* of this text, among all */
 	pg_time_t	due;			/* to be replaced then */
 	int			refusals;		/* of this token and those before, in a row */
 } Token;
-
-/* A token of these keys, which live as long as the current context. */
-extern void token_init(Token *token, char *const keys[2], TokenSign sign, const void *owner);
-
-/* A token that somebody else has signed, as it is to be sent. */
-extern void token_init_ready(Token *token, const char *text);
 
 /* Value of "authorization"; "now" is the service's time. */
 extern const char *token_text(Token *token, pg_time_t now);

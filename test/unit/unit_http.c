@@ -1,0 +1,193 @@
+/*
+ * unit_http.c
+ *	  SQL functions over wire/http.c, for tests only.
+ *
+ * libcurl fails when it is told to, and is watched from then on: nothing may be
+ * done with the handle that has failed, nor with what is in it.  All else is
+ * src/wire/http.c itself, which is included here.
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+
+#define MAX_HANDLES 16
+
+static const char *failing = "";	/* the call that is to fail next */
+static CURLM *dead = NULL;		/* the handle of which it was */
+static CURLM *home[MAX_HANDLES];	/* where these are */
+static CURL *handle[MAX_HANDLES];
+static int	nhandles = 0;
+static int	touched = 0;		/* calls that had to be left */
+
+static void
+move_handle(CURL *curl, CURLM *multi)
+{
+	int			i = 0;
+
+	while (i < nhandles && handle[i] != curl)
+		i++;
+	if (i == nhandles && nhandles < MAX_HANDLES)
+		handle[nhandles++] = curl;
+	home[i] = multi;
+}
+
+static CURLMcode
+failure(const char *call, CURLM *multi)
+{
+	touched += multi == dead;
+	if (strcmp(call, failing) != 0)
+		return CURLM_OK;
+	failing = "";
+	dead = multi;
+	return CURLM_INTERNAL_ERROR;
+}
+
+static CURLMcode
+unit_add(CURLM *multi, CURL *curl)
+{
+	CURLMcode	result = failure("add", multi);
+
+	move_handle(curl, multi);
+	return result != CURLM_OK ? result : curl_multi_add_handle(multi, curl);
+}
+
+static CURLMcode
+unit_remove(CURLM *multi, CURL *curl)
+{
+	CURLMcode	result = failure("remove", multi);
+
+	if (result == CURLM_OK)
+		result = curl_multi_remove_handle(multi, curl);
+	if (result == CURLM_OK)
+		move_handle(curl, NULL);
+	return result;
+}
+
+static CURLMcode
+unit_action(CURLM *multi, curl_socket_t fd, int flags, int *running)
+{
+	CURLMcode	result = failure("action", multi);
+
+	return result != CURLM_OK ? result : curl_multi_socket_action(multi, fd, flags, running);
+}
+
+static CURLMcode
+unit_cleanup(CURLM *multi)
+{
+	(void) failure("cleanup", multi);
+	return curl_multi_cleanup(multi);
+}
+
+static void
+unit_easy_cleanup(CURL *curl)
+{
+	for (int i = 0; i < nhandles; i++)
+		touched += handle[i] == curl && home[i] != NULL;
+	curl_easy_cleanup(curl);
+}
+
+#define curl_multi_add_handle unit_add
+#define curl_multi_remove_handle unit_remove
+#define curl_multi_socket_action unit_action
+#define curl_multi_cleanup unit_cleanup
+#define curl_easy_cleanup unit_easy_cleanup
+
+#include "wire/http.c"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(unit_http_failure);
+
+/* A port of this machine that takes connections and never says a word. */
+static int
+silent_port(int *port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t	len = sizeof(address);
+	int			fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *) &address, len) != 0 || listen(fd, 16) != 0 ||
+		getsockname(fd, (struct sockaddr *) &address, &len) != 0)
+		elog(ERROR, "could not listen: %m");
+	*port = ntohs(address.sin_port);
+	return fd;
+}
+
+static void
+note_fault(HttpRequest *request, void *arg)
+{
+	appendStringInfo((StringInfo) arg, "%d %s\n", request->status, request->fault.message);
+	http_free(request);
+}
+
+static void
+start(HttpClient *client, int port, StringInfo told)
+{
+	char	   *url = psprintf("http://127.0.0.1:%d/", port);
+	HttpRequest *request = http_request(client, "GET", url);
+
+	request->max_bytes = 1000;
+	request->timeout_ms = 300;
+	http_start(request, note_fault, told);
+}
+
+static void
+wait_for(HttpClient *client, StringInfo told, int lines)
+{
+	for (int i = 0; i < 20; i++)
+	{
+		int			found = 0;
+
+		for (char *at = told->data; (at = strchr(at, '\n')) != NULL; at++)
+			found++;
+		if (found >= lines)
+			return;
+		(void) http_wait(client, 500);
+		CHECK_FOR_INTERRUPTS();
+	}
+	appendStringInfoString(told, "nothing more\n");
+}
+
+/*
+ * Three requests while this call of libcurl fails once, one after it, and an end
+ * in the middle of two more, at which the call fails again if "again".  Returns
+ * what each was told, and how often a dead handle was touched.
+ */
+Datum
+unit_http_failure(PG_FUNCTION_ARGS)
+{
+	char	   *call = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		again = PG_GETARG_BOOL(1);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "http",
+												  ALLOCSET_DEFAULT_SIZES);
+	HttpClient *client = http_client(context);
+	StringInfoData told;
+	int			port;
+	int			fd = silent_port(&port);
+
+	damoov_allow_http_loopback = true;
+	dead = NULL;
+	nhandles = touched = 0;
+	initStringInfo(&told);
+	failing = call;
+	for (int i = 0; i < 3; i++)
+		start(client, port, &told);
+	wait_for(client, &told, 3);
+	start(client, port, &told);
+	wait_for(client, &told, 4);
+	start(client, port, &told);
+	start(client, port, &told);
+	(void) http_wait(client, 50);
+	failing = again ? call : "";
+	MemoryContextDelete(context);
+	failing = "";
+	close(fd);
+	appendStringInfo(&told, "touched %d", touched);
+	PG_RETURN_TEXT_P(cstring_to_text(told.data));
+}

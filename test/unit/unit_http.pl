@@ -1,0 +1,42 @@
+# What is left of a failure of libcurl's multi interface: requests that have
+# failed, and a handle that nothing more is done with.
+
+package Unit::Http;
+
+use strict;
+use warnings;
+
+use Damoov::Unit;
+use Test::More;
+
+functions(q{
+CREATE FUNCTION unit_http_failure(call text, again boolean)
+RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
+});
+
+my $failed = '0 exchange with "host" failed: Internal error';
+my $silent = '0 no answer from "host" in time';
+
+sub told
+{
+	my ($call, $again) = @_;
+	return query("SELECT unit_http_failure('$call', $again)") =~ s/127\.0\.0\.1:\d+/host/gr;
+}
+
+for my $case (
+	[ 'nothing', ($silent) x 4 ],
+	[ 'action', ($failed) x 3, $silent ],
+	[ 'add', $failed, ($silent) x 3 ],
+	# the first has its answer when it is taken back; the others are lost with it
+	[ 'remove', $silent, $failed, $failed, $silent ])
+{
+	my ($call, @lines) = @$case;
+
+	for my $again (qw(false true))
+	{
+		is(told($call, $again), join("\n", @lines, 'touched 0'),
+			"failure of libcurl at $call" . ($again eq 'true' ? ', and at the end' : ''));
+	}
+}
+
+1;

@@ -11,6 +11,7 @@ OBJS         = \
 	src/base/json.o \
 	src/base/options.o \
 	src/base/secret.o \
+	src/base/secret_file.o \
 	src/base/sql.o \
 	src/base/text.o \
 	src/base/timestamp.o \

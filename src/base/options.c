@@ -8,9 +8,6 @@
  */
 #include "postgres.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/reloptions.h"
@@ -22,8 +19,6 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -33,13 +28,12 @@
 
 #include "base/options.h"
 #include "base/secret.h"
+#include "base/secret_file.h"
 #include "base/uuid.h"
 #include "compat.h"
 #include "guc.h"
 
 #define WRAPPER_NAME		"damoov"
-#define SECRET_FILE_MAX		(64 * 1024)
-#define SECRET_NAME_MAX		64
 
 SQL_FUNCTION(damoov_check_options);
 SQL_FUNCTION(damoov_source_instance);
@@ -122,17 +116,6 @@ static const OptionSpec specs[] = {
 
 /* ----- the validator ----- */
 
-static bool
-valid_file_name(const char *name)
-{
-	Size		len = strlen(name);
-
-	return len > 0 && len <= SECRET_NAME_MAX &&
-		strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
-		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-			   "0123456789_.-") == len;
-}
-
 static void
 check_value(const OptionSpec *spec, const char *value)
 {
@@ -172,12 +155,12 @@ check_value(const OptionSpec *spec, const char *value)
 						 errmsg("option \"%s\" must be a UUID", spec->name)));
 			break;
 		case OPTION_FILE_NAME:
-			if (!valid_file_name(value))
+			if (!secret_file_is_named(value))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("option \"%s\" must be a plain file name", spec->name),
 						 errdetail("Letters, digits, \"_\", \".\" and \"-\" are allowed, at most %d characters; the directory is set by \"damoov.secrets_dir\".",
-								   SECRET_NAME_MAX)));
+								   SECRET_FILE_NAME_MAX)));
 			break;
 	}
 }
@@ -313,85 +296,6 @@ mapping_options(Oid user, Oid server, List **options)
 	return true;
 }
 
-static bool
-secret_fault(const char *file, const char *problem, Fault *fault)
-{
-	return fault_set(fault, ERRCODE_CONFIG_FILE_ERROR, REASON_SECRET_FILE,
-					 "could not use secret file \"%s\": %s", file, problem);
-}
-
-static bool
-check_secret_file(int fd, const char *file, Fault *fault)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) != 0)
-		return secret_fault(file, "cannot be examined", fault);
-	if (!S_ISREG(st.st_mode))
-		return secret_fault(file, "not a regular file", fault);
-	if (st.st_uid != geteuid() && st.st_uid != 0)
-		return secret_fault(file, "not owned by the server's user or root", fault);
-	if ((st.st_mode & (S_IWGRP | S_IRWXO)) != 0)
-		return secret_fault(file, "writable by its group or open to others", fault);
-	if (st.st_size > SECRET_FILE_MAX)
-		return secret_fault(file, "too large", fault);
-	return true;
-}
-
-/* Appends the KEY=value lines of a secret file to the list. */
-static void
-parse_secret_lines(char *text, List **secrets)
-{
-	char	   *state = NULL;
-
-	for (char *line = strtok_r(text, "\r\n", &state); line;
-		 line = strtok_r(NULL, "\r\n", &state))
-	{
-		char	   *value = strchr(line, '=');
-
-		if (line[0] == '#' || value == NULL)
-			continue;
-		*value++ = '\0';
-		*secrets = lappend(*secrets,
-						   makeDefElem(pstrdup(line), (Node *) makeString(pstrdup(value)), -1));
-	}
-}
-
-static bool
-load_secret_file(const char *file, List **secrets, Fault *fault)
-{
-	char		path[MAXPGPATH];
-	char		text[SECRET_FILE_MAX + 1];
-	int			fd;
-	ssize_t		len;
-
-	if (damoov_secrets_dir == NULL || damoov_secrets_dir[0] == '\0')
-		return secret_fault(file, "\"damoov.secrets_dir\" is not set", fault);
-	/* the validator checked it, but a catalog can be edited */
-	if (!valid_file_name(file))
-		return secret_fault("", "not a plain file name", fault);
-	snprintf(path, sizeof(path), "%s/%s", damoov_secrets_dir, file);
-	/* not blocking: a FIFO in its place must not hang the worker */
-	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return secret_fault(file, errno == ENOENT ? "does not exist" :
-							errno == ELOOP ? "is a symbolic link" :
-							"cannot be opened", fault);
-	if (!check_secret_file(fd, file, fault))
-	{
-		CloseTransientFile(fd);
-		return false;
-	}
-	len = read(fd, text, SECRET_FILE_MAX);
-	CloseTransientFile(fd);
-	if (len < 0)
-		return secret_fault(file, "cannot be read", fault);
-	text[len] = '\0';
-	parse_secret_lines(text, secrets);
-	explicit_bzero(text, sizeof(text));
-	return true;
-}
-
 static const char *
 find_option(List *options, const char *name)
 {
@@ -435,7 +339,7 @@ options_load(const char *name, ServerOptions **options, Fault *fault)
 			mapping_options(server->owner, server->serverid, &out->secrets) ||
 			mapping_options(InvalidOid, server->serverid, &out->secrets));
 	file = find_option(out->secrets, "secret_file");
-	if (file != NULL && !load_secret_file(file, &out->secrets, fault))
+	if (file != NULL && !secret_file_load(file, &out->secrets, fault))
 		return false;
 	*options = out;
 	return true;

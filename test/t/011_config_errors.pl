@@ -345,16 +345,31 @@ refused('a file that a group can write', "$file: writable by its group or open t
 rename "$directory/queue.conf", "$directory/real.conf" or die $!;
 refused('a file that is gone', "$file: does not exist");
 chmod 0600, "$directory/real.conf";
-symlink "$directory/real.conf", "$directory/queue.conf" or die $!;
-refused('a symbolic link', "$file: is a symbolic link");
+my $outside = PostgreSQL::Test::Utils::tempdir() . '/outside.conf';
+rename "$directory/real.conf", $outside or die $!;
+symlink $outside, "$directory/queue.conf" or die $!;
+refused('a symbolic link that leads out of the directory',
+	"$file: a symbolic link leads out of \"damoov.secrets_dir\"");
 unlink "$directory/queue.conf";
 POSIX::mkfifo("$directory/queue.conf", 0600) or die $!;
 refused('a pipe', "$file: not a regular file");
 unlink "$directory/queue.conf";
 write_secret('queue.conf', "access_key_id AKIDEXAMPLE\n");
+refused('a line that cannot be read', "$file: line 1 is not KEY=value");
+write_secret('queue.conf', "# of the queue\r\n\r\nregion=none\r\n  = AKIDEXAMPLE\r\n");
+refused('a line without a name, behind others', "$file: line 4 is not KEY=value");
+write_secret('queue.conf', join "\0", split //, $text{second});
+refused('another encoding', "$file: not a text");
+write_secret('queue.conf', "# access_key_id=AKIDEXAMPLE\n");
 refused('a file without the keys',
 	'user mapping has no "access_key_id" or no "secret_access_key"');
-write_secret('queue.conf', $text{second});
+
+# As an editor may save it, and as Kubernetes mounts it
+mkdir "$directory/..data" or die $!;
+write_secret('..data/queue.conf',
+	"\xEF\xBB\xBF" . $text{second} =~ s/=/ = /gr =~ s/^/\t/gmr =~ s/\n/  \r\n/gr);
+unlink "$directory/queue.conf";
+symlink '..data/queue.conf', "$directory/queue.conf" or die $!;
 wake();
 $guarded->publish(heartbeats(1));
 eventually { events_of('filed') == 3 } 'the right file again';

@@ -65,6 +65,7 @@ OBJS         = \
 	src/provider/token.o \
 	src/wire/address.o \
 	src/wire/authorize.o \
+	src/wire/gzip.o \
 	src/wire/http.o \
 	src/wire/reply.o \
 	src/wire/sign.o \
@@ -119,7 +120,7 @@ PROVE_TESTS  = test/t/*.pl
 # names such as http_request are other people's, too.  15 does not do it itself.
 override PG_CPPFLAGS += -I$(srcdir)/src
 override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibility("default")))'
-SHLIB_LINK   = -lcurl -lcjson -lcrypto
+SHLIB_LINK   = -lcurl -lcjson -lcrypto -lz
 EXTRA_CLEAN  = tmp_check_regress $(wildcard test/*/__pycache__)
 
 # These two install what they need, what is included below among it.

@@ -122,7 +122,11 @@ FROM pg_temp.note() AS note, pg_temp.note(2) AS other,
         || pg_temp.record('9e', 1, pg_temp.bytes(right(note::text, 9))) || '\x01'),
     (42, '.NET string with BOM', pg_temp.element('string') || pg_temp.record('9b', 2, '\xefbbbf'::bytea || pg_temp.bytes(note::text))),
     (43, '.NET string of an Event Grid event', pg_temp.element('string') || pg_temp.record('9b', 2, pg_temp.bytes(pg_temp.grid(note)::text))),
-    (44, '.NET string of an SNS envelope', pg_temp.element('string') || pg_temp.record('9b', 2, pg_temp.bytes(pg_temp.sns(to_jsonb(note::text))::text)))
+    (44, '.NET string of an SNS envelope', pg_temp.element('string') || pg_temp.record('9b', 2, pg_temp.bytes(pg_temp.sns(to_jsonb(note::text))::text))),
+    (45, 'SNS, BOM in it', pg_temp.bytes(pg_temp.sns(to_jsonb(U&'\FEFF' || note::text))::text)),
+    (46, 'Event Grid, data a string with BOM', pg_temp.bytes(pg_temp.grid(to_jsonb(U&'\FEFF' || note::text))::text)),
+    (47, 'CloudEvent, data a string with BOM', pg_temp.bytes(pg_temp.cloud(to_jsonb(U&'\FEFF' || note::text))::text)),
+    (48, 'JSON string with BOM', pg_temp.bytes(to_jsonb(U&'\FEFF' || note::text)::text))
 ) AS v (n, what, body)
 ORDER BY v.n;
 SELECT n, what, pg_temp.try_bytes(body) AS bytes, pg_temp.try_jsonb(body) AS jsonb FROM body ORDER BY n;

@@ -34,6 +34,16 @@ static JsonAction on_element_start(void *arg, bool isnull);
 static JsonAction on_element_end(void *arg, bool isnull);
 static JsonAction on_scalar(void *arg, char *text, JsonTokenType type);
 
+void
+json_skip_mark(const char **text, Size *len)
+{
+	if (*len >= 3 && memcmp(*text, "\xEF\xBB\xBF", 3) == 0)
+	{
+		*text += 3;
+		*len -= 3;
+	}
+}
+
 bool
 json_walk(const char *text, Size len, Size max_len,
 		  const JsonVisitor *visitor, void *state, Fault *fault)

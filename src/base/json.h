@@ -81,6 +81,12 @@ extern bool json_walk_limited(const char *text, Size len, JsonLimits limits,
 							  const JsonVisitor *visitor, void *state, Fault *fault);
 
 /*
+ * Leaves out a byte order mark.  Some senders put one in front, and nobody but the
+ * one who takes the text from outside knows what is the front.
+ */
+extern void json_skip_mark(const char **text, Size *len);
+
+/*
  * A piece of JSON text, and a look into it that judges nothing: brackets and
  * quotes alone tell where a value ends.  For what wraps texts that are to be
  * judged one by one.

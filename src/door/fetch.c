@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "base/fault.h"
+#include "base/json.h"
 #include "door/api.h"
 #include "door/fetch.h"
 #include "guc.h"
@@ -83,8 +84,11 @@ take_answer(Fetch *fetch, const HttpRequest *request)
 	/* what is damaged must not be looked at again */
 	if (request->status == 200 && (usable || fetch->fault.reason != REASON_DAMAGED))
 	{
-		dataset->document = pnstrdup(request->reply, request->reply_len);
+		const char *text = request->reply;
+
 		dataset->document_len = request->reply_len;
+		json_skip_mark(&text, &dataset->document_len);
+		dataset->document = pnstrdup(text, dataset->document_len);
 	}
 	if (usable && dataset->key.kind != DATASET_OBJECT)
 		(void) dataset_read(dataset, &fetch->fault);

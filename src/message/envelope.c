@@ -304,12 +304,6 @@ is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static Size
-skip_byte_order_mark(const char *text, Size len)
-{
-	return len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-}
-
 /*
  * Decodes base64 with line breaks, as mail programs write it.  NULL when it is
  * something else.
@@ -346,7 +340,6 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 	const char *name = member_names[spec->content];
 	const Value *value = &outline->members[spec->content];
 	const char *base64 = string_of(outline, M_CLOUD_BASE64);
-	Size		mark;
 
 	if (kind == KIND_CLOUD_EVENT && given(outline, M_CLOUD_BASE64))
 	{
@@ -358,9 +351,7 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 		if (content->text == NULL)
 			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
 							 "\"data_base64\" of the CloudEvent is not base64");
-		mark = skip_byte_order_mark(content->text, content->len);
-		content->text += mark;
-		content->len -= mark;
+		json_skip_mark(&content->text, &content->len);
 		content->decoded = true;
 		return true;
 	}
@@ -368,6 +359,7 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 	{
 		content->text = value->string;
 		content->len = strlen(value->string);
+		json_skip_mark(&content->text, &content->len);
 		return true;
 	}
 	if (value->start == NULL)
@@ -517,11 +509,10 @@ open_array(const Outline *outline, Fault *fault)
 static bool
 looks_like_json(const char *text, Size len)
 {
-	Size		at = skip_byte_order_mark(text, len);
-
-	while (at < len && is_blank(text[at]))
-		at++;
-	return at < len && (text[at] == '{' || text[at] == '[');
+	json_skip_mark(&text, &len);
+	for (; len > 0 && is_blank(*text); len--)
+		text++;
+	return len > 0 && (*text == '{' || *text == '[');
 }
 
 /*
@@ -565,12 +556,10 @@ quoted_json(const Outline *outline)
 static List *
 open_json(const char *text, Size len, bool quotes_allowed, Fault *fault)
 {
-	Size		at = skip_byte_order_mark(text, len);
 	const char *quoted;
 	Outline		outline;
 
-	text += at;
-	len -= at;
+	json_skip_mark(&text, &len);
 	if (!read_outline(text, len, &outline, fault))
 		return NIL;
 	if (outline.is_array)

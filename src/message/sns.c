@@ -165,6 +165,7 @@ sns_read(const char *body, Size len, SnsMessage *message, Fault *fault)
 	Fault		ignored = {0};
 
 	memset(message, 0, sizeof(SnsMessage));
+	json_skip_mark(&body, &len);
 	if (!json_walk(body, len, MAX_BODY, &visitor, &reading, &ignored) ||
 		!reading.is_object || reading.has_event ||
 		message->value[SNS_TYPE] == NULL || message->value[SNS_MESSAGE_ID] == NULL ||

@@ -35,9 +35,13 @@ ipv4_is_public(uint32 address)
 static bool
 ipv6_is_public(const struct in6_addr *address)
 {
+	static const unsigned char nat64[12] = {0x00, 0x64, 0xFF, 0x9B};
 	const unsigned char *a = address->s6_addr;
 
-	/* only 2000::/3 is global; of it, 6to4, Teredo and NAT64 hide an IPv4 one */
+	/* how a network without IPv4 names an address of it, RFC 6052 */
+	if (memcmp(a, nat64, sizeof(nat64)) == 0)
+		return ipv4_is_public((uint32) a[12] << 24 | a[13] << 16 | a[14] << 8 | a[15]);
+	/* else only 2000::/3 is global; of it, 6to4 and Teredo hide an IPv4 one */
 	if ((a[0] & 0xE0) != 0x20)
 		return false;
 	if (a[0] == 0x20 && a[1] == 0x02)

@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "wire/address.h"
+#include "wire/gzip.h"
 #include "wire/http.h"
 #include "wire/socket_set.h"
 #include "wire/url.h"
@@ -385,9 +386,9 @@ set_request(HttpTransfer *transfer)
 	easy_setopt(curl, CURLOPT_PRIVATE, transfer);
 	easy_setopt(curl, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	easy_setopt(curl, CURLOPT_USERAGENT, "damoov/1.0");
-	easy_setopt(curl, CURLOPT_HTTPHEADER, transfer->headers);
 	if (request->compressed)
-		easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip");
+		http_header(request, "accept-encoding", "gzip");
+	easy_setopt(curl, CURLOPT_HTTPHEADER, transfer->headers);
 	if (request->body != NULL)
 	{
 		easy_setopt(curl, CURLOPT_POST, 1L);
@@ -641,7 +642,8 @@ set_fault(HttpTransfer *transfer)
 		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
 				  "reply exceeds the limit of %zu bytes", transfer->request.max_bytes);
 	else if (transfer->refused_address)
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_URL,
+		/* the next answer of the name server may be another one */
+		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
 				  "host \"%s\" resolves to an address that is not public", host);
 	else if (transfer->result == CURLE_COULDNT_RESOLVE_HOST)
 		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
@@ -684,9 +686,34 @@ take_reply(HttpTransfer *transfer)
 	request->reply_len = transfer->received;
 }
 
+/*
+ * Expands gzip.  The bytes tell what they are: Content-Encoding in a store is
+ * what somebody once wrote there ("utf-8", "aws-chunked"), or was forgotten.
+ */
+static CURLcode
+expand_reply(HttpTransfer *transfer)
+{
+	const char *told = http_reply_header(&transfer->request, "content-encoding");
+	char	   *expanded;
+	GzipResult	result;
+
+	if (!gzip_is(transfer->buffer, transfer->received))
+		return told && transfer->received > 0 && strcasestr(told, "gzip")
+			? CURLE_BAD_CONTENT_ENCODING : CURLE_OK;
+	result = gzip_expand(transfer->buffer, transfer->received, transfer->request.max_bytes,
+						 &expanded, &transfer->received);
+	free(transfer->buffer);
+	transfer->buffer = expanded;
+	transfer->request.expanded = true;
+	transfer->too_big |= result == GZIP_TOO_BIG;
+	return result == GZIP_DONE ? CURLE_OK : CURLE_BAD_CONTENT_ENCODING;
+}
+
 static void
 finish(HttpTransfer *transfer, CURLcode result)
 {
+	if (result == CURLE_OK && transfer->request.compressed)
+		result = expand_reply(transfer);
 	transfer->result = result;
 	if (result == CURLE_OK)
 		take_reply(transfer);

@@ -32,13 +32,14 @@ struct HttpRequest
 	int			timeout_ms;		/* for the whole exchange */
 	int			silence_seconds;	/* a long poll: no byte may come for so long */
 	bool		public_only;	/* refuse addresses that are not public */
-	bool		compressed;		/* offer gzip */
+	bool		compressed;		/* offer gzip, and expand what is */
 	bool		metadata_service;	/* may be a cloud's link-local http address */
 
 	/* the reply, valid in "done" and until http_free() */
 	int			status;			/* 0: no reply, see fault */
 	const char *reply;			/* never NULL when status is set */
 	Size		reply_len;
+	bool		expanded;		/* it was gzip on the wire */
 	int			retry_after_s;	/* -1: not told */
 	pg_time_t	date;			/* the server's clock, 0: not told */
 	Fault		fault;			/* why there is no usable reply */

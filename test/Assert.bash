@@ -136,7 +136,7 @@ found_by_valgrind() {
 		while (/^==\d+== FOUND\n(.*?)^==\d+== END\n/msg) {
 			my $found = $1;
 			if ($found =~ /definitely lost/) {
-				next if $found !~ /damoov/ or $found =~ /by 0x\w+: (AllocSet|palloc|MemoryContextAlloc)/;
+				next if $found !~ /damoov/ or $found =~ /(?:at|by) 0x\w+: (AllocSet|palloc|MemoryContext)/;
 			}
 			print "$ARGV\n$found\n";
 		}' "$1"/*.log

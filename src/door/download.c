@@ -535,7 +535,7 @@ static void
 alert_ended(const List *answered)
 {
 	static SqlPlan plan = SQL_PLAN(
-		"SELECT pg_notify('damoov_alert', json_build_object('kind', n.state, 'count', count(*))::text) "
+		"SELECT damoov.alert(n.state, count(*)) "
 		"FROM unnest($1) AS n (state) "
 		"GROUP BY n.state "
 		"ORDER BY n.state DESC",

@@ -710,80 +710,90 @@ damoov_ingesting(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(ingesting > 0);
 }
 
-static void
-put_time(Datum *values, bool *nulls, int at, const OptionalTime *time)
+/* A row of results, filled from left to right. */
+typedef struct ResultRow
 {
-	values[at] = TimestampTzGetDatum(time->at);
-	nulls[at] = !time->given;
-}
-
-static void
-put_bool(Datum *values, bool *nulls, int at, const OptionalBool *flag)
-{
-	values[at] = BoolGetDatum(flag->value);
-	nulls[at] = !flag->given;
-}
+	int			count;
+	Datum		values[19];
+	bool		nulls[19];
+} ResultRow;
 
 static void
-put_text(Datum *values, bool *nulls, int at, const char *text)
+put(ResultRow *row, bool given, Datum value)
 {
-	nulls[at] = text == NULL;
-	if (text)
-		values[at] = CStringGetTextDatum(text);
+	row->values[row->count] = value;
+	row->nulls[row->count++] = !given;
 }
 
-static Datum
-removed_array(const Notification *n)
+static void
+put_time(ResultRow *row, const OptionalTime *time)
 {
-	Datum	   *ids = palloc(Max(1, n->nremoved) * sizeof(Datum));
-
-	for (int i = 0; i < n->nremoved; i++)
-		ids[i] = UUIDPGetDatum(&n->removed[i]);
-	return sql_array(ids, NULL, n->nremoved, UUIDOID);
+	put(row, time->given, TimestampTzGetDatum(time->at));
 }
 
+static void
+put_bool(ResultRow *row, const OptionalBool *flag)
+{
+	put(row, flag->given, BoolGetDatum(flag->value));
+}
+
+static void
+put_text(ResultRow *row, const char *text)
+{
+	put(row, text != NULL, text ? CStringGetTextDatum(text) : (Datum) 0);
+}
+
+static void
+put_ids(ResultRow *row, const pg_uuid_t *ids, int count)
+{
+	Datum	   *values = palloc(Max(1, count) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = UUIDPGetDatum(unconstify(pg_uuid_t *, &ids[i]));
+	put(row, true, sql_array(values, NULL, count, UUIDOID));
+}
+
+static void
+put_notification(ResultRow *row, Notification *n)
+{
+	put_text(row, n->client_id);
+	put_text(row, n->url);
+	put_time(row, &n->track_started);
+	put_time(row, &n->track_ended);
+	put(row, n->track_started.has_offset, Int32GetDatum(n->track_started.offset_min));
+	put_text(row, n->vendor_reason);
+	put_ids(row, n->removed, n->nremoved);
+	put_time(row, &n->stage_at);
+	put_bool(row, &n->passed_filters);
+	put_time(row, &n->time_received);
+	put(row, n->has_charge, Float8GetDatum(n->charge_percent));
+	put_bool(row, &n->wifi);
+	put_bool(row, &n->gps);
+	put_bool(row, &n->mobile_data);
+	put_bool(row, &n->real_time_location);
+	put(row, n->has_waiting_trips, Int32GetDatum(n->waiting_trips));
+	put(row, n->has_instance, UUIDPGetDatum(&n->instance_id));
+	put_text(row, n->kind == EVENT_UNKNOWN ? NULL : n->event);
+	put_text(row, n->object_type);
+}
+
+/* All is null when it cannot be read. */
 Datum
 damoov_read_notification(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
 	StringInfoData text;
 	TupleDesc	desc;
-	Notification n;
+	Notification notification;
 	Fault		fault = {0};
-	Datum		values[19] = {0};
-	bool		nulls[19];
+	ResultRow	row = {0};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	memset(nulls, true, sizeof(nulls));
+	memset(row.nulls, true, sizeof(row.nulls));
 	initStringInfo(&text);
 	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	if (notification_read(text.data, text.len, NOTIFICATION_STORED, &n, &fault))
-	{
-		put_text(values, nulls, 0, n.client_id);
-		put_text(values, nulls, 1, n.url);
-		put_time(values, nulls, 2, &n.track_started);
-		put_time(values, nulls, 3, &n.track_ended);
-		values[4] = Int32GetDatum(n.track_started.offset_min);
-		nulls[4] = !n.track_started.has_offset;
-		put_text(values, nulls, 5, n.vendor_reason);
-		values[6] = removed_array(&n);
-		nulls[6] = false;
-		put_time(values, nulls, 7, &n.stage_at);
-		put_bool(values, nulls, 8, &n.passed_filters);
-		put_time(values, nulls, 9, &n.time_received);
-		values[10] = Float8GetDatum(n.charge_percent);
-		nulls[10] = !n.has_charge;
-		put_bool(values, nulls, 11, &n.wifi);
-		put_bool(values, nulls, 12, &n.gps);
-		put_bool(values, nulls, 13, &n.mobile_data);
-		put_bool(values, nulls, 14, &n.real_time_location);
-		values[15] = Int32GetDatum(n.waiting_trips);
-		nulls[15] = !n.has_waiting_trips;
-		values[16] = UUIDPGetDatum(&n.instance_id);
-		nulls[16] = !n.has_instance;
-		put_text(values, nulls, 17, n.kind == EVENT_UNKNOWN ? NULL : n.event);
-		put_text(values, nulls, 18, n.object_type);
-	}
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+	if (notification_read(text.data, text.len, NOTIFICATION_STORED, &notification, &fault))
+		put_notification(&row, &notification);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values, row.nulls));
 }

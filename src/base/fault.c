@@ -8,9 +8,52 @@
 
 #include "base/fault.h"
 
+static const struct
+{
+	const char *name;
+	int			sqlstate;
+}			reasons[REASONS] =
+{
+	[REASON_BAD_JSON] = {"bad_json", ERRCODE_INVALID_TEXT_REPRESENTATION},
+	[REASON_BAD_UTF8] = {"bad_utf8", ERRCODE_CHARACTER_NOT_IN_REPERTOIRE},
+	[REASON_NUL_CHAR] = {"nul_char", ERRCODE_UNTRANSLATABLE_CHARACTER},
+	[REASON_TOO_DEEP] = {"too_deep", ERRCODE_STATEMENT_TOO_COMPLEX},
+	[REASON_TOO_BIG] = {"too_big", ERRCODE_PROGRAM_LIMIT_EXCEEDED},
+	[REASON_BAD_NUMBER] = {"bad_number", ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE},
+	[REASON_BAD_TYPE] = {"bad_type", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_BAD_TIME] = {"bad_time", ERRCODE_INVALID_DATETIME_FORMAT},
+	[REASON_BAD_UUID] = {"bad_uuid", ERRCODE_INVALID_TEXT_REPRESENTATION},
+	[REASON_CLOCK_SKEW] = {"clock_skew", ERRCODE_DATETIME_FIELD_OVERFLOW},
+	[REASON_DUP_KEY] = {"dup_key", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_MISSING_FIELD] = {"missing_field", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_ENVELOPE] = {"envelope", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_POISON] = {"poison", ERRCODE_PROGRAM_LIMIT_EXCEEDED},
+	[REASON_CROSS_USER] = {"cross_user", ERRCODE_INSUFFICIENT_PRIVILEGE},
+	[REASON_CROSS_TENANT] = {"cross_tenant", ERRCODE_INSUFFICIENT_PRIVILEGE},
+	[REASON_STORE_FAILED] = {"store_failed", ERRCODE_INTERNAL_ERROR},
+	[REASON_DATASET_MISMATCH] = {"dataset_mismatch", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_DATASET_UNKNOWN] = {"dataset_unknown", ERRCODE_NO_DATA},
+	[REASON_DATASET_ERROR] = {"dataset_error", ERRCODE_PROTOCOL_VIOLATION},
+	[REASON_DATASET_GONE] = {"dataset_gone", ERRCODE_NO_DATA},
+	[REASON_NOT_JSON] = {"not_json", ERRCODE_INVALID_TEXT_REPRESENTATION},
+	[REASON_DAMAGED] = {"damaged", ERRCODE_CONNECTION_FAILURE},
+	[REASON_CONFIGURATION] = {"configuration", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_SECRET_FILE] = {"secret_file", ERRCODE_CONFIG_FILE_ERROR},
+	[REASON_IDENTITY] = {"identity", ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION},
+	[REASON_BAD_URL] = {"bad_url", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_UNREACHABLE] = {"unreachable", ERRCODE_CONNECTION_FAILURE},
+	[REASON_TIMEOUT] = {"timeout", ERRCODE_CONNECTION_FAILURE},
+	[REASON_TLS_FAILED] = {"tls_failed", ERRCODE_CONNECTION_FAILURE},
+	[REASON_HTTP_STATUS] = {"http_status", ERRCODE_CONNECTION_FAILURE},
+	[REASON_PROVIDER] = {"provider", ERRCODE_CONNECTION_FAILURE},
+	[REASON_STORAGE_ACCESS] = {"storage_access", ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION},
+	[REASON_STORAGE_REFUSED] = {"storage_refused", ERRCODE_CONNECTION_FAILURE},
+	[REASON_BAD_SIGNATURE] = {"bad_signature", ERRCODE_INVALID_PARAMETER_VALUE},
+	[REASON_NO_CERTIFICATE] = {"no_certificate", ERRCODE_CONNECTION_FAILURE},
+};
+
 bool
-fault_set(Fault *fault, int sqlstate, Reason reason,
-		  const char *format,...)
+fault_set_state(Fault *fault, int sqlstate, Reason reason, const char *format,...)
 {
 	StringInfoData text;
 
@@ -37,46 +80,13 @@ fault_set(Fault *fault, int sqlstate, Reason reason,
 const char *
 fault_reason_name(Reason reason)
 {
-	static const char *const names[REASONS] = {
-		[REASON_BAD_JSON] = "bad_json",
-		[REASON_BAD_UTF8] = "bad_utf8",
-		[REASON_NUL_CHAR] = "nul_char",
-		[REASON_TOO_DEEP] = "too_deep",
-		[REASON_TOO_BIG] = "too_big",
-		[REASON_BAD_NUMBER] = "bad_number",
-		[REASON_BAD_TYPE] = "bad_type",
-		[REASON_BAD_TIME] = "bad_time",
-		[REASON_BAD_UUID] = "bad_uuid",
-		[REASON_CLOCK_SKEW] = "clock_skew",
-		[REASON_DUP_KEY] = "dup_key",
-		[REASON_MISSING_FIELD] = "missing_field",
-		[REASON_ENVELOPE] = "envelope",
-		[REASON_POISON] = "poison",
-		[REASON_CROSS_USER] = "cross_user",
-		[REASON_CROSS_TENANT] = "cross_tenant",
-		[REASON_STORE_FAILED] = "store_failed",
-		[REASON_DATASET_MISMATCH] = "dataset_mismatch",
-		[REASON_DATASET_UNKNOWN] = "dataset_unknown",
-		[REASON_DATASET_ERROR] = "dataset_error",
-		[REASON_DATASET_GONE] = "dataset_gone",
-		[REASON_NOT_JSON] = "not_json",
-		[REASON_DAMAGED] = "damaged",
-		[REASON_CONFIGURATION] = "configuration",
-		[REASON_SECRET_FILE] = "secret_file",
-		[REASON_IDENTITY] = "identity",
-		[REASON_BAD_URL] = "bad_url",
-		[REASON_UNREACHABLE] = "unreachable",
-		[REASON_TIMEOUT] = "timeout",
-		[REASON_TLS_FAILED] = "tls_failed",
-		[REASON_HTTP_STATUS] = "http_status",
-		[REASON_PROVIDER] = "provider",
-		[REASON_STORAGE_ACCESS] = "storage_access",
-		[REASON_STORAGE_REFUSED] = "storage_refused",
-		[REASON_BAD_SIGNATURE] = "bad_signature",
-		[REASON_NO_CERTIFICATE] = "no_certificate",
-	};
+	return reasons[reason].name;
+}
 
-	return names[reason];
+int
+fault_reason_sqlstate(Reason reason)
+{
+	return reasons[reason].sqlstate;
 }
 
 int

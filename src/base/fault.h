@@ -69,9 +69,16 @@ typedef struct Fault
 	char	   *detail;			/* whole sentence, or NULL */
 } Fault;
 
+/* The SQLSTATE of a reason, for all its faults but few. */
+extern int	fault_reason_sqlstate(Reason reason);
+
 /* Fills fault and returns false, so that a check reads: return fault_set(...) */
-extern bool fault_set(Fault *fault, int sqlstate, Reason reason,
-					  const char *format,...) pg_attribute_printf(4, 5);
+#define fault_set(fault, reason, ...) \
+	fault_set_state(fault, fault_reason_sqlstate(reason), reason, __VA_ARGS__)
+
+/* The same with an SQLSTATE of its own. */
+extern bool fault_set_state(Fault *fault, int sqlstate, Reason reason,
+							const char *format,...) pg_attribute_printf(4, 5);
 
 /* The short code that damoov.quarantine shows: "bad_json". */
 extern const char *fault_reason_name(Reason reason);

@@ -62,13 +62,12 @@ json_walk_limited(const char *text, Size len, JsonLimits limits,
 	JsonParseErrorType error;
 
 	if (len > limits.text)
-		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
-						 "JSON text of %zu bytes exceeds the limit of %zu bytes",
-						 len, limits.text);
+		return fault_set(fault, REASON_TOO_BIG,
+						 "JSON text of %zu bytes exceeds the limit of %zu bytes", len,
+						 limits.text);
 	if (pg_verify_mbstr(PG_UTF8, text, (int) len, true) == false ||
 		memchr(text, '\0', len) != NULL)
-		return fault_set(fault, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, REASON_BAD_UTF8,
-						 "invalid byte sequence for encoding \"UTF8\"");
+		return fault_set(fault, REASON_BAD_UTF8, "invalid byte sequence for encoding \"UTF8\"");
 	if (!check_limits(text, len, limits.number, fault))
 		return false;
 
@@ -120,8 +119,7 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 			case '{':
 			case '[':
 				if (++depth > JSON_MAX_DEPTH)
-					return fault_set(fault, ERRCODE_STATEMENT_TOO_COMPLEX,
-									 REASON_TOO_DEEP,
+					return fault_set(fault, REASON_TOO_DEEP,
 									 "JSON text is nested deeper than %d levels",
 									 JSON_MAX_DEPTH);
 				break;
@@ -165,14 +163,13 @@ check_number(const char *at, const char *end, int max_number, Fault *fault)
 	}
 	if (at - start > max_number)
 	{
-		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, REASON_BAD_NUMBER,
-				  "number of more than %d characters", max_number);
+		fault_set(fault, REASON_BAD_NUMBER, "number of more than %d characters", max_number);
 		return NULL;
 	}
 	if (exponent && is_large_exponent(exponent, at))
 	{
-		fault_set(fault, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, REASON_BAD_NUMBER,
-				  "number with an exponent beyond %d", JSON_MAX_EXPONENT);
+		fault_set(fault, REASON_BAD_NUMBER, "number with an exponent beyond %d",
+				  JSON_MAX_EXPONENT);
 		return NULL;
 	}
 	return at;
@@ -196,13 +193,10 @@ set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer, Fault *fault)
 {
 	/* the parser's own detail quotes the input, which may hold a token */
 	if (error == JSON_UNICODE_CODE_POINT_ZERO)
-		return fault_set(fault, ERRCODE_UNTRANSLATABLE_CHARACTER, REASON_NUL_CHAR,
-						 "\\u0000 cannot be converted to text");
-	return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, REASON_BAD_JSON,
-					 "invalid JSON text, line %d, byte %d",
+		return fault_set(fault, REASON_NUL_CHAR, "\\u0000 cannot be converted to text");
+	return fault_set(fault, REASON_BAD_JSON, "invalid JSON text, line %d, byte %d",
 					 lexer->line_number,
-					 (int) (lexer->token_start ?
-							lexer->token_start - lexer->input + 1 : 1));
+					 (int) (lexer->token_start ? lexer->token_start - lexer->input + 1 : 1));
 }
 
 static inline bool

@@ -319,15 +319,15 @@ options_load(const char *name, ServerOptions **options, Fault *fault)
 	const char *file;
 
 	if (server == NULL)
-		return fault_set(fault, ERRCODE_UNDEFINED_OBJECT, REASON_CONFIGURATION,
+		return fault_set_state(fault, ERRCODE_UNDEFINED_OBJECT, REASON_CONFIGURATION,
 						 "server \"%s\" does not exist", name);
 	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
-		return fault_set(fault, ERRCODE_WRONG_OBJECT_TYPE, REASON_CONFIGURATION,
+		return fault_set_state(fault, ERRCODE_WRONG_OBJECT_TYPE, REASON_CONFIGURATION,
 						 "server \"%s\" is not a server of the foreign-data wrapper \"%s\"",
 						 name, WRAPPER_NAME);
 	if (object_aclcheck(ForeignServerRelationId, server->serverid,
 						GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
+		return fault_set_state(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
 						 "permission denied for foreign server %s", name);
 
 	out = palloc0(sizeof(ServerOptions));
@@ -389,7 +389,7 @@ options_int_within(const ServerOptions *options, const char *name, int min, int 
 	*value = options_int(options, name, default_value);
 	if (*value >= min && *value <= max)
 		return true;
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
+	return fault_set(fault, REASON_CONFIGURATION,
 					 "option \"%s\" must be between %d and %d for a server of type \"%s\"",
 					 name, min, max, options->type);
 }

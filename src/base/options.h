@@ -26,7 +26,7 @@ typedef struct ServerOptions
 
 /* Fills the fault for options that will not do; false. */
 #define options_fault(fault, ...) \
-	fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION, __VA_ARGS__)
+	fault_set(fault, REASON_CONFIGURATION, __VA_ARGS__)
 
 /* Names of all foreign servers of the wrapper, in order; needs a transaction. */
 extern List *options_server_names(void);

@@ -33,8 +33,8 @@ secret_file_is_named(const char *name)
 static bool
 refuse(const char *name, const char *problem, Fault *fault)
 {
-	return fault_set(fault, ERRCODE_CONFIG_FILE_ERROR, REASON_SECRET_FILE,
-					 "could not use secret file \"%s\": %s", name, problem);
+	return fault_set(fault, REASON_SECRET_FILE, "could not use secret file \"%s\": %s", name,
+					 problem);
 }
 
 /* ----- lines ----- */

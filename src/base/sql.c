@@ -139,7 +139,7 @@ sql_try(void (*step) (void *argument), void *argument, Fault *fault)
 		return true;
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 		ReThrowError(error);
-	fault_set(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
+	fault_set_state(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
 	FreeErrorData(error);
 	return false;
 }

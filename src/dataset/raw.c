@@ -196,14 +196,11 @@ check_status(const RecordRow *row, Fault *fault)
 		bool		gone = json_int64(status, &code) &&
 			(code == RAW_NOT_FOUND || code == RAW_GONE);
 
-		return fault_set(fault,
-						 gone ? ERRCODE_NO_DATA : ERRCODE_PROTOCOL_VIOLATION,
-						 gone ? REASON_DATASET_GONE : REASON_DATASET_ERROR,
-						 "platform answered with code %s instead of the track",
-						 status);
+		return fault_set(fault, gone ? REASON_DATASET_GONE : REASON_DATASET_ERROR,
+						 "platform answered with code %s instead of the track", status);
 	}
 	if (row_has(row, RAW_SUCCESS) && !row->value[RAW_SUCCESS].flag)
-		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, REASON_DATASET_ERROR,
+		return fault_set(fault, REASON_DATASET_ERROR,
 						 "platform answered without success instead of the track");
 	return true;
 }

@@ -370,8 +370,7 @@ check_token(JsonWalk *walk, RecordReader *reader, const char *text,
 		record_note(reader->state, reader->member, NOTE_NOT_UUID);
 	else if (reader->document->expected &&
 			 !uuid_equal(&token, reader->document->expected))
-		fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
-				  REASON_DATASET_MISMATCH, "dataset is that of another %s",
+		fault_set(&walk->stop, REASON_DATASET_MISMATCH, "dataset is that of another %s",
 				  reader->content->document.record->what);
 }
 
@@ -505,8 +504,7 @@ enter_group(JsonWalk *walk, RecordReader *reader, const Member *member)
 	{
 		/* of two none is more right than the other */
 		if (state->seen & MEMBER_BIT(reader->member))
-			fault_set(&walk->stop, ERRCODE_INVALID_PARAMETER_VALUE,
-					  REASON_DATASET_MISMATCH, "dataset has more than one %s",
+			fault_set(&walk->stop, REASON_DATASET_MISMATCH, "dataset has more than one %s",
 					  member->column);
 		state->seen |= MEMBER_BIT(reader->member);
 		reader->in_body |= member->kind == KIND_BODY;

@@ -164,16 +164,13 @@ set_refusal(const Record *record, const Outside *outside, const char *missing,
 		outside->is_crash ? "crash header" : NULL;
 
 	if (outside->status)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-						 REASON_DATASET_MISMATCH,
-						 "platform answered with status %s instead of the %s",
-						 outside->status, record->what);
+		return fault_set(fault, REASON_DATASET_MISMATCH,
+						 "platform answered with status %s instead of the %s", outside->status,
+						 record->what);
 	if (found && strcmp(found, record->what_kind) != 0)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-						 REASON_DATASET_MISMATCH, "dataset is a %s, not a %s",
-						 found, record->what_kind);
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-					 REASON_DATASET_MISMATCH, "dataset has no %s", missing);
+		return fault_set(fault, REASON_DATASET_MISMATCH, "dataset is a %s, not a %s", found,
+						 record->what_kind);
+	return fault_set(fault, REASON_DATASET_MISMATCH, "dataset has no %s", missing);
 }
 
 bool

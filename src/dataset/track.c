@@ -189,7 +189,7 @@ check_envelope(RecordState *trip, const Document *document, Fault *fault)
 	}
 	else if (!json_int64(row->value[TRIP_CODE].text, &code) ||
 			 code != TRACK_OK)
-		return fault_set(fault, ERRCODE_PROTOCOL_VIOLATION, REASON_DATASET_ERROR,
+		return fault_set(fault, REASON_DATASET_ERROR,
 						 "platform answered with code %s instead of the track",
 						 row->value[TRIP_CODE].text);
 	if (trip->seen & MEMBER_BIT(TRIP_TRACK))

@@ -84,7 +84,7 @@ read_fetch(Api *api, const char *text, Fault *fault)
 				known = api->fetch[i] = true;
 		}
 		if (!known)
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
+			return fault_set(fault, REASON_CONFIGURATION,
 							 "option \"fetch\" knows processed, raw and crash, not \"%s\"",
 							 (char *) lfirst(cell));
 	}
@@ -98,7 +98,7 @@ check_base_url(const char *option, const char *url, Fault *fault)
 
 	if (url_parse(url, &parts, fault) && url_scheme_allowed(parts))
 		return true;
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
+	return fault_set(fault, REASON_CONFIGURATION,
 					 "option \"%s\" of the api server is not an https URL", option);
 }
 
@@ -128,8 +128,9 @@ check_endpoint(const Api *api, const char *option, const char *url, Fault *fault
 	if (url_parse(url, &parts, fault) && strcmp(parts->path, "/") == 0 && parts->query == NULL &&
 		!same_place(parts, api->base_url) && !same_place(parts, api->crash_url))
 		return true;
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
-					 "option \"%s\" of the api server must be scheme, host and port of a store, and not of the platform", option);
+	return fault_set(fault, REASON_CONFIGURATION,
+					 "option \"%s\" of the api server must be scheme, host and port of a store, and not of the platform",
+					 option);
 }
 
 static char *
@@ -267,7 +268,7 @@ find_address(const Api *api, const char *url, ApiTarget *target, UrlParts **part
 static bool
 url_refused(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_URL, "URL %s", problem);
+	return fault_set(fault, REASON_BAD_URL, "URL %s", problem);
 }
 
 bool

@@ -424,7 +424,7 @@ try_store(Download *download)
 		fault_raise(&fault);
 	download->row_id = 0;
 	old = MemoryContextSwitchTo(download->context);
-	fault_set(&download->fetch.fault, fault.sqlstate, fault.reason,
+	fault_set_state(&download->fetch.fault, fault.sqlstate, fault.reason,
 			  "could not store the dataset: %s", fault.message);
 	MemoryContextSwitchTo(old);
 	return false;

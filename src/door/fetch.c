@@ -67,8 +67,8 @@ read_answer(Fetch *fetch, const HttpRequest *request)
 	if (fetch->storage && !storage_check(fetch->storage, request, fault))
 		return false;
 	if (request->status != 200)
-		return fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_HTTP_STATUS,
-						 "the service answered with HTTP status %d", request->status);
+		return fault_set(fault, REASON_HTTP_STATUS, "the service answered with HTTP status %d",
+						 request->status);
 	return true;
 }
 

@@ -74,8 +74,7 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 
 	/* a queue's message ends as something, also one that holds nothing */
 	if (fault.sqlstate == 0 && parts == NIL && origin == NOTIFICATION_RAW)
-		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
-				  "array holds no notification");
+		fault_set(&fault, REASON_BAD_TYPE, "array holds no notification");
 	if (fault.sqlstate != 0)
 		return ingest_refuse(entries, body, len, &fault);
 	foreach(cell, parts)
@@ -281,10 +280,10 @@ refuse_foreign_removals(List *entries, const char *source)
 		IngestEntry *entry = entry_of_row(entries, row);
 
 		if (DatumGetBool(sql_value(row, 2, NULL)))
-			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_TENANT,
+			fault_set(&entry->fault, REASON_CROSS_TENANT,
 					  "\"TracksRemoved\" names a track of another instance");
 		else
-			fault_set(&entry->fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_USER,
+			fault_set(&entry->fault, REASON_CROSS_USER,
 					  "\"TracksRemoved\" names a track of another user");
 	}
 }
@@ -538,7 +537,7 @@ try_store(List *entries, const char *source, Fault *fault)
 		return true;
 	if (fault_is_transient(refused.sqlstate))
 		fault_raise(&refused);
-	return fault_set(fault, refused.sqlstate, refused.reason,
+	return fault_set_state(fault, refused.sqlstate, refused.reason,
 					 "could not store notification: %s", refused.message);
 }
 

@@ -105,9 +105,9 @@ ids_of_address(const char *url)
 }
 
 static bool
-refuse(Fault *fault, int sqlstate, Reason reason, const char *problem)
+refuse(Fault *fault, Reason reason, const char *problem)
 {
-	return fault_set(fault, sqlstate, reason, "object of a bucket %s", problem);
+	return fault_set(fault, reason, "object of a bucket %s", problem);
 }
 
 /* Fills user_id and device_token: user_id is 0 of who is not a person yet. */
@@ -120,8 +120,7 @@ find_owner(Dataset *dataset, const DatasetIdentity *identity, const AddressIds *
 	{
 		if (identity->has_person &&
 			strcmp(uuid_format(&identity->device_token, token), dataset->device_token) != 0)
-			return refuse(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CROSS_USER,
-						  "names another person than its notifications");
+			return refuse(fault, REASON_CROSS_USER, "names another person than its notifications");
 		return true;
 	}
 	dataset->key.user_id = 0;
@@ -131,8 +130,7 @@ find_owner(Dataset *dataset, const DatasetIdentity *identity, const AddressIds *
 		return true;
 	}
 	if (!address->has_person)
-		return refuse(fault, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
-					  "does not tell whose it is, and no notification has");
+		return refuse(fault, REASON_DATASET_UNKNOWN, "does not tell whose it is, and no notification has");
 	dataset->key.user_id = address->user_id;
 	uuid_format(&address->device_token, dataset->device_token);
 	return true;
@@ -145,8 +143,7 @@ find_key(Dataset *dataset, const DatasetIdentity *identity, const char *url, Fau
 	AddressIds	address = ids_of_address(url);
 
 	if (!identity->has_object && !address.has_object)
-		return refuse(fault, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
-					  "has no id, neither in the document nor in its key");
+		return refuse(fault, REASON_DATASET_UNKNOWN, "has no id, neither in the document nor in its key");
 	dataset->key.kind = DATASET_OBJECT;
 	dataset->key.object_id = identity->has_object ? identity->object_id : address.object_id;
 	return find_owner(dataset, identity, &address, fault);
@@ -161,8 +158,7 @@ object_identify(Dataset *dataset, const char *url, bool *forgotten, Fault *fault
 	dataset->content = NULL;
 	*forgotten = false;
 	if (*text != '{')
-		return refuse(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, REASON_NOT_JSON,
-					  "is not a JSON object");
+		return refuse(fault, REASON_NOT_JSON, "is not a JSON object");
 	if (!dataset_identify(dataset->document, dataset->document_len, &identity, fault) ||
 		!find_key(dataset, &identity, url, fault))
 		return false;
@@ -173,8 +169,7 @@ object_identify(Dataset *dataset, const char *url, bool *forgotten, Fault *fault
 	if (identity.kind < 0 && is_announced_buffer(&dataset->key.object_id))
 		identity.kind = DATASET_CRASH_BUFFER;
 	if (identity.kind < 0)
-		return refuse(fault, ERRCODE_NO_DATA, REASON_DATASET_UNKNOWN,
-					  "is no dataset of a kind that is known");
+		return refuse(fault, REASON_DATASET_UNKNOWN, "is no dataset of a kind that is known");
 	dataset->key.kind = identity.kind;
 	if (!dataset_read(dataset, fault))
 		return false;

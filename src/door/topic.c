@@ -46,11 +46,11 @@ topic_address(const ServerOptions *options, const char *topic_arn,
 	UrlParts   *parts;
 
 	if (!topic_is_listed(options, topic_arn))
-		return fault_set(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
+		return fault_set_state(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
 						 "topic is not listed in option \"topic_arns\"");
 	*base_url = sns_topic_host(topic_arn);
 	if (*base_url == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
+		return fault_set(fault, REASON_CONFIGURATION,
 						 "option \"topic_arns\" lists what is not the ARN of an SNS topic");
 	*is_test = endpoint != NULL;
 	if (endpoint == NULL)
@@ -58,7 +58,7 @@ topic_address(const ServerOptions *options, const char *topic_arn,
 	/* who names the certificate's host could sign for any topic: tests only */
 	if (!url_parse(endpoint, &parts, fault) || !url_scheme_allowed(parts) ||
 		strcmp(parts->scheme, "http") != 0)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_CONFIGURATION,
+		return fault_set(fault, REASON_CONFIGURATION,
 						 "option \"endpoint\" of a webhook server is for tests: plain http to loopback while \"damoov.allow_http_loopback\" is on");
 	*base_url = psprintf("http://%s", parts->host_header);
 	return true;
@@ -140,10 +140,9 @@ fetch_key(const char *url, const char *topic_arn, bool is_test, Fault *fault)
 	if (request->status == 200)
 		key = sns_certificate_key(request->reply, request->reply_len, topic_arn, &seconds, fault);
 	else if (request->status >= 400 && !http_status_is_transient(request->status))
-		fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_SIGNATURE,
-				  "certificate of the SNS message does not exist");
+		fault_set(fault, REASON_BAD_SIGNATURE, "certificate of the SNS message does not exist");
 	else
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_NO_CERTIFICATE,
+		fault_set(fault, REASON_NO_CERTIFICATE,
 				  "certificate of the SNS message could not be fetched");
 	if (key)
 		remember_key(url, key, seconds);
@@ -164,7 +163,7 @@ topic_key(const char *url, const char *topic_arn, bool is_test, Fault *fault)
 	/* who repeats a URL that does not work must not make us ask each time */
 	if (is_known(&last_failure, url))
 	{
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_NO_CERTIFICATE,
+		fault_set(fault, REASON_NO_CERTIFICATE,
 				  "certificate of the SNS message could not be fetched a moment ago");
 		return NULL;
 	}

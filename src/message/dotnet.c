@@ -185,7 +185,7 @@ dotnet_read(const char *body, Size len, char **text, Size *text_len, Fault *faul
 	uint8		type = 0;
 
 	if (!read_element(&reader, &is_string, &is_bytes) || !(is_string || is_bytes))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
+		return fault_set(fault, REASON_ENVELOPE,
 						 ".NET binary XML holds neither a string nor bytes");
 	initStringInfo(&joined);
 	do
@@ -193,12 +193,10 @@ dotnet_read(const char *body, Size len, char **text, Size *text_len, Fault *faul
 		if (!read_byte(&reader, &type) ||
 			(type != RECORD_END &&
 			 !read_text(&reader, type, is_bytes, &joined, &first_half)))
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-							 "text in .NET binary XML is damaged");
+			return fault_set(fault, REASON_ENVELOPE, "text in .NET binary XML is damaged");
 	} while (type % 2 == 0);
 	if (first_half != 0 || reader.at != reader.end)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-						 ".NET binary XML does not end after the text");
+		return fault_set(fault, REASON_ENVELOPE, ".NET binary XML does not end after the text");
 	*text = joined.data;
 	*text_len = joined.len;
 	return true;

@@ -149,8 +149,8 @@ put_member(Outline *outline, const char *name, const char *start, Size len)
 static bool
 too_many(Fault *fault)
 {
-	return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
-					 "message holds more than %d notifications", MAX_PARTS);
+	return fault_set(fault, REASON_TOO_BIG, "message holds more than %d notifications",
+					 MAX_PARTS);
 }
 
 static void
@@ -228,7 +228,7 @@ classify(const Outline *outline, Kind *kind, Fault *fault)
 		kinds++;
 	}
 	if (kinds > 1)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
+		return fault_set(fault, REASON_ENVELOPE,
 						 "message has the members of more than one envelope");
 	return true;
 }
@@ -245,14 +245,12 @@ check_members(Kind kind, const Outline *outline, Fault *fault)
 		(kind == KIND_SNS && outline->repeated[M_SNS_TOPIC]) ||
 		(kind == KIND_CLOUD_EVENT && (outline->repeated[M_CLOUD_VERSION] ||
 									  outline->repeated[M_CLOUD_BASE64])))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-						 "%s has a member twice", spec->name);
+		return fault_set(fault, REASON_ENVELOPE, "%s has a member twice", spec->name);
 	if (given(outline, spec->type) && string_of(outline, spec->type) == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-						 "\"%s\" of the %s is not a string",
+		return fault_set(fault, REASON_ENVELOPE, "\"%s\" of the %s is not a string",
 						 member_names[spec->type], spec->name);
 	if (kind == KIND_CLOUD_EVENT && (version == NULL || strcmp(version, "1.0") != 0))
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
+		return fault_set(fault, REASON_ENVELOPE,
 						 "\"specversion\" of the CloudEvent is not \"1.0\"");
 	return true;
 }
@@ -344,12 +342,12 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 	if (kind == KIND_CLOUD_EVENT && given(outline, M_CLOUD_BASE64))
 	{
 		if (!is_null(value))
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
+			return fault_set(fault, REASON_ENVELOPE,
 							 "CloudEvent has both \"data\" and \"data_base64\"");
 		if (base64)
 			content->text = decode_base64(base64, strlen(base64), &content->len);
 		if (content->text == NULL)
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
+			return fault_set(fault, REASON_ENVELOPE,
 							 "\"data_base64\" of the CloudEvent is not base64");
 		json_skip_mark(&content->text, &content->len);
 		content->decoded = true;
@@ -363,15 +361,14 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 		return true;
 	}
 	if (value->start == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-						 "%s has no \"%s\"", spec->name, name);
+		return fault_set(fault, REASON_ENVELOPE, "%s has no \"%s\"", spec->name, name);
 	if (kind == KIND_SNS)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-						 "\"%s\" of the %s is not a string", name, spec->name);
+		return fault_set(fault, REASON_ENVELOPE, "\"%s\" of the %s is not a string", name,
+						 spec->name);
 	if (*value->start != '{' && *value->start != '[')
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-						 "\"%s\" of the %s is neither an object nor a string",
-						 name, spec->name);
+		return fault_set(fault, REASON_ENVELOPE,
+						 "\"%s\" of the %s is neither an object nor a string", name,
+						 spec->name);
 	content->text = value->start;
 	content->len = value->len;
 	return true;
@@ -422,15 +419,13 @@ open_envelope(Kind kind, const Outline *outline, const char *text, Size len)
 	{
 		/* what is wrong inside an envelope is a fault of the envelope */
 		if (fault.reason == REASON_BAD_JSON)
-			fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-					  "\"%s\" of the %s is not JSON",
+			fault_set(&fault, REASON_ENVELOPE, "\"%s\" of the %s is not JSON",
 					  content->decoded ? "data_base64" : member_names[spec->content],
 					  spec->name);
 	}
 	if (fault.sqlstate == 0 && classify(&inner, &inner_kind, &fault) &&
 		inner_kind != KIND_BARE)
-		fault_set(&fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-				  "%s holds another %s", spec->name,
+		fault_set(&fault, REASON_ENVELOPE, "%s holds another %s", spec->name,
 				  kind == inner_kind ? spec->name : "envelope");
 
 	if (fault.sqlstate != 0)
@@ -470,8 +465,7 @@ open_object(const Outline *outline, const char *text, Size len)
 static bool
 not_an_object(Fault *fault)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
-					 "notification is not a JSON object");
+	return fault_set(fault, REASON_BAD_TYPE, "notification is not a JSON object");
 }
 
 static List *

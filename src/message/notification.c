@@ -351,8 +351,7 @@ notification_read(const char *text, Size len, NotificationOrigin origin,
 	if (!json_walk_limited(text, len, limits[origin], &visitor, reading, fault))
 		return false;
 	if (!reading->top_is_object)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
-						 "notification is not a JSON object");
+		return fault_set(fault, REASON_BAD_TYPE, "notification is not a JSON object");
 	if (!settle_cells(reading, origin == NOTIFICATION_RAW, fault) ||
 		!read_event(reading, fault) ||
 		!read_id(reading, M_USER_ID, &notification->device_token, fault) ||
@@ -367,8 +366,7 @@ notification_read(const char *text, Size len, NotificationOrigin origin,
 static bool
 duplicate_fault(const char *name, Fault *fault)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_DUP_KEY,
-					 "notification has more than one \"%s\"", name);
+	return fault_set(fault, REASON_DUP_KEY, "notification has more than one \"%s\"", name);
 }
 
 /* Decides for each member which cell counts. */
@@ -397,15 +395,14 @@ settle_cells(Reading *reading, bool refuse_duplicates, Fault *fault)
 	}
 
 	if (reading->cell[M_OBJECT] == NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_MISSING_FIELD,
-						 "notification has no \"Object\"");
+		return fault_set(fault, REASON_MISSING_FIELD, "notification has no \"Object\"");
 	if (reading->cell[M_OBJECT]->type != JSON_TOKEN_OBJECT_START)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
+		return fault_set(fault, REASON_BAD_TYPE,
 						 "\"Object\" of the notification is not a JSON object");
 	if (reading->cell[M_DETAILS] != NULL &&
 		reading->cell[M_DETAILS]->type != JSON_TOKEN_OBJECT_START &&
 		reading->cell[M_DETAILS]->type != JSON_TOKEN_NULL)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
+		return fault_set(fault, REASON_BAD_TYPE,
 						 "\"Details\" of the notification is not a JSON object");
 	return true;
 }
@@ -425,15 +422,14 @@ filled(const Reading *reading, Member member)
 static bool
 missing_fault(Member member, Fault *fault)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_MISSING_FIELD,
-					 "notification has no \"%s%s\"",
+	return fault_set(fault, REASON_MISSING_FIELD, "notification has no \"%s%s\"",
 					 member == M_OBJECT_ID ? "Object." : "", specs[member].name);
 }
 
 static bool
 type_fault(Member member, Fault *fault)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
+	return fault_set(fault, REASON_BAD_TYPE,
 					 "\"%s%s\" of the notification has the wrong JSON type",
 					 member == M_OBJECT_ID ? "Object." : "", specs[member].name);
 }
@@ -462,7 +458,7 @@ read_event(Reading *reading, Fault *fault)
 	if (type != JSON_TOKEN_STRING)
 		return type_fault(M_EVENT, fault);
 	if (strlen(name) > MAX_EVENT_NAME)
-		return fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
+		return fault_set(fault, REASON_TOO_BIG,
 						 "\"Event\" of the notification is longer than %d bytes",
 						 MAX_EVENT_NAME);
 	for (int i = EVENT_UNKNOWN + 1; i < (int) lengthof(events); i++)
@@ -484,8 +480,7 @@ read_id(Reading *reading, Member member, pg_uuid_t *id, Fault *fault)
 		return type_fault(member, fault);
 	/* the text is not quoted: UserId is a credential */
 	if (!uuid_parse(text, id))
-		return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, REASON_BAD_UUID,
-						 "\"%s%s\" of the notification is not a UUID",
+		return fault_set(fault, REASON_BAD_UUID, "\"%s%s\" of the notification is not a UUID",
 						 member == M_OBJECT_ID ? "Object." : "", specs[member].name);
 	if (uuid_is_zero(id))
 		return missing_fault(member, fault);
@@ -505,11 +500,11 @@ read_sent_at(Reading *reading, bool refuse_future, Fault *fault)
 	if (cell->type == JSON_TOKEN_STRING)
 		result = timestamp_parse(cell->text, strlen(cell->text), &time);
 	if (result != TIME_OK)
-		return fault_set(fault, timestamp_sqlstate(result), REASON_BAD_TIME,
+		return fault_set_state(fault, timestamp_sqlstate(result), REASON_BAD_TIME,
 						 "\"Timestamp\" of the notification %s",
 						 timestamp_fault(result));
 	if (refuse_future && time.at > now + MAX_AHEAD)
-		return fault_set(fault, ERRCODE_DATETIME_FIELD_OVERFLOW, REASON_CLOCK_SKEW,
+		return fault_set(fault, REASON_CLOCK_SKEW,
 						 "\"Timestamp\" of the notification is more than 24 hours ahead");
 	if (!time.has_zone)
 		add_note(reading, M_TIMESTAMP, "no zone, read as UTC");
@@ -534,7 +529,7 @@ read_removed(Reading *reading, Fault *fault)
 	if (cell == NULL || cell->type == JSON_TOKEN_NULL)
 		return true;
 	if (cell->type != JSON_TOKEN_ARRAY_START || reading->bad_removed)
-		return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_TYPE,
+		return fault_set(fault, REASON_BAD_TYPE,
 						 "\"TracksRemoved\" of the notification is not an array of objects");
 	out->removed = palloc(Max(1, reading->nremoved) * sizeof(pg_uuid_t));
 	for (int i = 0; i < reading->nremoved; i++)
@@ -542,13 +537,13 @@ read_removed(Reading *reading, Fault *fault)
 		pg_uuid_t  *id = &out->removed[out->nremoved];
 
 		if (reading->removed[i] == NULL || reading->removed[i][0] == '\0')
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_MISSING_FIELD,
+			return fault_set(fault, REASON_MISSING_FIELD,
 							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
 		if (!uuid_parse(reading->removed[i], id))
-			return fault_set(fault, ERRCODE_INVALID_TEXT_REPRESENTATION, REASON_BAD_UUID,
+			return fault_set(fault, REASON_BAD_UUID,
 							 "\"Id\" of element %d of \"TracksRemoved\" is not a UUID", i + 1);
 		if (uuid_is_zero(id))
-			return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_MISSING_FIELD,
+			return fault_set(fault, REASON_MISSING_FIELD,
 							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
 		if (uuid_equal(id, &out->object_id))
 			self = true;

@@ -106,8 +106,7 @@ plain(const char *text, const char *characters)
 static bool
 record_fault(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-					 "record of a bucket %s", problem);
+	return fault_set(fault, REASON_ENVELOPE, "record of a bucket %s", problem);
 }
 
 /* The object's place in its bucket, encoded. */
@@ -180,8 +179,8 @@ on_record(JsonWalk *walk, const char *start, Size len)
 	if (walk->depth != 1)
 		return;
 	if (list_length(*parts) == MAX_RECORDS)
-		fault_set(&walk->stop, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
-				  "message holds more than %d records", MAX_RECORDS);
+		fault_set(&walk->stop, REASON_TOO_BIG, "message holds more than %d records",
+				  MAX_RECORDS);
 	else
 		*parts = lappend(*parts, record_part(start, len));
 }

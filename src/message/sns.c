@@ -105,8 +105,7 @@ on_value(JsonWalk *walk, const char *start, Size len)
 static bool
 refuse(Fault *fault, const char *problem)
 {
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_ENVELOPE,
-					 "SNS message %s", problem);
+	return fault_set(fault, REASON_ENVELOPE, "SNS message %s", problem);
 }
 
 bool
@@ -300,8 +299,7 @@ sns_certificate_key(const char *pem, Size len, const char *topic_arn,
 	if (problem == NULL)
 		return key;
 	EVP_PKEY_free(key);
-	fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_SIGNATURE,
-			  "certificate of the SNS message %s", problem);
+	fault_set(fault, REASON_BAD_SIGNATURE, "certificate of the SNS message %s", problem);
 	return NULL;
 }
 

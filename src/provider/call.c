@@ -275,8 +275,7 @@ reply_trouble(const Call *call, const char *request_id, Fault *fault)
 
 	if (call->request->status / 100 == 2)
 	{
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER,
-				  "the reply could not be understood");
+		fault_set(fault, REASON_PROVIDER, "the reply could not be understood");
 		return TROUBLE_TRANSIENT;
 	}
 	error = find_error(call);

@@ -301,7 +301,7 @@ identity_got_keys(IdentityAsk *ask, const AwsKeys *keys, pg_time_t expires_at)
 void
 identity_refused(IdentityAsk *ask, bool transient, const char *problem)
 {
-	fault_set(&ask->fault,
+	fault_set_state(&ask->fault,
 			  transient ? ERRCODE_CONNECTION_FAILURE : ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 			  REASON_IDENTITY, "could not get credentials from %s: %s", ask->service, problem);
 	if (identity_usable(ask->identity))

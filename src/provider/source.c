@@ -194,7 +194,7 @@ take_options(Source *source, const ServerOptions *options, Fault *fault)
 	source->option_paused = options_bool(options, "paused");
 	source->clock_offset_s = 0;
 	if (provider == NULL || strcmp(provider->type, options->type) != 0)
-		fault_set(fault, ERRCODE_FDW_INVALID_OPTION_NAME, REASON_CONFIGURATION,
+		fault_set_state(fault, ERRCODE_FDW_INVALID_OPTION_NAME, REASON_CONFIGURATION,
 				  "server type \"%s\" is not supported", options->type);
 	else
 		source->configured =

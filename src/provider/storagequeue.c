@@ -243,7 +243,7 @@ take_message(Call *call, Delivery *delivery, const QueuedMessage *found)
 	MemoryContext old = MemoryContextSwitchTo(delivery->context);
 
 	if (found->dequeue_count > call->max_receives)
-		fault_set(&message->fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_POISON,
+		fault_set(&message->fault, REASON_POISON,
 				  "message was received %d times and not settled", found->dequeue_count - 1);
 	MemoryContextSwitchTo(old);
 }

@@ -410,8 +410,8 @@ check_scheme(HttpTransfer *transfer)
 
 	if (allowed && !url_scheme_allowed(parts) &&
 		!(transfer->request.metadata_service && url_is_metadata_service(parts)))
-		allowed = fault_set(&transfer->request.fault, ERRCODE_INVALID_PARAMETER_VALUE,
-							REASON_BAD_URL, "URL is not an https URL");
+		allowed = fault_set(&transfer->request.fault, REASON_BAD_URL,
+							"URL is not an https URL");
 	MemoryContextSwitchTo(old);
 	return allowed;
 }
@@ -639,30 +639,26 @@ set_fault(HttpTransfer *transfer)
 	MemoryContext old = MemoryContextSwitchTo(transfer->context);
 
 	if (transfer->too_big)
-		fault_set(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, REASON_TOO_BIG,
-				  "reply exceeds the limit of %zu bytes", transfer->request.max_bytes);
+		fault_set(fault, REASON_TOO_BIG, "reply exceeds the limit of %zu bytes",
+				  transfer->request.max_bytes);
 	else if (transfer->refused_address)
 		/* the next answer of the name server may be another one */
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
+		fault_set(fault, REASON_UNREACHABLE,
 				  "host \"%s\" resolves to an address that is not public", host);
 	else if (transfer->result == CURLE_COULDNT_RESOLVE_HOST)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
-				  "could not resolve host \"%s\"", host);
+		fault_set(fault, REASON_UNREACHABLE, "could not resolve host \"%s\"", host);
 	else if (transfer->result == CURLE_COULDNT_CONNECT)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
-				  "could not connect to \"%s\"", host);
+		fault_set(fault, REASON_UNREACHABLE, "could not connect to \"%s\"", host);
 	else if (transfer->result == CURLE_OPERATION_TIMEDOUT)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_TIMEOUT,
-				  "no answer from \"%s\" in time", host);
+		fault_set(fault, REASON_TIMEOUT, "no answer from \"%s\" in time", host);
 	else if (transfer->result == CURLE_PEER_FAILED_VERIFICATION ||
 			 transfer->result == CURLE_SSL_CONNECT_ERROR ||
 			 transfer->result == CURLE_SSL_CACERT_BADFILE)
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_TLS_FAILED,
+		fault_set(fault, REASON_TLS_FAILED,
 				  "could not establish a verified TLS connection to \"%s\": %s", host,
 				  transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->result));
 	else
-		fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_UNREACHABLE,
-				  "exchange with \"%s\" failed: %s", host,
+		fault_set(fault, REASON_UNREACHABLE, "exchange with \"%s\" failed: %s", host,
 				  transfer->broken ? transfer->broken : curl_easy_strerror(transfer->result));
 	MemoryContextSwitchTo(old);
 }

@@ -74,8 +74,8 @@ reply_fault(const HttpRequest *request, const char *code, const char *request_id
 		code = reply_error_code(request);
 	if (!text_consists_of(code, strlen(code), TEXT_LETTERS TEXT_DIGITS "."))
 		code = "";
-	fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_PROVIDER, "%s (%s%sHTTP status %d)",
-			  words, code, *code ? ", " : "", request->status);
+	fault_set(fault, REASON_PROVIDER, "%s (%s%sHTTP status %d)", words, code, *code ? ", " : "",
+			  request->status);
 	if (request_id == NULL)
 		request_id = first_header(request, ids, lengthof(ids));
 	if (strlen(request_id) <= MAX_REQUEST_ID &&

@@ -64,7 +64,7 @@ take_s3_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 	storage->secret_access_key = options_keep_secret(options, "secret_access_key");
 	storage->session_token = options_keep_secret(options, "session_token");
 	if (storage->access_key_id == NULL || storage->secret_access_key == NULL)
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
+		return fault_set(fault, REASON_STORAGE_ACCESS,
 						 "user mapping of server \"%s\" has no \"access_key_id\" or no \"secret_access_key\"",
 						 options->name);
 	storage->region = storage_region(storage->parts->host);
@@ -111,15 +111,15 @@ take_blob_keys(Storage *storage, const ServerOptions *options, Fault *fault)
 	storage->account_name = options_keep_secret(options, "account_name");
 	storage->account_key = options_keep_secret(options, "account_key");
 	if (storage->account_name == NULL || (storage->account_key == NULL && sas == NULL))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
+		return fault_set(fault, REASON_STORAGE_ACCESS,
 						 "user mapping of server \"%s\" has no \"account_name\", or neither \"account_key\" nor \"sas\"",
 						 options->name);
 	if (storage->account_key && !is_base64(storage->account_key))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
+		return fault_set(fault, REASON_STORAGE_ACCESS,
 						 "\"account_key\" of the user mapping of server \"%s\" is not base64",
 						 options->name);
 	if (!is_of_account(storage->parts, storage->account_name))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
+		return fault_set(fault, REASON_STORAGE_ACCESS,
 						 "\"account_name\" of the user mapping of server \"%s\" is not the account of the URL",
 						 options->name);
 	storage->sign = storage->account_key != NULL;
@@ -150,7 +150,7 @@ storage_open(StorageKind kind, const char *url, const char *source,
 	if (kind == STORAGE_SIGNED || storage_url_is_signed(out->parts))
 		return true;
 	if (!options_load(source, &options, &unreadable))
-		return fault_set(fault, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, REASON_STORAGE_ACCESS,
+		return fault_set(fault, REASON_STORAGE_ACCESS,
 						 "no key for the store of the dataset: %s", unreadable.message);
 	done = kind == STORAGE_S3 ? take_s3_keys(out, options, fault)
 		: take_blob_keys(out, options, fault);
@@ -294,7 +294,7 @@ storage_check(const Storage *storage, const HttpRequest *request, Fault *fault)
 
 	if (request->status == 200)
 		return is_intact(request) ||
-			fault_set(fault, ERRCODE_CONNECTION_FAILURE, REASON_DAMAGED,
+			fault_set(fault, REASON_DAMAGED,
 					  "the object's bytes do not have the checksum that the store tells");
 	code = error_code(request);
 	for (int i = 0; i < (int) lengthof(errors); i++)
@@ -308,9 +308,9 @@ storage_check(const Storage *storage, const HttpRequest *request, Fault *fault)
 	/* nothing that could be mended here: only another URL would help */
 	if (!storage->sign && reason == ACCESS && storage->account_name == NULL)
 		reason = REASON_STORAGE_REFUSED;
-	return fault_set(fault, ERRCODE_CONNECTION_FAILURE, reason, "%s (%s%sHTTP status %d)",
-					 error->words, error == &unknown ? "" : code,
-					 error == &unknown ? "" : ", ", request->status);
+	return fault_set(fault, reason, "%s (%s%sHTTP status %d)", error->words,
+					 error == &unknown ? "" : code, error == &unknown ? "" : ", ",
+					 request->status);
 }
 
 static bool

@@ -17,8 +17,7 @@ static bool
 url_fault(const char *problem, Fault *fault)
 {
 	/* the URL itself is not quoted: its query may be a credential */
-	return fault_set(fault, ERRCODE_INVALID_PARAMETER_VALUE, REASON_BAD_URL,
-					 "URL %s", problem);
+	return fault_set(fault, REASON_BAD_URL, "URL %s", problem);
 }
 
 static bool

@@ -417,14 +417,14 @@ sub reasons
 {
 	my ($self) = @_;
 	my $source = _slurp("$self->{root}/src/base/fault.c");
-	my @names = $source =~ /\[\s*REASON_\w+\s*\]\s*=\s*"(\w+)"/g;
+	my @names = $source =~ /\[\s*REASON_\w+\s*\]\s*=\s*\{"(\w+)"/g;
 	my @documented =
 	  map { _first_column(_slurp($_), 'Reason') } grep { -f } map { glob "$self->{root}/$_" } '*.md', 'docs/*.md';
 	my %name = map { $_ => 1 } @names;
 	my %documented = map { $_ => 1 } @documented;
 
 	return (
-		@names ? () : 'src/base/fault.c has no table of reasons: [REASON_NAME] = "name"',
+		@names ? () : 'src/base/fault.c has no table of reasons: [REASON_NAME] = {"name", ...}',
 		@documented ? () : 'the documentation has no table of reasons: | Reason | ... |',
 		(map { "the reason $_ is not documented" } grep { !$documented{$_} } @names),
 		(map { "the documented reason $_ does not exist" } grep { !$name{$_} } uniq @documented));

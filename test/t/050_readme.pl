@@ -1,5 +1,6 @@
 # Every SQL block of the README and of the manual runs, in the order in which it
-# is read; the manual names all that there is, and every link leads somewhere.
+# is read; the manual and the architecture name all that there is, and every
+# link leads somewhere.
 use strict;
 use warnings;
 
@@ -87,6 +88,29 @@ is_deeply([ grep { $manual !~ /`$_`/ } @relations ], [], 'every table and view i
 my @options = slurp_file("$top/src/base/options.c") =~ /\{"(\w+)", (?:ForeignServer|UserMapping)RelationId/g;
 cmp_ok(scalar @options, '>', 20, 'there are options');
 is_deeply([ grep { $manual !~ /`$_`/ } @options ], [], 'every option is in the manual');
+
+# The architecture has a row for each file of a floor, and for each part of the
+# install script
+sub rows
+{
+	my ($section) = @_;
+	my ($table) = $text{'docs/architecture.md'} =~ /^#+ \Q$section\E.*?\n(.*?)(?=^#|\z)/ms;
+
+	return join ' ', sort(($table // '') =~ /^\| `(\w+)` \|/mg);
+}
+
+sub stems
+{
+	my %stem = map { m{([^/]+)\.\w+$} ? ($1 => 1) : () } @_;
+
+	return join ' ', sort keys %stem;
+}
+
+foreach my $floor (sort map { m{/src/(\w+)/$} } glob "$top/src/*/")
+{
+	is(rows("src/$floor:"), stems(glob "$top/src/$floor/*.[ch]"), "the architecture lists the files of src/$floor");
+}
+is(rows('The install script'), stems(glob "$top/sql/parts/*.sql"), '... and the parts of the install script');
 
 # Links: to files, and to headings as they are named on a web page
 sub anchors

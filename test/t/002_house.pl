@@ -209,7 +209,7 @@ small('files that are longer', 'too_long',
 	'src/base/b.h has 1000 lines, more than 900',
 	'sql/parts/a.sql has 401 lines, more than 400');
 
-my $names = qq(static const char *const names[] = {\n\t[REASON_ONE] = "one",\n\t[REASON_TWO] = "two"\n};\n);
+my $names = qq(static const char *const names[] = {\n\t[REASON_ONE] = {"one", 1},\n\t[REASON_TWO] = {"two", 2}\n};\n);
 small('reasons and their documentation', 'reasons',
 	{
 		'src/base/fault.c' => $names,
@@ -221,7 +221,7 @@ small('reasons that differ from it', 'reasons',
 	'the documented reason other does not exist');
 small('no reasons at all', 'reasons',
 	{},
-	'src/base/fault.c has no table of reasons: [REASON_NAME] = "name"',
+	'src/base/fault.c has no table of reasons: [REASON_NAME] = {"name", ...}',
 	'the documentation has no table of reasons: | Reason | ... |');
 
 done_testing();

@@ -67,6 +67,7 @@ OBJS         = \
 	src/wire/authorize.o \
 	src/wire/gzip.o \
 	src/wire/http.o \
+	src/wire/partition.o \
 	src/wire/reply.o \
 	src/wire/sign.o \
 	src/wire/sign_azure.o \

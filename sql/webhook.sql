@@ -79,7 +79,8 @@ SELECT v.headers, pg_temp.push('', v.headers) AS answer
 FROM (VALUES
     (1, '{"WebHook-Request-Origin": "eventgrid.azure.net"}'::jsonb), (2, '{"webhook-request-origin": "EventGrid.Azure.Net", "webhook-request-rate": "120"}'),
     (3, '{"WebHook-Request-Origin": "evil.example"}'), (4, '{"WebHook-Request-Origin": "eventgrid.azure.net\r\nX: y"}'),
-    (5, '{"WebHook-Request-Origin": ""}')) AS v (n, headers) ORDER BY v.n;
+    (5, '{"WebHook-Request-Origin": ""}'), (6, '{"WebHook-Request-Origin": "eventgrid.azure.us"}'),
+    (7, '{"WebHook-Request-Origin": "eventgrid.azure.de"}')) AS v (n, headers) ORDER BY v.n;
 SELECT pg_temp.push(pg_temp.note(8)::text, '{"WebHook-Request-Origin": "eventgrid.azure.net"}');
 
 -- Without it, or with a wrong one, nothing changes

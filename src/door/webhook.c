@@ -40,12 +40,12 @@
 #include "message/notification.h"
 #include "message/part.h"
 #include "message/sns.h"
+#include "wire/partition.h"
 #include "wire/sign.h"
 
 /* SNS retries for an hour; the rest is for clocks */
 #define MAX_AGE				(INT64CONST(75) * USECS_PER_MINUTE)
 #define MAX_TOKEN			1024
-#define GRID_ORIGIN			"eventgrid.azure.net"
 #define GRID_VALIDATION		"Microsoft.EventGrid.SubscriptionValidationEvent"
 
 SQL_FUNCTION(damoov_webhook);
@@ -55,7 +55,7 @@ typedef struct Answer
 {
 	int			status;
 	const char *body;			/* JSON text, or NULL */
-	bool		handshake;		/* with the headers of one */
+	const char *origin;			/* whose handshake it is, or NULL */
 } Answer;
 
 typedef struct Push
@@ -132,9 +132,9 @@ answer_jsonb(const Answer *answer)
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "{\"status\": %d, \"headers\": {", answer->status);
-	if (answer->handshake)
-		appendStringInfoString(&text, "\"WebHook-Allowed-Origin\": \"" GRID_ORIGIN "\", "
-							   "\"WebHook-Allowed-Rate\": \"*\", \"Allow\": \"POST\"");
+	if (answer->origin)
+		appendStringInfo(&text, "\"WebHook-Allowed-Origin\": \"%s\", "
+						 "\"WebHook-Allowed-Rate\": \"*\", \"Allow\": \"POST\"", answer->origin);
 	else if (answer->body)
 		appendStringInfoString(&text, "\"Content-Type\": \"application/json\"");
 	appendStringInfoString(&text, "}, \"body\": ");
@@ -450,13 +450,12 @@ take_other(const Push *push)
 static Answer
 take_handshake(const Push *push, const char *origin)
 {
-	Answer		result = {200, NULL, true};
+	Answer		result = {200, NULL, azure_event_grid(origin)};
 	ListCell   *cell;
 
 	foreach(cell, push->servers)
 	{
-		if (pg_strcasecmp(origin, GRID_ORIGIN) == 0 &&
-			options_secret(lfirst(cell), "webhook_secret") != NULL)
+		if (result.origin && options_secret(lfirst(cell), "webhook_secret") != NULL)
 			return result;
 	}
 	return error_answer(403, "handshake of an origin that may not push");

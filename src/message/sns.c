@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "compat.h"
 #include "message/sns.h"
+#include "wire/partition.h"
 
 #define MAX_BODY			(1024 * 1024)	/* SNS pushes at most 256 KiB */
 #define MAX_SIGNATURE		1024
@@ -181,9 +182,9 @@ sns_read(const char *body, Size len, SnsMessage *message, Fault *fault)
 
 /* ----- where it comes from ----- */
 
-/* arn:aws:sns:eu-west-1:123456789012:name; also aws-cn, aws-us-gov */
+/* arn:aws:sns:eu-west-1:123456789012:name */
 static bool
-parse_topic(const char *arn, char **region, bool *in_china)
+parse_topic(const char *arn, char **region)
 {
 	const char *part[6];
 
@@ -195,27 +196,24 @@ parse_topic(const char *arn, char **region, bool *in_china)
 		if (i > 0)
 			part[i]++;
 	}
-	if (strncmp(arn, "arn:aws", 7) != 0 || strncmp(part[2], "sns:", 4) != 0 ||
-		!text_consists_of(part[1], part[2] - part[1] - 1, TEXT_LOWER TEXT_DIGITS "-") ||
+	if (strncmp(arn, "arn:", 4) != 0 || strncmp(part[2], "sns:", 4) != 0 ||
 		!text_consists_of(part[3], part[4] - part[3] - 1, TEXT_LOWER TEXT_DIGITS "-") ||
 		part[5] - part[4] - 1 != 12 || !text_consists_of(part[4], 12, TEXT_DIGITS) ||
 		strlen(part[5]) > 256 ||
 		!text_consists_of(part[5], strlen(part[5]), TEXT_LETTERS TEXT_DIGITS "_-."))
 		return false;
 	*region = pnstrdup(part[3], part[4] - part[3] - 1);
-	*in_china = strncmp(part[1], "aws-cn:", 7) == 0;
-	return true;
+	return aws_has_region(pnstrdup(part[1], part[2] - part[1] - 1), *region);
 }
 
 char *
 sns_topic_host(const char *topic_arn)
 {
 	char	   *region;
-	bool		in_china;
 
-	if (!parse_topic(topic_arn, &region, &in_china))
+	if (!parse_topic(topic_arn, &region))
 		return NULL;
-	return psprintf("https://sns.%s.amazonaws.com%s", region, in_china ? ".cn" : "");
+	return psprintf("https://sns.%s.%s", region, aws_domain(region));
 }
 
 const char *
@@ -259,17 +257,24 @@ read_certificate(const char *pem, Size len)
 	return certificate;
 }
 
+static bool
+is_issued_to(X509 *certificate, const char *host)
+{
+	return X509_check_host(certificate, host, 0, X509_CHECK_FLAG_NO_WILDCARDS, NULL) == 1;
+}
+
+/* The host's name is "sns", a region and the domain of its part of Amazon. */
 static const char *
 certificate_problem(X509 *certificate, EVP_PKEY *key, const char *host)
 {
-	const unsigned flags = X509_CHECK_FLAG_NO_WILDCARDS;
+	const char *domain = strchr(strchr(host, '.') + 1, '.') + 1;
 
 	if (X509_cmp_current_time(X509_get0_notBefore(certificate)) >= 0)
 		return "is not valid yet";
 	if (X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0)
 		return "has expired";
-	if (X509_check_host(certificate, "sns.amazonaws.com", 0, flags, NULL) != 1 &&
-		X509_check_host(certificate, host, 0, flags, NULL) != 1)
+	if (!is_issued_to(certificate, "sns.amazonaws.com") && !is_issued_to(certificate, host) &&
+		!is_issued_to(certificate, psprintf("sns.%s", domain)))
 		return "was not issued to SNS";
 	if (key == NULL || EVP_PKEY_base_id(key) != EVP_PKEY_RSA ||
 		EVP_PKEY_bits(key) < MIN_KEY_BITS)

@@ -21,6 +21,7 @@
 #include "provider/identity_aws.h"
 #include "wire/authorize.h"
 #include "wire/http.h"
+#include "wire/partition.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/url.h"
@@ -300,8 +301,8 @@ configure_role(Identity *identity, const ServerOptions *options, Fault *fault)
 		!identity_needs(identity->region, "region", fault))
 		return false;
 	if (identity->endpoint == NULL)
-		identity->endpoint = psprintf("https://sts.%s.amazonaws.com%s", identity->region,
-									  strncmp(identity->region, "cn-", 3) == 0 ? ".cn" : "");
+		identity->endpoint = psprintf("https://sts.%s.%s", identity->region,
+									  aws_domain(identity->region));
 	return true;
 }
 

@@ -47,28 +47,25 @@ typedef struct SqsConfig
 
 /* ----- options ----- */
 
-/* "eu-west-1" out of "sqs.eu-west-1.amazonaws.com" and its kin, or NULL. */
+/*
+ * "eu-west-1" out of "sqs.eu-west-1.amazonaws.com" and its kin: behind the label
+ * of the service, in front of which a VPC endpoint may have names; or NULL.
+ */
 static char *
 region_of_host(const char *host)
 {
-	const char *start = NULL;
-	const char *end;
+	for (const char *label = host; label; label = strchr(label, '.'))
+	{
+		label += *label == '.';
+		if (strncmp(label, "sqs.", 4) == 0 || strncmp(label, "sqs-fips.", 9) == 0)
+		{
+			const char *region = strchr(label, '.') + 1;
+			const char *end = strchr(region, '.');
 
-	if (strncmp(host, "sqs.", 4) == 0)
-		start = host + 4;
-	else if (strncmp(host, "sqs-fips.", 9) == 0)
-		start = host + 9;
-	if (start == NULL || (end = strchr(start, '.')) == NULL)
-		return NULL;
-	return pnstrdup(start, end - start);
-}
-
-static bool
-is_amazon_host(const char *host)
-{
-	return url_host_matches(host, "*.amazonaws.com") ||
-		url_host_matches(host, "*.amazonaws.com.cn") ||
-		url_host_matches(host, "*.api.aws");
+			return end ? pnstrdup(region, end - region) : NULL;
+		}
+	}
+	return NULL;
 }
 
 /* https://host/account/name */
@@ -82,15 +79,6 @@ parse_queue_url(const char *text, UrlParts **parts, Fault *fault)
 		name == (*parts)->path + 1 || name[1] == '\0' || strchr(name + 1, '/') != NULL)
 		return options_fault(fault, "option \"queue_url\" is not a queue URL of the form https://host/account/name");
 	return true;
-}
-
-static const char *
-default_endpoint(const UrlParts *queue, const char *region)
-{
-	if (!is_amazon_host(queue->host))
-		return psprintf("%s://%s", queue->scheme, queue->host_header);
-	return psprintf("https://sqs.%s.amazonaws.com%s", region,
-					url_host_matches(queue->host, "*.amazonaws.com.cn") ? ".cn" : "");
 }
 
 static bool
@@ -112,7 +100,7 @@ sqs_configure(Source *source, const ServerOptions *options, Fault *fault)
 	if (config->region == NULL)
 		return options_fault(fault, "option \"region\" is not set and cannot be told from \"queue_url\"");
 	if (endpoint == NULL)
-		endpoint = default_endpoint(queue, config->region);
+		endpoint = psprintf("%s://%s", queue->scheme, queue->host_header);
 	if (!url_parse(endpoint, &host, fault) || !url_scheme_allowed(host))
 		return options_fault(fault, "the endpoint is not an https URL");
 	config->endpoint = psprintf("%s://%s/", host->scheme, host->host_header);

@@ -21,6 +21,7 @@
 #include "base/secret.h"
 #include "compat.h"
 #include "wire/authorize.h"
+#include "wire/partition.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/storage.h"
@@ -81,7 +82,7 @@ static bool
 is_of_account(const UrlParts *parts, const char *account)
 {
 	Size		len = strlen(account);
-	const char *host = storage_account(parts->host);
+	const char *host = azure_account(parts->host);
 
 	if (host == NULL && strncmp(parts->path + 1, account, len) == 0 && parts->path[1 + len] == '/')
 		return true;

@@ -8,20 +8,9 @@
 
 #include "lib/stringinfo.h"
 
+#include "wire/partition.h"
 #include "wire/sign.h"
 #include "wire/storage_name.h"
-
-/* The labels in front of a suffix, NULL when the host does not end in it. */
-static char *
-before_suffix(const char *host, const char *suffix)
-{
-	Size		len = strlen(host);
-	Size		suffix_len = strlen(suffix);
-
-	if (len <= suffix_len || strcmp(host + len - suffix_len, suffix) != 0)
-		return NULL;
-	return pnstrdup(host, len - suffix_len);
-}
 
 /*
  * Takes [bucket.]s3[.dualstack][.region] of an Amazon host apart.  The label of
@@ -31,18 +20,17 @@ before_suffix(const char *host, const char *suffix)
 static bool
 split_s3_host(const char *host, char **bucket, char **region)
 {
-	char	   *labels = before_suffix(host, ".amazonaws.com");
+	char	   *labels = aws_labels(host);
 	char	   *service;
 	char	   *rest;
 	char	   *vpce;
 
 	*bucket = *region = NULL;
 	if (labels == NULL)
-		labels = before_suffix(host, ".amazonaws.com.cn");
-	if (labels == NULL)
 		return false;
-	vpce = before_suffix(labels, ".vpce");
-	labels = vpce ? vpce : labels;
+	vpce = strrchr(labels, '.');
+	if (vpce && strcmp(vpce, ".vpce") == 0)
+		*vpce = '\0';
 	for (service = labels + strlen(labels);; service--)
 	{
 		if ((service == labels || service[-1] == '.') &&
@@ -66,25 +54,6 @@ split_s3_host(const char *host, char **bucket, char **region)
 	return true;
 }
 
-char *
-storage_account(const char *host)
-{
-	/* the same blobs are files for the other name */
-	static const char *const suffixes[] = {
-		".blob.core.windows.net", ".blob.core.chinacloudapi.cn",
-		".blob.core.usgovcloudapi.net", ".blob.storage.azure.net",
-		".dfs.core.windows.net", ".dfs.core.chinacloudapi.cn",
-		".dfs.core.usgovcloudapi.net", ".dfs.storage.azure.net",
-	};
-	char	   *account = NULL;
-
-	for (int i = 0; i < (int) lengthof(suffixes) && account == NULL; i++)
-		account = before_suffix(host, suffixes[i]);
-	if (account)
-		*strchrnul(account, '.') = '\0';	/* the zone of *.storage.azure.net */
-	return account;
-}
-
 StorageKind
 storage_of_host(const char *host)
 {
@@ -93,7 +62,7 @@ storage_of_host(const char *host)
 
 	if (split_s3_host(host, &bucket, &region))
 		return STORAGE_S3;
-	return storage_account(host) ? STORAGE_BLOB : STORAGE_NONE;
+	return azure_account(host) ? STORAGE_BLOB : STORAGE_NONE;
 }
 
 char *
@@ -164,19 +133,19 @@ storage_s3_address(const UrlParts *url, const char *endpoint)
 {
 	char	   *region;
 	char	   *query = take_region(url->query, &region);
-	const char *cn = region && strncmp(region, "cn-", 3) == 0 ? ".cn" : "";
+	const char *domain = aws_domain(region ? region : STORAGE_DEFAULT_REGION);
 	char	   *host;
 
 	/* the certificate of Amazon's hosts covers one more label */
 	if (endpoint)
 		host = psprintf("%s/%s", endpoint, url->host);
 	else if (strchr(url->host, '.'))
-		host = psprintf("https://s3.%s.amazonaws.com%s/%s",
-						region ? region : STORAGE_DEFAULT_REGION, cn, url->host);
+		host = psprintf("https://s3.%s.%s/%s", region ? region : STORAGE_DEFAULT_REGION, domain,
+						url->host);
 	else if (region)
-		host = psprintf("https://%s.s3.%s.amazonaws.com%s", url->host, region, cn);
+		host = psprintf("https://%s.s3.%s.%s", url->host, region, domain);
 	else
-		host = psprintf("https://%s.s3.amazonaws.com", url->host);
+		host = psprintf("https://%s.s3.%s", url->host, domain);
 	return psprintf("%s%s%s%s", host, url->path, query ? "?" : "", query ? query : "");
 }
 

@@ -24,9 +24,6 @@ extern StorageKind storage_of_host(const char *host);
 /* The region that an S3 host names, or NULL. */
 extern char *storage_region(const char *host);
 
-/* The account that a blob host names, or NULL. */
-extern char *storage_account(const char *host);
-
 /* Does an S3 host (of Amazon) have the bucket in its path, not in its name? */
 extern bool storage_bucket_in_path(const char *host);
 

@@ -8,6 +8,7 @@
 #include "utils/builtins.h"
 
 #include "unit.h"
+#include "wire/partition.h"
 #include "wire/storage_name.h"
 #include "wire/url.h"
 
@@ -29,7 +30,7 @@ unit_storage_host(PG_FUNCTION_ARGS)
 			return CStringGetTextDatum(psprintf("s3 %s%s", region ? region : "-",
 												storage_bucket_in_path(host) ? " path" : ""));
 		case STORAGE_BLOB:
-			return CStringGetTextDatum(psprintf("blob %s", storage_account(host)));
+			return CStringGetTextDatum(psprintf("blob %s", azure_account(host)));
 		default:
 			return CStringGetTextDatum("none");
 	}

@@ -71,6 +71,42 @@ FROM (VALUES ('{"Records": []}'), ('{"Records": [7]}'), ('{"Records": {}}'), ('{
 -- other kinds of events are kept
 SELECT pg_temp.outcomes(pg_temp.told(pg_temp.record('x.json', '01', 'ObjectRemoved:Delete'), pg_temp.record('x.json', '02', 'ObjectTagging:Put')));
 
+-- Others that tell of buckets: MinIO, Ceph, EventBridge, Event Grid; and buckets of old
+SELECT pg_temp.again();
+CREATE FUNCTION pg_temp.bridge(key text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('version', '0', 'id', gen_random_uuid(), 'detail-type', 'Object Created', 'source', 'aws.s3',
+        'account', '123456789012', 'time', '2026-03-02T07:00:00Z', 'region', 'eu-west-1', 'resources', '["arn:aws:s3:::trips"]'::jsonb,
+        'detail', jsonb_build_object('version', '0', 'bucket', '{"name": "trips"}'::jsonb,
+            'object', jsonb_build_object('key', key, 'size', 5, 'etag', 'e', 'version-id', 'v/1', 'sequencer', '0A'),
+            'request-id', 'R', 'requester', '123456789012', 'reason', 'PutObject')) || more
+$$;
+CREATE FUNCTION pg_temp.blob(path text, size integer DEFAULT 5, type text DEFAULT 'Microsoft.Storage.BlobCreated') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_object('topic', '/subscriptions/s', 'subject', '/blobServices/default/containers/trips/blobs' || path, 'eventType', type,
+        'id', '831e1650-001e-001b-66ab-eeb76e069631', 'eventTime', '2026-03-02T07:00:00.1234567Z', 'dataVersion', '', 'metadataVersion', '1',
+        'data', jsonb_build_object('api', 'PutBlob', 'contentType', 'application/json', 'contentLength', size, 'blobType', 'BlockBlob',
+            'url', 'https://fleet.blob.core.windows.net/trips' || path, 'sequencer', '00000000000004420000000000028963'))
+$$;
+SELECT m.what, pg_temp.outcomes(m.message)
+FROM (VALUES
+    (1, 'MinIO', '{"EventName": "s3:ObjectCreated:Put", "Key": "trips/minio.json"}' || pg_temp.told(pg_temp.record('minio.json', '16', 's3:ObjectCreated:Put', '{"eventSource": "minio:s3", "eventVersion": "2.0", "awsRegion": ""}'))),
+    (2, 'Ceph', pg_temp.told(pg_temp.record('ceph.json', '16', 'ObjectCreated:Put', '{"eventSource": "ceph:s3", "eventVersion": "2.2", "awsRegion": "default", "opaqueData": ""}'))),
+    (3, 'Ceph of old', pg_temp.told(pg_temp.record('ceph-old.json', '16', 's3:ObjectCreated:Put', '{"eventSource": "ceph:s3", "eventVersion": "2.1"}'))),
+    (4, 'EventBridge', pg_temp.bridge('a b+c/100%25.json')),
+    (5, 'EventBridge by SNS', pg_temp.enveloped(pg_temp.bridge('sns.json'))),
+    (6, 'EventBridge, removed', pg_temp.bridge('a b+c/100%25.json', '{"detail-type": "Object Deleted"}')),
+    (7, 'EventBridge, another event', pg_temp.bridge('x.json', '{"detail-type": "Object Tags Added"}')),
+    (8, 'EventBridge, another source', pg_temp.bridge('x.json', '{"source": "aws.ec2"}')),
+    (9, 'Event Grid', pg_temp.blob('/a%20b/c.json')),
+    (10, 'Event Grid, a batch', jsonb_build_array(pg_temp.blob('/1.json'), pg_temp.blob('/2.json'))),
+    (11, 'Event Grid, not written yet', pg_temp.blob('/empty.json', 0)),
+    (12, 'Event Grid, removed', pg_temp.blob('/1.json', 5, 'Microsoft.Storage.BlobDeleted')),
+    (13, 'Event Grid, another event', pg_temp.blob('/1', 0, 'Microsoft.Storage.DirectoryCreated')),
+    (14, 'Event Grid, no URL', pg_temp.blob('/1.json') #- '{data,url}'),
+    (15, 'CloudEvent', jsonb_build_object('specversion', '1.0', 'id', '1', 'type', 'Microsoft.Storage.BlobCreated', 'source', '/subscriptions/s', 'time', '2026-03-02T07:00:00Z', 'data', pg_temp.blob('/cloud.json') -> 'data')),
+    (16, 'a bucket of old', pg_temp.told(pg_temp.record('old.json', '01', more => '{"s3": {"bucket": {"name": "Old_Trips"}, "object": {"key": "old.json", "size": 5}}}')))
+) AS m (n, what, message) ORDER BY m.n;
+SELECT url, wanted_at FROM damoov.downloads ORDER BY url COLLATE "C";
+
 -- Of one key the greatest sequencer holds, in every order, alone or together
 CREATE TEMP TABLE story (n integer, record jsonb);
 INSERT INTO story VALUES

@@ -52,7 +52,7 @@ find_api_server(const char *source)
 	return found == 1 ? only : NULL;
 }
 
-/* Words separated by commas or blanks, in lower case. */
+/* Words separated by commas or blanks; in lower case, but for a bucket behind a slash. */
 static List *
 split_words(const char *text)
 {
@@ -62,7 +62,7 @@ split_words(const char *text)
 
 	for (char *word = strtok_r(copy, ", ", &state); word; word = strtok_r(NULL, ", ", &state))
 	{
-		for (char *at = word; *at; at++)
+		for (char *at = word; *at && *at != '/'; at++)
 			*at = pg_ascii_tolower((unsigned char) *at);
 		words = lappend(words, word);
 	}

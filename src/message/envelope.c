@@ -45,6 +45,8 @@ typedef enum Member
 	M_S3_SERVICE,
 	M_S3_TIME,
 	M_S3_RECORDS,
+	M_BRIDGE_SOURCE,
+	M_BRIDGE_TYPE,
 	MEMBER_COUNT
 } Member;
 
@@ -66,6 +68,8 @@ static const char *const member_names[MEMBER_COUNT] = {
 	[M_S3_SERVICE] = "Service",
 	[M_S3_TIME] = "Time",
 	[M_S3_RECORDS] = "Records",
+	[M_BRIDGE_SOURCE] = "source",
+	[M_BRIDGE_TYPE] = "detail-type",
 };
 
 typedef struct Value
@@ -374,9 +378,12 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 	return true;
 }
 
-/* What S3 sends has no envelope of its own; NIL: it is something else. */
+/*
+ * What a store sends has no envelope of its own, or is the envelope itself; NIL:
+ * it is something else.
+ */
 static List *
-open_s3(const Outline *outline, const char *text, Size len)
+open_s3(Kind kind, const Outline *outline, const char *text, Size len)
 {
 	const Value *records = &outline->members[M_S3_RECORDS];
 	S3Outline	s3 = {
@@ -384,6 +391,14 @@ open_s3(const Outline *outline, const char *text, Size len)
 		.event = string_of(outline, M_EVENT),
 		.time = string_of(outline, M_S3_TIME)
 	};
+
+	if (kind == KIND_EVENT_GRID || kind == KIND_CLOUD_EVENT)
+		s3.grid_type = string_of(outline, specs[kind].type);
+	else if (!given(outline, M_EVENT))
+	{
+		s3.source = string_of(outline, M_BRIDGE_SOURCE);
+		s3.detail_type = string_of(outline, M_BRIDGE_TYPE);
+	}
 
 	if (records->start && *records->start == '[' && !given(outline, M_EVENT))
 	{
@@ -436,7 +451,7 @@ open_envelope(Kind kind, const Outline *outline, const char *text, Size len)
 	}
 	else if (inner.is_array)
 		return mark_decoded(inner.elements, content->decoded);
-	else if ((parts = open_s3(&inner, content->text, content->len)) != NIL)
+	else if ((parts = open_s3(KIND_BARE, &inner, content->text, content->len)) != NIL)
 		return mark_decoded(parts, content->decoded);
 	return list_make1(content);
 }
@@ -445,18 +460,17 @@ static List *
 open_object(const Outline *outline, const char *text, Size len)
 {
 	Kind		kind;
+	List	   *parts;
 	Fault		fault = {0};
 
-	if (!classify(outline, &kind, &fault))
+	if (!classify(outline, &kind, &fault) ||
+		(kind != KIND_BARE && !check_members(kind, outline, &fault)))
 		return one_fault(text, len, &fault);
+	parts = open_s3(kind, outline, text, len);
+	if (parts != NIL)
+		return parts;
 	if (kind == KIND_BARE)
-	{
-		List	   *parts = open_s3(outline, text, len);
-
-		return parts != NIL ? parts : list_make1(part_make(text, len));
-	}
-	if (!check_members(kind, outline, &fault))
-		return one_fault(text, len, &fault);
+		return list_make1(part_make(text, len));
 	if (is_control(kind, outline))
 		return control_part(kind, outline, text, len);
 	return open_envelope(kind, outline, text, len);

@@ -1,10 +1,12 @@
 /*
  * s3_event.c
- *	  What S3 tells of a bucket: see s3_event.h.
+ *	  What stores tell of their buckets: see s3_event.h.
  *
  * A record says that an object is there, not what it is; that is found out when
  * it has been fetched.  Here it gets an address: "s3://bucket/key", with the
- * region and the version that the record names.
+ * region and the version that the record names, or the URL of a blob.
+ *
+ * Whoever tells it, what happened is named as S3 does, for the rules in SQL.
  */
 #include "postgres.h"
 
@@ -24,11 +26,14 @@
 #include "message/part.h"
 #include "message/s3_event.h"
 #include "wire/storage_name.h"
+#include "wire/url.h"
 
 SQL_FUNCTION(damoov_read_object_event);
 
-#define S3_SOURCE			"aws:s3"
 #define CREATED				"ObjectCreated:"
+#define REMOVED				"ObjectRemoved:"
+#define BRIDGE_SOURCE		"aws.s3"
+#define STORAGE_EVENT		"Microsoft.Storage."
 #define MAX_RECORDS			10000	/* S3 sends one, and no queue takes more */
 
 static const JsonLimits record_limits = {2 * 1024 * 1024, JSON_MAX_PLAIN_NUMBER};
@@ -41,11 +46,19 @@ typedef struct S3Record
 	const char *event_time;
 	const char *region;
 	const char *bucket;
-	const char *key;			/* form-encoded */
+	const char *key;			/* encoded as in forms */
 	const char *size;
 	const char *version_id;
 	const char *sequencer;
+	const char *reason;			/* which request did it */
+	const char *detail_type;	/* EventBridge */
+	const char *source;
+	const char *plain_key;
+	const char *grid_type;		/* Event Grid, or a CloudEvent of it */
+	const char *url;
 } S3Record;
+
+#define AT(member)	offsetof(S3Record, member)
 
 /* where the members stand: their names, from the outermost */
 static const struct
@@ -53,16 +66,35 @@ static const struct
 	const char *path[3];
 	Size		offset;
 }			record_members[] = {
-	{{"eventVersion"}, offsetof(S3Record, event_version)},
-	{{"eventSource"}, offsetof(S3Record, event_source)},
-	{{"eventName"}, offsetof(S3Record, event_name)},
-	{{"eventTime"}, offsetof(S3Record, event_time)},
-	{{"awsRegion"}, offsetof(S3Record, region)},
-	{{"s3", "bucket", "name"}, offsetof(S3Record, bucket)},
-	{{"s3", "object", "key"}, offsetof(S3Record, key)},
-	{{"s3", "object", "size"}, offsetof(S3Record, size)},
-	{{"s3", "object", "versionId"}, offsetof(S3Record, version_id)},
-	{{"s3", "object", "sequencer"}, offsetof(S3Record, sequencer)},
+	/* S3, MinIO and Ceph */
+	{{"eventVersion"}, AT(event_version)},
+	{{"eventSource"}, AT(event_source)},
+	{{"eventName"}, AT(event_name)},
+	{{"eventTime"}, AT(event_time)},
+	{{"awsRegion"}, AT(region)},
+	{{"s3", "bucket", "name"}, AT(bucket)},
+	{{"s3", "object", "key"}, AT(key)},
+	{{"s3", "object", "size"}, AT(size)},
+	{{"s3", "object", "versionId"}, AT(version_id)},
+	{{"s3", "object", "sequencer"}, AT(sequencer)},
+	/* EventBridge */
+	{{"detail-type"}, AT(detail_type)},
+	{{"source"}, AT(source)},
+	{{"time"}, AT(event_time)},
+	{{"region"}, AT(region)},
+	{{"detail", "bucket", "name"}, AT(bucket)},
+	{{"detail", "object", "key"}, AT(plain_key)},
+	{{"detail", "object", "size"}, AT(size)},
+	{{"detail", "object", "version-id"}, AT(version_id)},
+	{{"detail", "object", "sequencer"}, AT(sequencer)},
+	{{"detail", "reason"}, AT(reason)},
+	/* Event Grid */
+	{{"eventType"}, AT(grid_type)},
+	{{"type"}, AT(grid_type)},
+	{{"data", "url"}, AT(url)},
+	{{"data", "contentLength"}, AT(size)},
+	{{"data", "sequencer"}, AT(sequencer)},
+	{{"data", "api"}, AT(reason)},
 };
 
 /* ----- one record ----- */
@@ -109,20 +141,81 @@ record_fault(Fault *fault, const char *problem)
 	return fault_set(fault, REASON_ENVELOPE, "record of a bucket %s", problem);
 }
 
-/* The object's place in its bucket, encoded. */
+/* S3 itself, or what speaks like it. */
 static bool
-check_record(const S3Record *record, char **path, Fault *fault)
+is_s3(const char *source)
 {
-	if (record->event_source == NULL || strcmp(record->event_source, S3_SOURCE) != 0)
+	return strcmp(source, "aws:s3") == 0 || strcmp(source, "minio:s3") == 0 ||
+		strcmp(source, "ceph:s3") == 0;
+}
+
+static bool
+begins_with(const char *text, const char *start)
+{
+	return text && strncmp(text, start, strlen(start)) == 0;
+}
+
+/* What happened, in the words of S3. */
+static const char *
+name_event(const char *told, const char *created, const char *removed, const char *reason)
+{
+	if (strcmp(told, created) == 0)
+		return psprintf(CREATED "%s", reason ? reason : "");
+	if (strcmp(told, removed) == 0)
+		return psprintf(REMOVED "%s", reason ? reason : "");
+	return told;
+}
+
+/* Checks who tells it, and brings the name of the event into one form. */
+static bool
+check_source(S3Record *record, Fault *fault)
+{
+	if (!begins_with(record->grid_type, STORAGE_EVENT))
+		record->grid_type = NULL;
+	if (record->grid_type)
+		record->event_name = name_event(record->grid_type, STORAGE_EVENT "BlobCreated",
+										STORAGE_EVENT "BlobDeleted", record->reason);
+	else if (record->detail_type)
+	{
+		if (record->source == NULL || strcmp(record->source, BRIDGE_SOURCE) != 0)
+			return record_fault(fault, "is not one of S3");
+		record->event_name = name_event(record->detail_type, "Object Created",
+										"Object Deleted", record->reason);
+	}
+	else if (record->event_source == NULL || !is_s3(record->event_source))
 		return record_fault(fault, "is not one of S3");
-	if (record->event_version == NULL || strncmp(record->event_version, "2.", 2) != 0)
+	else if (!begins_with(record->event_version, "2."))
 		return record_fault(fault, "has a version that is not known");
 	if (record->event_name == NULL || record->event_name[0] == '\0' || strlen(record->event_name) > 200)
 		return record_fault(fault, "has no name of an event");
-	if (record->bucket == NULL || !plain(record->bucket, LETTERS "."))
+	if (begins_with(record->event_name, "s3:"))
+		record->event_name += strlen("s3:");
+	return true;
+}
+
+/* What stands for the object: its bucket and its place there, encoded. */
+static bool
+check_record(S3Record *record, char **object, Fault *fault)
+{
+	UrlParts   *parts;
+	char	   *path;
+
+	if (!check_source(record, fault))
+		return false;
+	if (record->grid_type)
+	{
+		if (record->url == NULL || !url_parse(record->url, &parts, fault))
+			return record_fault(fault, "has no address");
+		*object = psprintf("%s%s", parts->host_header, parts->path);
+		return true;
+	}
+	/* capitals and underscores are in names that were given before 2018 */
+	if (record->bucket == NULL || !plain(record->bucket, TEXT_LETTERS TEXT_DIGITS "-._"))
 		return record_fault(fault, "does not name a bucket");
-	*path = storage_encode_path(record->key ? record->key : "", true);
-	return (*path)[0] != '\0' || record_fault(fault, "has no key");
+	path = record->plain_key ? storage_encode_key(record->plain_key)
+		: storage_encode_path(record->key ? record->key : "", true);
+	*object = psprintf("%s/%s", record->bucket, path);
+	return path[0] != '\0' || record_fault(fault, "has no key");
 }
 
 /*
@@ -130,16 +223,18 @@ check_record(const S3Record *record, char **path, Fault *fault)
  * that stand for folders.
  */
 static char *
-object_url(const S3Record *record, const char *path)
+object_url(const S3Record *record, const char *object)
 {
 	StringInfoData url;
 
-	if (strncmp(record->event_name, CREATED, strlen(CREATED)) != 0 ||
+	if (!begins_with(record->event_name, CREATED) ||
 		(record->size && strcmp(record->size, "0") == 0) ||
-		path[strlen(path) - 1] == '/')
+		object[strlen(object) - 1] == '/')
 		return NULL;
+	if (record->grid_type)
+		return pstrdup(record->url);
 	initStringInfo(&url);
-	appendStringInfo(&url, "s3://%s/%s", record->bucket, path);
+	appendStringInfo(&url, "s3://%s", object);
 	if (record->region && plain(record->region, LETTERS))
 		appendStringInfo(&url, "?region=%s", record->region);
 	if (record->version_id && record->version_id[0] && strcmp(record->version_id, "null") != 0)
@@ -153,13 +248,11 @@ record_part(const char *text, Size len)
 {
 	EnvelopePart *part = part_make(text, len);
 	S3Record	record;
-	char	   *path;
 	char	   *object;
 
 	if (!read_record(text, len, &record, &part->fault) ||
-		!check_record(&record, &path, &part->fault))
+		!check_record(&record, &object, &part->fault))
 		return part;
-	object = psprintf("%s/%s", record.bucket, path);
 	part->control = record.event_name;
 	part->control_time = psprintf("%s%s%s", record.event_time ? record.event_time : "",
 								  record.sequencer ? " " : "",
@@ -170,6 +263,14 @@ record_part(const char *text, Size len)
 }
 
 /* ----- the message ----- */
+
+/* A message without an array of records, which is one itself. */
+static bool
+is_record(const S3Outline *outline)
+{
+	return begins_with(outline->grid_type, STORAGE_EVENT) ||
+		(outline->detail_type && outline->source && strcmp(outline->source, BRIDGE_SOURCE) == 0);
+}
 
 static void
 on_record(JsonWalk *walk, const char *start, Size len)
@@ -204,6 +305,8 @@ s3_event_parts(const S3Outline *outline, const char *text, Size len)
 	List	   *parts;
 	EnvelopePart *part;
 
+	if (is_record(outline))
+		return list_make1(record_part(text, len));
 	if (outline->records)
 	{
 		part = part_make(text, len);
@@ -232,7 +335,7 @@ damoov_read_object_event(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	S3Record	record;
 	ParsedTime	time;
-	char	   *path;
+	char	   *object;
 	char	   *url;
 	Fault		fault = {0};
 	Datum		values[3] = {0};
@@ -243,8 +346,8 @@ damoov_read_object_event(PG_FUNCTION_ARGS)
 	initStringInfo(&text);
 	JsonbToCString(&text, &payload->root, VARSIZE(payload));
 	if (read_record(text.data, text.len, &record, &fault) &&
-		check_record(&record, &path, &fault) &&
-		(url = object_url(&record, path)) != NULL)
+		check_record(&record, &object, &fault) &&
+		(url = object_url(&record, object)) != NULL)
 	{
 		values[0] = CStringGetTextDatum(url);
 		nulls[0] = false;

@@ -1,6 +1,9 @@
 /*
  * s3_event.h
- *	  What S3 tells of a bucket: new objects, and a test message.
+ *	  What stores tell of their buckets: new objects, and a test message.
+ *
+ * That is S3, by itself or through EventBridge, MinIO and Ceph, which speak like
+ * it, and Event Grid of the blobs of Azure.
  */
 #ifndef DAMOOV_S3_EVENT_H
 #define DAMOOV_S3_EVENT_H
@@ -15,6 +18,9 @@ typedef struct S3Outline
 	const char *time;
 	const char *records;		/* an array as it stands */
 	Size		records_len;
+	const char *source;			/* of EventBridge */
+	const char *detail_type;
+	const char *grid_type;		/* of Event Grid, or of a CloudEvent */
 } S3Outline;
 
 /*

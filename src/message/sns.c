@@ -225,7 +225,7 @@ sns_certificate_path(const char *url, const char *topic_arn)
 	const char *name = path + strlen(CERTIFICATE_PREFIX);
 	Size		name_len;
 
-	/* compared as text: what no parser reads, no two parsers read differently */
+	/* compared byte by byte: two parsers could take a URL apart differently */
 	if (host == NULL || strncmp(url, host, host_len) != 0 ||
 		strncmp(path, CERTIFICATE_PREFIX, strlen(CERTIFICATE_PREFIX)) != 0)
 		return NULL;

@@ -92,7 +92,7 @@ is_of_account(const UrlParts *parts, const char *account)
 		(host[len] == '\0' || host[len] == '.' || strcmp(host + len, "-secondary") == 0);
 }
 
-/* The signer says so, and it had better say it before there is a request. */
+/* A key that cannot be decoded is noticed here, before there is a request. */
 static bool
 is_base64(const char *account_key)
 {
@@ -147,7 +147,7 @@ storage_open(StorageKind kind, const char *url, const char *source,
 	out->url = secret_keep(url, strlen(url));
 	if (!url_parse(url, &out->parts, fault))
 		return false;
-	/* what brings its own key goes out as it is written */
+	/* a URL with its own signature is sent as it is written */
 	if (kind == STORAGE_SIGNED || storage_url_is_signed(out->parts))
 		return true;
 	if (!options_load(source, &options, &unreadable))
@@ -306,7 +306,7 @@ storage_check(const Storage *storage, const HttpRequest *request, Fault *fault)
 	if (error == &unknown && (request->status == 401 || request->status == 403))
 		unknown.reason = ACCESS;
 	reason = error->reason;
-	/* nothing that could be mended here: only another URL would help */
+	/* no setting can help, only a notification with another URL */
 	if (!storage->sign && reason == ACCESS && storage->account_name == NULL)
 		reason = REASON_STORAGE_REFUSED;
 	return fault_set(fault, reason, "%s (%s%sHTTP status %d)", error->words,

@@ -8,6 +8,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "base/text.h"
 #include "wire/partition.h"
 #include "wire/sign.h"
 #include "wire/storage_name.h"
@@ -136,10 +137,13 @@ storage_s3_address(const UrlParts *url, const char *endpoint)
 	const char *domain = aws_domain(region ? region : STORAGE_DEFAULT_REGION);
 	char	   *host;
 
-	/* the certificate of Amazon's hosts covers one more label */
+	/*
+	 * The certificate of Amazon's hosts covers one more label, and a label has no
+	 * capitals and underscores, as buckets of old have.
+	 */
 	if (endpoint)
 		host = psprintf("%s/%s", endpoint, url->host);
-	else if (strchr(url->host, '.'))
+	else if (!text_consists_of(url->host, strlen(url->host), TEXT_LOWER TEXT_DIGITS "-"))
 		host = psprintf("https://s3.%s.%s/%s", region ? region : STORAGE_DEFAULT_REGION, domain,
 						url->host);
 	else if (region)
@@ -150,22 +154,29 @@ storage_s3_address(const UrlParts *url, const char *endpoint)
 }
 
 char *
-storage_encode_path(const char *path, bool form)
+storage_encode_key(const char *key)
 {
 	StringInfoData text;
-	char	   *spelled = pstrdup(path);
 	char		byte[2] = "";
 
-	for (char *at = spelled; form && (at = strchr(at, '+')) != NULL;)
-		*at = ' ';
 	initStringInfo(&text);
-	for (const char *at = sign_decoded(spelled); *at; at++)
+	for (; *key; key++)
 	{
-		byte[0] = *at;
-		if (*at == '/')
+		byte[0] = *key;
+		if (*key == '/')
 			appendStringInfoChar(&text, '/');
 		else
 			sign_append_encoded(&text, byte);
 	}
 	return text.data;
+}
+
+char *
+storage_encode_path(const char *path, bool form)
+{
+	char	   *spelled = pstrdup(path);
+
+	for (char *at = spelled; form && (at = strchr(at, '+')) != NULL;)
+		*at = ' ';
+	return storage_encode_key(sign_decoded(spelled));
 }

@@ -36,6 +36,9 @@ extern bool storage_url_is_signed(const UrlParts *url);
  */
 extern char *storage_s3_address(const UrlParts *url, const char *endpoint);
 
+/* A key, which is not encoded, as the path in an address. */
+extern char *storage_encode_key(const char *key);
+
 /*
  * A path in the one spelling that S3 signs, whatever spelling it has; in that
  * of forms "+" is a blank.

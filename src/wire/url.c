@@ -61,7 +61,10 @@ fill_parts(CURLU *url, UrlParts *parts, Fault *fault)
 	if (url_part(url, CURLUPART_USER, 0) || url_part(url, CURLUPART_PASSWORD, 0))
 		return url_fault("contains a user name", fault);
 	parts->scheme = lower(url_part(url, CURLUPART_SCHEME, 0));
-	parts->host = lower(url_part(url, CURLUPART_HOST, 0));
+	parts->host = url_part(url, CURLUPART_HOST, 0);
+	/* the name of a bucket is no host's */
+	if (parts->scheme == NULL || strcmp(parts->scheme, "s3") != 0)
+		parts->host = lower(parts->host);
 	if (parts->scheme == NULL || parts->host == NULL || parts->host[0] == '\0')
 		return url_fault("has no host", fault);
 	len = strlen(parts->host);

@@ -10,7 +10,7 @@
 typedef struct UrlParts
 {
 	char	   *scheme;			/* lower case */
-	char	   *host;			/* lower case, no brackets */
+	char	   *host;			/* lower case but for "s3", no brackets */
 	int			port;			/* the scheme's own when none is given */
 	char	   *host_header;	/* as to be sent: with the port unless default */
 	char	   *path;			/* as written, "/" when none */

@@ -79,6 +79,7 @@ for (
 	[ 'trips', '/a/b%20c.json', undef, undef, 'https://trips.s3.amazonaws.com/a/b%20c.json' ],
 	[ 'trips', '/a', 'region=eu-west-1', undef, 'https://trips.s3.eu-west-1.amazonaws.com/a' ],
 	[ 'trips', '/a', 'region=eusc-de-east-1', undef, 'https://trips.s3.eusc-de-east-1.amazonaws.eu/a' ],
+	[ 'Old_Trips', '/a', 'region=us-east-1', undef, 'https://s3.us-east-1.amazonaws.com/Old_Trips/a' ],
 	[ 'my.trips', '/a', 'region=us-iso-east-1', undef, 'https://s3.us-iso-east-1.c2s.ic.gov/my.trips/a' ],
 	[ 'trips', '/a', 'region=cn-north-1&versionId=x%2F', undef, 'https://trips.s3.cn-north-1.amazonaws.com.cn/a?versionId=x%2F' ],
 	[ 'my.trips', '/a', 'versionId=1&region=eu-west-1', undef, 'https://s3.eu-west-1.amazonaws.com/my.trips/a?versionId=1' ],

@@ -30,15 +30,15 @@ typedef struct Pair
 
 /* Takes the next part that is not empty; false at the end. */
 static bool
-next_pair(const char **at, Pair *pair)
+next_pair(const char **at, const char *ends, Pair *pair)
 {
 	*pair = (Pair) {0};
 	while (**at != '\0' && pair->name_len == 0)
 	{
 		pair->name = *at;
-		pair->name_len = strcspn(*at, ";");
+		pair->name_len = strcspn(*at, ends);
 		*at += pair->name_len;
-		*at += **at == ';';
+		*at += **at != '\0';
 		trim(&pair->name, &pair->name_len);
 	}
 	if (pair->name_len == 0)
@@ -63,11 +63,11 @@ has_name(const Pair *pair, const char *name)
 }
 
 char *
-connection_string_get(const char *text, const char *name)
+connection_string_get(const char *text, const char *name, const char *ends)
 {
 	Pair		pair;
 
-	while (text && next_pair(&text, &pair))
+	while (text && next_pair(&text, ends, &pair))
 	{
 		if (has_name(&pair, name) && pair.value_len > 0)
 			return secret_keep(pair.value, pair.value_len);
@@ -81,7 +81,7 @@ check_name(const char *text, const char *name, Fault *fault)
 	int			count = 0;
 	Pair		pair;
 
-	while (next_pair(&text, &pair))
+	while (next_pair(&text, ";", &pair))
 	{
 		/* what stands there may be a key: it is not quoted */
 		if (pair.value == NULL)

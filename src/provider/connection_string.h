@@ -12,12 +12,14 @@
 
 /*
  * The first value of a name that is not empty, or NULL; text may be NULL.  It
- * may be a secret, and is overwritten when the current context goes.
+ * may be a secret, and is overwritten when the current context goes.  A part
+ * ends at one of these characters.
  */
-extern char *connection_string_get(const char *text, const char *name);
+extern char *connection_string_get(const char *text, const char *name, const char *ends);
 
 /*
- * Is it well formed, and has it none of these names (the last is NULL) twice
+ * Is it well formed, its parts ended by semicolons, and has it none of these
+ * names (the last is NULL) twice
  * or without a value?  Other names mean nothing.
  */
 extern bool connection_string_check(const char *text, const char *const *names, Fault *fault);

@@ -123,7 +123,8 @@ identity_load(const ServerOptions *options, const IdentityWay *way, const char *
 	out->release.func = leave_ask;
 	out->release.arg = out;
 	MemoryContextRegisterResetCallback(out->context, &out->release);
-	if (!read_endpoint(out, options, fault) || !way->configure(out, options, fault))
+	if (!read_endpoint(out, options, fault) ||
+		(way->configure && !way->configure(out, options, fault)))
 		return false;
 	*identity = out;
 	return true;

@@ -42,6 +42,8 @@ typedef struct IdentityWay
 {
 	const char *name;			/* value of the option "identity"; NULL: end of list */
 	bool		of_host;		/* whoever may run here has them: see damoov.allow_host_identity */
+
+	/* Reads the settings; NULL: there are none. */
 	bool		(*configure) (Identity *identity, const ServerOptions *options, Fault *fault);
 
 	/* Ends in identity_got_...() or identity_refused(). */

@@ -159,12 +159,6 @@ on_metadata_keys(IdentityAsk *ask, const HttpRequest *request)
 	take_keys(ask, &keys, reply_text(json, "Expiration"));
 }
 
-static bool
-configure_nothing(Identity *identity, const ServerOptions *options, Fault *fault)
-{
-	return true;
-}
-
 static const char *
 instance_endpoint(const Identity *identity)
 {
@@ -426,8 +420,8 @@ ask_assume_role(IdentityAsk *ask)
 
 const IdentityWay identity_aws_ways[] = {
 	{"shared_file", true, configure_shared_file, ask_shared_file},
-	{"instance", true, configure_nothing, ask_instance},
-	{"container", true, configure_nothing, ask_container},
+	{"instance", true, NULL, ask_instance},
+	{"container", true, NULL, ask_container},
 	{"web_identity", true, configure_role, ask_web_identity},
 	{"assume_role", false, configure_assume_role, ask_assume_role},
 	{.name = NULL}

@@ -188,14 +188,14 @@ set_credentials(BusConfig *config, const ServerOptions *options, const char *str
 		options_keep_secret(options, "shared_access_key"),
 		options_keep_secret(options, "secondary_access_key")
 	};
-	const char *signature = connection_string_get(string, "SharedAccessSignature");
+	const char *signature = connection_string_get(string, "SharedAccessSignature", ";");
 
 	if (string)
 	{
 		if (policy || keys[0])
 			return options_fault(fault, "user mapping has both \"connection_string\" and \"shared_access_key_name\" or \"shared_access_key\"");
-		policy = connection_string_get(string, "SharedAccessKeyName");
-		keys[0] = connection_string_get(string, "SharedAccessKey");
+		policy = connection_string_get(string, "SharedAccessKeyName", ";");
+		keys[0] = connection_string_get(string, "SharedAccessKey", ";");
 	}
 	if (signature && (policy || keys[0] || keys[1]))
 		return options_fault(fault, "connection string has SharedAccessSignature, which does not go with a key");
@@ -220,7 +220,7 @@ check_connection_string(const char *string, Fault *fault)
 		"Endpoint", "EntityPath", "SharedAccessKeyName", "SharedAccessKey",
 		"SharedAccessSignature", "UseDevelopmentEmulator", NULL
 	};
-	const char *emulator = connection_string_get(string, "UseDevelopmentEmulator");
+	const char *emulator = connection_string_get(string, "UseDevelopmentEmulator", ";");
 
 	if (!connection_string_check(string, names, fault))
 		return false;
@@ -240,9 +240,9 @@ bus_configure(Source *source, const ServerOptions *options, Fault *fault)
 	if (string && !check_connection_string(string, fault))
 		return false;
 	if (!choose_base(options_get(options, "endpoint"),
-					 connection_string_get(string, "Endpoint"), &base, fault) ||
+					 connection_string_get(string, "Endpoint", ";"), &base, fault) ||
 		!choose_entity(options_get(options, "entity"),
-					   connection_string_get(string, "EntityPath"), &entity, fault) ||
+					   connection_string_get(string, "EntityPath", ";"), &entity, fault) ||
 		!set_uris(config, base, entity, fault) ||
 		(source->identity == NULL && !set_credentials(config, options, string, fault)))
 		return false;

@@ -54,7 +54,8 @@ credential(const ServerOptions *options, const char *option, const char *part)
 {
 	char	   *value = option ? options_keep_secret(options, option) : NULL;
 
-	return value ? value : connection_string_get(options_secret(options, "connection_string"), part);
+	return value ? value
+		: connection_string_get(options_secret(options, "connection_string"), part, ";\r\n");
 }
 
 static const char *

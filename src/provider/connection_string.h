@@ -19,8 +19,7 @@ extern char *connection_string_get(const char *text, const char *name, const cha
 
 /*
  * Is it well formed, its parts ended by semicolons, and has it none of these
- * names (the last is NULL) twice
- * or without a value?  Other names mean nothing.
+ * names (the last is NULL) twice or without a value?  Other names mean nothing.
  */
 extern bool connection_string_check(const char *text, const char *const *names, Fault *fault);
 

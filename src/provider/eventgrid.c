@@ -203,17 +203,6 @@ take_event(Delivery *delivery, JsonSpan item)
 	(void) source_message(delivery, token, event.start, event.len);
 }
 
-static int
-count_items(JsonSpan array)
-{
-	JsonSpan	item;
-	int			count = 0;
-
-	while (json_next(&array, NULL, &item))
-		count++;
-	return count;
-}
-
 static bool
 received(Call *call)
 {
@@ -221,15 +210,13 @@ received(Call *call)
 	JsonSpan	events;
 	JsonSpan	item;
 	Delivery   *delivery;
-	int			count;
 
 	if (!json_find(reply, "value", &events) || *events.start != '[')
 		return false;
-	count = count_items(events);
-	delivery = source_delivery(call->source, count, call->lease_seconds);
+	delivery = source_delivery(call->source, call->lease_seconds);
 	while (json_next(&events, NULL, &item))
 		take_event(delivery, item);
-	source_received(call->source, delivery, count >= call->asked);
+	source_received(call->source, delivery, delivery->count >= call->asked);
 	return true;
 }
 

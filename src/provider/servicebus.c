@@ -29,13 +29,13 @@
 #include "provider/source.h"
 #include "provider/token.h"
 #include "wire/http.h"
+#include "wire/reply.h"
 #include "wire/sign.h"
 #include "wire/url.h"
 
 #define RECEIVERS			8
 #define WAIT_SECONDS		20
 #define WAIT_SECONDS_MAX	60
-#define MAX_PROPERTIES		(64 * 1024)
 #define LOCK_SECONDS		60	/* of an entity, unless a message tells */
 #define LOCK_SECONDS_MAX	300
 #define DEAD_LETTERS		"/$deadletterqueue"
@@ -279,78 +279,52 @@ prepare_lock(Call *call)
 
 /* ----- replies ----- */
 
-typedef struct BrokerProperties
+/* "number/token" of a message, which names its lock; NULL: it is not told. */
+static char *
+lock_of(const char *properties, const cJSON *json)
 {
-	int64		sequence_number;
-	bool		has_number;
-	pg_uuid_t	lock_token;
-	bool		has_token;
-	pg_time_t	locked_until;	/* 0: not told */
-} BrokerProperties;
+	JsonSpan	all = {properties, strlen(properties)};
+	const char *token = reply_text(json, "LockToken");
+	pg_uuid_t	uuid;
+	char		text[UUID_TEXT_SIZE];
+	JsonSpan	number;
+	int64		value;
 
-static void
-on_property(JsonWalk *walk, char *text, JsonTokenType type)
-{
-	BrokerProperties *properties = walk->state;
-	const char *name = json_name(walk, 1);
-
-	if (walk->depth != 1)
-		return;
-	if (strcmp(name, "SequenceNumber") == 0 && type == JSON_TOKEN_NUMBER)
-		properties->has_number = json_int64(text, &properties->sequence_number);
-	else if (strcmp(name, "LockToken") == 0 && type == JSON_TOKEN_STRING)
-		properties->has_token = uuid_parse(text, &properties->lock_token);
-	else if (strcmp(name, "LockedUntilUtc") == 0 && type == JSON_TOKEN_STRING)
-		properties->locked_until = http_date(text);
-}
-
-/* Nothing of it that matters here is other than ASCII, whatever the encoding. */
-static bool
-read_properties(const HttpRequest *request, BrokerProperties *properties)
-{
-	static const JsonVisitor visitor = {.scalar = on_property};
-	const char *header = http_reply_header(request, "BrokerProperties");
-	Fault		fault = {0};
-	char	   *text;
-
-	memset(properties, 0, sizeof(*properties));
-	if (header == NULL)
-		return false;
-	text = pstrdup(header);
-	for (char *at = text; *at; at++)
-	{
-		if (IS_HIGHBIT_SET(*at))
-			*at = '?';
-	}
-	return json_walk(text, strlen(text), MAX_PROPERTIES, &visitor, properties, &fault) &&
-		properties->has_number && properties->has_token;
+	/* from its digits: cJSON makes a double of it */
+	if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(json, "SequenceNumber")) ||
+		!json_find(all, "SequenceNumber", &number) ||
+		!json_int64(pnstrdup(number.start, number.len), &value) ||
+		token == NULL || !uuid_parse(token, &uuid))
+		return NULL;
+	return psprintf(INT64_FORMAT "/%s", value, uuid_format(&uuid, text));
 }
 
 /* Both times are the service's. */
 static int
-lock_seconds(const HttpRequest *request, const BrokerProperties *properties)
+lock_seconds(const HttpRequest *request, const cJSON *json)
 {
-	if (properties->locked_until == 0 || request->date == 0)
+	const char *until = reply_text(json, "LockedUntilUtc");
+	pg_time_t	end = until ? http_date(until) : 0;
+
+	if (end == 0 || request->date == 0)
 		return LOCK_SECONDS;
-	return (int) Max(1, Min(properties->locked_until - request->date, LOCK_SECONDS_MAX));
+	return (int) Max(1, Min(end - request->date, LOCK_SECONDS_MAX));
 }
 
 static bool
 take_message(Call *call)
 {
 	const HttpRequest *request = call->request;
-	BrokerProperties properties;
+	const char *properties = http_reply_header(request, "BrokerProperties");
+	cJSON	   *json = properties ? reply_json(call->context, properties, strlen(properties)) : NULL;
+	const char *lock = json ? lock_of(properties, json) : NULL;
 	Delivery   *delivery;
-	char		token[UUID_TEXT_SIZE];
 
 	/* one that cannot be settled comes again when its lock has run out */
-	if (!read_properties(request, &properties))
+	if (lock == NULL)
 		return false;
-	delivery = source_delivery(call->source, 1, lock_seconds(request, &properties));
-	(void) source_message(delivery,
-						  psprintf(INT64_FORMAT "/%s", properties.sequence_number,
-								   uuid_format(&properties.lock_token, token)),
-						  request->reply, request->reply_len);
+	delivery = source_delivery(call->source, lock_seconds(request, json));
+	(void) source_message(delivery, lock, request->reply, request->reply_len);
 	source_received(call->source, delivery, true);
 	return true;
 }
@@ -372,7 +346,7 @@ received(Call *call)
 	set_receives(call->source, empty);
 	if (!empty)
 		return take_message(call);
-	source_received(call->source, source_delivery(call->source, 0, 0), false);
+	source_received(call->source, source_delivery(call->source, 0), false);
 	return true;
 }
 

@@ -404,7 +404,7 @@ renew_at(int lease_seconds)
 }
 
 Delivery *
-source_delivery(Source *source, int count, int lease_seconds)
+source_delivery(Source *source, int lease_seconds)
 {
 	MemoryContext context = AllocSetContextCreate(source->context, "damoov delivery",
 												  ALLOCSET_SMALL_SIZES);
@@ -412,7 +412,6 @@ source_delivery(Source *source, int count, int lease_seconds)
 
 	delivery->source = source;
 	delivery->context = context;
-	delivery->messages = MemoryContextAllocZero(context, Max(1, count) * sizeof(SourceMessage));
 	delivery->lease_seconds = lease_seconds;
 	delivery->renew_at_ms = renew_at(lease_seconds);
 	return delivery;
@@ -421,7 +420,7 @@ source_delivery(Source *source, int count, int lease_seconds)
 SourceMessage *
 source_message(Delivery *delivery, const char *handle, const char *body, Size body_len)
 {
-	SourceMessage *message = &delivery->messages[delivery->count];
+	SourceMessage *message;
 
 	/* not settled: it comes again */
 	if (handle == NULL || body == NULL)
@@ -431,6 +430,15 @@ source_message(Delivery *delivery, const char *handle, const char *body, Size bo
 						delivery->source->name)));
 		return NULL;
 	}
+	if (delivery->count == delivery->room)
+	{
+		delivery->room = Max(16, delivery->room * 2);
+		message = MemoryContextAllocZero(delivery->context, delivery->room * sizeof(SourceMessage));
+		if (delivery->count > 0)
+			memcpy(message, delivery->messages, delivery->count * sizeof(SourceMessage));
+		delivery->messages = message;
+	}
+	message = &delivery->messages[delivery->count];
 	message->handle = MemoryContextStrdup(delivery->context, handle);
 	message->body = MemoryContextAlloc(delivery->context, body_len + 1);
 	memcpy(message->body, body, body_len);

@@ -42,6 +42,7 @@ typedef struct Delivery
 	Source	   *source;
 	MemoryContext context;		/* holds this struct and everything below */
 	int			count;
+	int			room;
 	SourceMessage *messages;
 	int			attempts;		/* to settle it */
 	int64		settle_at_ms;	/* not before, monotonic clock */
@@ -201,7 +202,7 @@ extern void source_stored(Delivery *delivery);
 extern bool source_is_usable(const Source *source);
 
 /* lease_seconds 0: it is not to be renewed. */
-extern Delivery *source_delivery(Source *source, int count, int lease_seconds);
+extern Delivery *source_delivery(Source *source, int lease_seconds);
 
 /*
  * The next message that is not settled yet, or NULL; at is its place, and that
@@ -210,8 +211,9 @@ extern Delivery *source_delivery(Source *source, int count, int lease_seconds);
 extern SourceMessage *source_unsettled(const Delivery *delivery, int *at);
 
 /*
- * Adds a message, of which everything is copied.  NULL: body or handle is
- * missing; what cannot be settled is left in the queue, and the log says so.
+ * Adds a message, of which everything is copied; another one may move it.
+ * NULL: body or handle is missing; what cannot be settled is left in the
+ * queue, and the log says so.
  */
 extern SourceMessage *source_message(Delivery *delivery, const char *handle,
 									 const char *body, Size body_len);

@@ -232,13 +232,12 @@ received(Call *call)
 	const cJSON *messages = cJSON_GetObjectItemCaseSensitive(json, "Messages");
 	const cJSON *item;
 	Delivery   *delivery;
-	int			count = cJSON_GetArraySize(messages);
 
 	/* an empty queue is {}, {"Messages":[]} or {"Messages":null} */
 	if (!cJSON_IsObject(json) ||
 		(messages && !cJSON_IsArray(messages) && !cJSON_IsNull(messages)))
 		return false;
-	delivery = source_delivery(call->source, count, 0);
+	delivery = source_delivery(call->source, 0);
 	cJSON_ArrayForEach(item, messages)
 	{
 		const char *body = reply_text(item, "Body");
@@ -248,7 +247,7 @@ received(Call *call)
 			body = NULL;
 		(void) source_message(delivery, handle, body, body ? strlen(body) : 0);
 	}
-	source_received(call->source, delivery, count >= call->asked);
+	source_received(call->source, delivery, delivery->count >= call->asked);
 	return true;
 }
 

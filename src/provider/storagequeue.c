@@ -259,7 +259,7 @@ received(Call *call)
 
 	if (count < 0)
 		return false;
-	delivery = source_delivery(call->source, count, call->lease_seconds);
+	delivery = source_delivery(call->source, call->lease_seconds);
 	for (int i = 0; i < count; i++)
 		take_message(call, delivery, &found[i]);
 	source_received(call->source, delivery, count == QUEUE_BATCH);

@@ -53,7 +53,7 @@ check_header(Content *content, const Document *document, Fault *fault)
 	return true;
 }
 
-static const Record header_record = {
+const Record crash_record = {
 	RECORD_MEMBERS(header_members),
 	.what = "crash",
 	.what_kind = "crash header",
@@ -65,18 +65,11 @@ static RecordTable crashes_table = {
 	.id = "crash_id",
 	.stored_at = "header_stored_at",
 	.keeps_person = true,
-	.record = &header_record
+	.record = &crash_record
 };
 
-Content *
-crash_header_read(const Document *document, Fault *fault)
-{
-	return record_read(&header_record, document, fault);
-}
-
 int64
-crash_header_store(const Content *content, const pg_uuid_t *crash_token,
-				   int64 user_id)
+crash_header_store(const void *content, const pg_uuid_t *crash_token, int64 user_id)
 {
 	const RecordColumn token = {"crash_token", UUIDOID, .value = UUIDPGetDatum(crash_token)};
 
@@ -85,11 +78,11 @@ crash_header_store(const Content *content, const pg_uuid_t *crash_token,
 
 /* ----- buffers ----- */
 
-struct CrashBuffer
+typedef struct CrashBuffer
 {
 	StringInfoData text;		/* the document without secrets */
 	bool		is_readable;
-};
+} CrashBuffer;
 
 typedef struct BufferReader
 {
@@ -123,7 +116,7 @@ make_buffer(const Document *document, BufferReader *reader)
 	return buffer;
 }
 
-CrashBuffer *
+void *
 crash_buffer_read(const Document *document, Fault *fault)
 {
 	static const JsonVisitor visitor = {.value = look_at_value};
@@ -147,11 +140,11 @@ crash_buffer_read(const Document *document, Fault *fault)
 }
 
 int64
-crash_buffer_store(const CrashBuffer *buffer, const pg_uuid_t *crash_token,
-				   int64 user_id)
+crash_buffer_store(const void *content, const pg_uuid_t *crash_token, int64 user_id)
 {
 	static SqlPlan plan = SQL_PLAN("SELECT damoov.store_crash_buffer($1, $2, $3, $4)",
 								   UUIDOID, INT8OID, TEXTOID, BOOLOID);
+	const CrashBuffer *buffer = content;
 	Datum		arguments[] = {
 		UUIDPGetDatum(crash_token),
 		Int64GetDatum(user_id),

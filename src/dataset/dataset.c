@@ -6,7 +6,6 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #include "base/json.h"
 #include "base/sql.h"
@@ -21,8 +20,13 @@ typedef struct KindRules
 {
 	const char *name;
 	DatasetAddress address;
-	bool		(*read) (const Document *document, void **content, Fault *fault);
-	bool		(*store) (const DatasetKey *key, const void *content, int64 *row_id);
+
+	/* how it is read: by a table of members, or else by a function of its own */
+	const Record *record;
+	void	   *(*read) (const Document *document, Fault *fault);
+
+	/* returns the row's id, 0 when the dataset is not wanted any more */
+	int64		(*store) (const void *content, const pg_uuid_t *object_id, int64 user_id);
 	bool		is_track;		/* can be removed */
 	const char *channel;		/* NOTIFY, NULL: none */
 } KindRules;
@@ -33,124 +37,29 @@ max_document_bytes(void)
 	return (Size) damoov_max_document_size * 1024;
 }
 
-/* ----- processed tracks ----- */
-
-static bool
-read_processed(const Document *document, void **content, Fault *fault)
-{
-	return (*content = track_read(document, fault)) != NULL;
-}
-
-/* What is known of a track: its newest enrichment, and whether it lives. */
-static bool
-track_state(const DatasetKey *key, TrackKey *track)
-{
-	static SqlPlan plan = SQL_PLAN(
-		"SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
-		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, greatest(count(*), "
-		"(SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
-		"FROM damoov.events AS e "
-		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
-		UUIDOID, INT8OID);
-	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
-	Datum		value;
-	bool		isnull;
-
-	sql_run(&plan, arguments, NULL);
-	track->token = key->object_id;
-	track->user_id = key->user_id;
-	value = sql_value(0, 1, &isnull);
-	track->has_enriched_at = !isnull;
-	track->enriched_at = isnull ? 0 : DatumGetTimestampTz(value);
-	track->revision = DatumGetInt32(sql_value(0, 2, NULL));
-	return DatumGetBool(sql_value(0, 3, NULL));
-}
-
-static bool
-store_processed(const DatasetKey *key, const void *content, int64 *row_id)
-{
-	TrackKey	track = {0};
-
-	if (!track_state(key, &track))
-		return false;
-	*row_id = track_store(content, &track);
-	return true;
-}
-
-/* ----- raw tracks ----- */
-
-static bool
-read_raw(const Document *document, void **content, Fault *fault)
-{
-	return (*content = raw_read(document, fault)) != NULL;
-}
-
-static bool
-store_raw(const DatasetKey *key, const void *content, int64 *row_id)
-{
-	static SqlPlan plan = SQL_PLAN("SELECT damoov.recording_lives($1, $2)", UUIDOID, INT8OID);
-	Datum		arguments[] = {UUIDPGetDatum(&key->object_id), Int64GetDatum(key->user_id)};
-
-	sql_run(&plan, arguments, NULL);
-	if (!DatumGetBool(sql_value(0, 1, NULL)))
-		return false;
-	*row_id = raw_store(content, &key->object_id, key->user_id);
-	return true;
-}
-
-/* ----- crashes: nothing takes them away ----- */
-
-static bool
-read_crash(const Document *document, void **content, Fault *fault)
-{
-	return (*content = crash_header_read(document, fault)) != NULL;
-}
-
-static bool
-store_crash(const DatasetKey *key, const void *content, int64 *row_id)
-{
-	*row_id = crash_header_store(content, &key->object_id, key->user_id);
-	return true;
-}
-
-static bool
-read_crash_buffer(const Document *document, void **content, Fault *fault)
-{
-	return (*content = crash_buffer_read(document, fault)) != NULL;
-}
-
-static bool
-store_crash_buffer(const DatasetKey *key, const void *content, int64 *row_id)
-{
-	*row_id = crash_buffer_store(content, &key->object_id, key->user_id);
-	return true;
-}
-
-/* ----- the kinds ----- */
-
 static const KindRules kinds[DATASET_KINDS + 1] = {
 	[DATASET_PROCESSED] = {
 		.name = "processed",
 		.address = {"processed", false, "/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
-		.read = read_processed, .store = store_processed,
+		.record = &track_record, .store = track_store,
 		.is_track = true, .channel = "damoov_trip"
 	},
 	[DATASET_RAW] = {
 		.name = "raw",
 		.address = {"raw", false, "/mobilesdk/incoming/incoming/tracks/received/", "/v1/"},
-		.read = read_raw, .store = store_raw,
+		.record = &raw_record, .store = raw_store,
 		.is_track = true
 	},
 	[DATASET_CRASH] = {
 		.name = "crash",
 		.address = {"crash", true, "/api/drivingevents/get/v1/Accidents/received/", ""},
-		.read = read_crash, .store = store_crash,
+		.record = &crash_record, .store = crash_header_store,
 		.channel = "damoov_crash"
 	},
 	[DATASET_CRASH_BUFFER] = {
 		.name = "crash_buffer",
 		.address = {"crash", true, "/api/drivingevents/get/v1/Accidents/extras/received/", ""},
-		.read = read_crash_buffer, .store = store_crash_buffer,
+		.read = crash_buffer_read, .store = crash_buffer_store,
 		.channel = "damoov_crash"
 	},
 	/* not asked for by "fetch", without an address, and read as what it turns out to be */
@@ -186,12 +95,15 @@ dataset_address(DatasetKind kind)
 bool
 dataset_read(Dataset *dataset, Fault *fault)
 {
+	const KindRules *kind = &kinds[dataset->key.kind];
 	Document	document = {
 		dataset->document, dataset->document_len, max_document_bytes(),
 		&dataset->key.object_id, dataset->device_token
 	};
 
-	return kinds[dataset->key.kind].read(&document, &dataset->content, fault);
+	dataset->content = kind->record ? record_read(kind->record, &document, fault) :
+		kind->read(&document, fault);
+	return dataset->content != NULL;
 }
 
 /* ----- what it is ----- */
@@ -313,7 +225,9 @@ keep_document(const Dataset *dataset, bool fetched)
 bool
 dataset_store(const Dataset *dataset, bool fetched, int64 *row_id)
 {
-	if (!kinds[dataset->key.kind].store(&dataset->key, dataset->content, row_id))
+	*row_id = kinds[dataset->key.kind].store(dataset->content, &dataset->key.object_id,
+											 dataset->key.user_id);
+	if (*row_id == 0)
 		return false;
 	keep_document(dataset, fetched);
 	return true;

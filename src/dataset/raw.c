@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/json.h"
+#include "base/sql.h"
 #include "base/uuid.h"
 #include "dataset/event_members.h"
 #include "dataset/raw.h"
@@ -221,19 +222,13 @@ check_track(Content *content, const Document *document, Fault *fault)
 	return true;
 }
 
-static const Record raw_record = {
+const Record raw_record = {
 	RECORD_MEMBERS(raw_members),
 	.lists = {[RAW_LIST_POINTS] = &point_record, [RAW_LIST_EVENTS] = &event_record},
 	.what = "track",
 	.what_kind = "raw track",
 	.check = check_track
 };
-
-Content *
-raw_read(const Document *document, Fault *fault)
-{
-	return record_read(&raw_record, document, fault);
-}
 
 /*
  * A path like trips/filtered/{InstanceId}/{UserId}/{TrackToken}.json, with the
@@ -330,9 +325,12 @@ location_column(const char *name, const RecordRow *row, RawMember member,
 }
 
 int64
-raw_store(const Content *content, const pg_uuid_t *track_token, int64 user_id)
+raw_store(const void *content, const pg_uuid_t *track_token, int64 user_id)
 {
-	const RecordState *track = &content->document;
+	static SqlPlan lives = SQL_PLAN("SELECT damoov.recording_lives($1, $2)", UUIDOID, INT8OID);
+	Datum		arguments[] = {UUIDPGetDatum(track_token), Int64GetDatum(user_id)};
+	const RecordState *track = &((const Content *) content)->document;
+	const RecordState *lists = ((const Content *) content)->lists;
 	const RecordRow *row = track->row;
 	pg_uuid_t	instance;
 	bool		has_instance = find_instance(row, &instance);
@@ -340,12 +338,14 @@ raw_store(const Content *content, const pg_uuid_t *track_token, int64 user_id)
 		{"track_token", UUIDOID, .value = UUIDPGetDatum(track_token)},
 		{"format", INT4OID, .value = Int32GetDatum(track->seen & MEMBER_BIT(RAW_RESULT) ? 2 : 1)},
 		{"instance_id", UUIDOID, UUIDPGetDatum(&instance), !has_instance},
-		{"point_count", INT4OID, .value = Int32GetDatum(content->lists[RAW_LIST_POINTS].count)},
-		{"event_count", INT4OID, .value = Int32GetDatum(content->lists[RAW_LIST_EVENTS].count)},
+		{"point_count", INT4OID, .value = Int32GetDatum(lists[RAW_LIST_POINTS].count)},
+		{"event_count", INT4OID, .value = Int32GetDatum(lists[RAW_LIST_EVENTS].count)},
 		location_column("s3_url", row, RAW_S3_URL, track_token, has_instance ? &instance : NULL),
 		location_column("s3_key", row, RAW_S3_KEY, track_token, has_instance ? &instance : NULL)
 	};
 
-	return record_store(&raw_table, content, user_id, columns,
-						lengthof(columns));
+	sql_run(&lives, arguments, NULL);
+	if (!DatumGetBool(sql_value(0, 1, NULL)))
+		return 0;
+	return record_store(&raw_table, content, user_id, columns, lengthof(columns));
 }

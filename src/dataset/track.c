@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/json.h"
+#include "base/sql.h"
 #include "dataset/record.h"
 #include "dataset/record_store.h"
 #include "dataset/record_value.h"
@@ -216,7 +217,7 @@ check_trip(Content *content, const Document *document, Fault *fault)
 	return true;
 }
 
-static const Record trip_record = {
+const Record track_record = {
 	RECORD_MEMBERS(trip_members),
 	.lists = {[TRIP_LIST_POINTS] = &point_record, [TRIP_LIST_EVENTS] = &trip_event_record},
 	.what = "track",
@@ -224,12 +225,6 @@ static const Record trip_record = {
 	.codes = {TRIP_EVENT_CODES},
 	.check = check_trip
 };
-
-Content *
-track_read(const Document *document, Fault *fault)
-{
-	return record_read(&trip_record, document, fault);
-}
 
 /* ----- storing ----- */
 
@@ -246,7 +241,7 @@ static RecordTable trips_table = {
 	.name = "trips",
 	.id = "trip_id",
 	.stored_at = "stored_at",
-	.record = &trip_record,
+	.record = &track_record,
 	.lists = {[TRIP_LIST_POINTS] = &points_table, [TRIP_LIST_EVENTS] = &events_table}
 };
 
@@ -288,16 +283,46 @@ measure_points(const RecordState *points)
 	return box;
 }
 
-int64
-track_store(const Content *content, const TrackKey *key)
+/* What is known of a track: its newest enrichment, and whether it lives. */
+typedef struct TrackState
 {
-	const RecordState *points = &content->lists[TRIP_LIST_POINTS];
+	bool		lives;
+	Datum		enriched_at;
+	bool		never_enriched;
+	Datum		revision;
+} TrackState;
+
+static TrackState
+track_state(const pg_uuid_t *track_token, int64 user_id)
+{
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT n.enriched_at, n.revision, damoov.track_lives($1, $2, n.enriched_at) "
+		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, greatest(count(*), "
+		"(SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
+		"FROM damoov.events AS e "
+		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
+		UUIDOID, INT8OID);
+	Datum		arguments[] = {UUIDPGetDatum(track_token), Int64GetDatum(user_id)};
+	TrackState	state;
+
+	sql_run(&plan, arguments, NULL);
+	state.enriched_at = sql_value(0, 1, &state.never_enriched);
+	state.revision = sql_value(0, 2, NULL);
+	state.lives = DatumGetBool(sql_value(0, 3, NULL));
+	return state;
+}
+
+int64
+track_store(const void *content, const pg_uuid_t *track_token, int64 user_id)
+{
+	TrackState	state = track_state(track_token, user_id);
+	const RecordState *points = &((const Content *) content)->lists[TRIP_LIST_POINTS];
 	Box			box = measure_points(points);
 	bool		nowhere = box.located == 0;
 	const RecordColumn columns[] = {
-		{"track_token", UUIDOID, .value = UUIDPGetDatum(&key->token)},
-		{"enriched_at", TIMESTAMPTZOID, TimestampTzGetDatum(key->enriched_at), !key->has_enriched_at},
-		{"revision", INT4OID, .value = Int32GetDatum(key->revision)},
+		{"track_token", UUIDOID, .value = UUIDPGetDatum(track_token)},
+		{"enriched_at", TIMESTAMPTZOID, state.enriched_at, state.never_enriched},
+		{"revision", INT4OID, .value = state.revision},
 		{"point_count", INT4OID, .value = Int32GetDatum(points->count)},
 		{"filler_count", INT4OID, .value = Int32GetDatum(box.fillers)},
 		{"min_latitude", FLOAT8OID, Float8GetDatum(box.min_latitude), nowhere},
@@ -306,6 +331,7 @@ track_store(const Content *content, const TrackKey *key)
 		{"max_longitude", FLOAT8OID, Float8GetDatum(box.max_longitude), nowhere}
 	};
 
-	return record_store(&trips_table, content, key->user_id, columns,
-						lengthof(columns));
+	if (!state.lives)
+		return 0;
+	return record_store(&trips_table, content, user_id, columns, lengthof(columns));
 }

@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -37,7 +36,6 @@
 SQL_FUNCTION(damoov_ingest);
 SQL_FUNCTION(damoov_ingest_bytes);
 SQL_FUNCTION(damoov_ingesting);
-SQL_FUNCTION(damoov_read_notification);
 
 /* The rules in the install script act only while this is above 0. */
 static int	ingesting = 0;
@@ -707,92 +705,4 @@ Datum
 damoov_ingesting(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(ingesting > 0);
-}
-
-/* A row of results, filled from left to right. */
-typedef struct ResultRow
-{
-	int			count;
-	Datum		values[19];
-	bool		nulls[19];
-} ResultRow;
-
-static void
-put(ResultRow *row, bool given, Datum value)
-{
-	row->values[row->count] = value;
-	row->nulls[row->count++] = !given;
-}
-
-static void
-put_time(ResultRow *row, const OptionalTime *time)
-{
-	put(row, time->given, TimestampTzGetDatum(time->at));
-}
-
-static void
-put_bool(ResultRow *row, const OptionalBool *flag)
-{
-	put(row, flag->given, BoolGetDatum(flag->value));
-}
-
-static void
-put_text(ResultRow *row, const char *text)
-{
-	put(row, text != NULL, text ? CStringGetTextDatum(text) : (Datum) 0);
-}
-
-static void
-put_ids(ResultRow *row, const pg_uuid_t *ids, int count)
-{
-	Datum	   *values = palloc(Max(1, count) * sizeof(Datum));
-
-	for (int i = 0; i < count; i++)
-		values[i] = UUIDPGetDatum(unconstify(pg_uuid_t *, &ids[i]));
-	put(row, true, sql_array(values, NULL, count, UUIDOID));
-}
-
-static void
-put_notification(ResultRow *row, Notification *n)
-{
-	put_text(row, n->client_id);
-	put_text(row, n->url);
-	put_time(row, &n->track_started);
-	put_time(row, &n->track_ended);
-	put(row, n->track_started.has_offset, Int32GetDatum(n->track_started.offset_min));
-	put_text(row, n->vendor_reason);
-	put_ids(row, n->removed, n->nremoved);
-	put_time(row, &n->stage_at);
-	put_bool(row, &n->passed_filters);
-	put_time(row, &n->time_received);
-	put(row, n->has_charge, Float8GetDatum(n->charge_percent));
-	put_bool(row, &n->wifi);
-	put_bool(row, &n->gps);
-	put_bool(row, &n->mobile_data);
-	put_bool(row, &n->real_time_location);
-	put(row, n->has_waiting_trips, Int32GetDatum(n->waiting_trips));
-	put(row, n->has_instance, UUIDPGetDatum(&n->instance_id));
-	put_text(row, n->kind == EVENT_UNKNOWN ? NULL : n->event);
-	put_text(row, n->object_type);
-}
-
-/* All is null when it cannot be read. */
-Datum
-damoov_read_notification(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
-	StringInfoData text;
-	TupleDesc	desc;
-	Notification notification;
-	Fault		fault = {0};
-	ResultRow	row = {0};
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	memset(row.nulls, true, sizeof(row.nulls));
-	initStringInfo(&text);
-	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	if (notification_read(text.data, text.len, NOTIFICATION_STORED, &notification, &fault))
-		put_notification(&row, &notification);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values, row.nulls));
 }

@@ -10,14 +10,23 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/json.h"
+#include "base/sql.h"
 #include "base/timestamp.h"
 #include "base/uuid.h"
+#include "compat.h"
 #include "message/notification.h"
+
+SQL_FUNCTION(damoov_read_notification);
 
 #define MAX_CLIENT_ID	1000	/* characters; a reference, not a document */
 #define MAX_EVENT_NAME	200 /* it is part of a key */
@@ -54,6 +63,14 @@ typedef enum Member
 	M_TIME_RECEIVED,
 	MEMBER_COUNT
 } Member;
+
+/* of damoov.read_notification(), in its order */
+typedef enum Column
+{
+	C_CLIENT_ID, C_URL, C_TRACK_STARTED, C_TRACK_ENDED, C_START_OFFSET, C_REASON, C_REMOVED,
+	C_STAGE_AT, C_PASSED_FILTERS, C_TIME_RECEIVED, C_CHARGE, C_WIFI, C_GPS, C_MOBILE_DATA,
+	C_REAL_TIME, C_WAITING_TRIPS, C_INSTANCE_ID, C_EVENT, C_OBJECT_TYPE, COLUMN_COUNT
+} Column;
 
 typedef struct MemberSpec
 {
@@ -147,14 +164,9 @@ typedef struct Reading
 	int			removed_space;
 	bool		bad_removed;	/* an element that is no object */
 	Notification *out;
+	Datum		values[COLUMN_COUNT];
+	bool		nulls[COLUMN_COUNT];
 } Reading;
-
-static bool settle_cells(Reading *reading, bool refuse_duplicates, Fault *fault);
-static bool read_event(Reading *reading, Fault *fault);
-static bool read_id(Reading *reading, Member member, pg_uuid_t *id, Fault *fault);
-static bool read_sent_at(Reading *reading, bool refuse_future, Fault *fault);
-static bool read_removed(Reading *reading, Fault *fault);
-static void read_soft_members(Reading *reading);
 
 /* ----- collecting the members ----- */
 
@@ -328,40 +340,7 @@ add_note(Reading *reading, Member member, const char *reason)
 										   specs[member].name, reason));
 }
 
-/* ----- the whole ----- */
-
-static const JsonLimits limits[] = {
-	[NOTIFICATION_RAW] = {NOTIFICATION_MAX_SIZE, JSON_MAX_NUMBER},
-	[NOTIFICATION_JSONB] = {NOTIFICATION_MAX_SIZE, JSON_MAX_PLAIN_NUMBER},
-	[NOTIFICATION_STORED] = {MaxAllocSize, PG_INT32_MAX},
-};
-
-bool
-notification_read(const char *text, Size len, NotificationOrigin origin,
-				  Notification *notification, Fault *fault)
-{
-	static const JsonVisitor visitor = {
-		.enter = on_enter,
-		.scalar = on_scalar,
-	};
-	Reading    *reading = palloc0(sizeof(Reading));
-
-	memset(notification, 0, sizeof(*notification));
-	reading->out = notification;
-	if (!json_walk_limited(text, len, limits[origin], &visitor, reading, fault))
-		return false;
-	if (!reading->top_is_object)
-		return fault_set(fault, REASON_BAD_TYPE, "notification is not a JSON object");
-	if (!settle_cells(reading, origin == NOTIFICATION_RAW, fault) ||
-		!read_event(reading, fault) ||
-		!read_id(reading, M_USER_ID, &notification->device_token, fault) ||
-		!read_id(reading, M_OBJECT_ID, &notification->object_id, fault) ||
-		!read_sent_at(reading, origin != NOTIFICATION_STORED, fault) ||
-		!read_removed(reading, fault))
-		return false;
-	read_soft_members(reading);
-	return true;
-}
+/* ----- hard members ----- */
 
 static bool
 duplicate_fault(const char *name, Fault *fault)
@@ -557,8 +536,22 @@ read_removed(Reading *reading, Fault *fault)
 
 /* ----- soft members ----- */
 
+static void
+put(Reading *reading, Column column, Datum value)
+{
+	reading->values[column] = value;
+	reading->nulls[column] = false;
+}
+
+static void
+put_text(Reading *reading, Column column, const char *text)
+{
+	if (text)
+		put(reading, column, CStringGetTextDatum(text));
+}
+
 static char *
-soft_text(Reading *reading, Member member)
+soft_string(Reading *reading, Member member)
 {
 	const char *text = filled(reading, member);
 
@@ -572,128 +565,220 @@ soft_text(Reading *reading, Member member)
 	return unconstify(char *, text);
 }
 
-static OptionalTime
-soft_time(Reading *reading, Member member)
+static void
+read_text(Reading *reading, Member member, Column column)
 {
-	OptionalTime out = {0};
-	const char *text = soft_text(reading, member);
+	const char *text = soft_string(reading, member);
+
+	if (text && member == M_CLIENT_ID && pg_mbstrlen(text) > MAX_CLIENT_ID)
+		add_note(reading, member, "too long");
+	else
+		put_text(reading, column, text);
+}
+
+static void
+read_time(Reading *reading, Member member, Column column)
+{
+	const char *text = soft_string(reading, member);
 	ParsedTime	time;
 	TimeResult	result;
 
 	if (text == NULL)
-		return out;
+		return;
 	result = timestamp_parse(text, strlen(text), &time);
 	if (result == TIME_OK)
 	{
-		out.given = true;
-		out.at = time.at;
-		out.has_offset = time.has_zone;
-		out.offset_min = time.offset_min;
+		put(reading, column, TimestampTzGetDatum(time.at));
 		if (!time.has_zone)
 			add_note(reading, member, "no zone, read as UTC");
+		else if (member == M_TRACK_START)
+			put(reading, C_START_OFFSET, Int32GetDatum(time.offset_min));
 	}
 	else if (result != TIME_EMPTY)	/* the platform's "no date" */
 		add_note(reading, member, "not a time");
-	return out;
-}
-
-static OptionalBool
-soft_bool(Reading *reading, Member member)
-{
-	OptionalBool out = {0};
-
-	if (filled(reading, member) == NULL)
-		return out;
-	switch (reading->cell[member]->type)
-	{
-		case JSON_TOKEN_TRUE:
-		case JSON_TOKEN_FALSE:
-			out.given = true;
-			out.value = reading->cell[member]->type == JSON_TOKEN_TRUE;
-			break;
-		default:
-			add_note(reading, member, "not a boolean");
-	}
-	return out;
-}
-
-/* A number from 0 on; false when there is none. */
-static bool
-soft_number(Reading *reading, Member member, bool whole, double max, double *value)
-{
-	const char *text = filled(reading, member);
-	int64		integer;
-
-	if (text == NULL)
-		return false;
-	if (reading->cell[member]->type != JSON_TOKEN_NUMBER ||
-		(whole && !json_int64(text, &integer)))
-		add_note(reading, member, whole ? "not an integer" : "not a number");
-	else if (!json_double(text, value) || *value < 0 || *value > max)
-		add_note(reading, member, "out of range");
-	else
-		return true;
-	return false;
 }
 
 static void
-soft_instance(Reading *reading)
+read_bool(Reading *reading, Member member, Column column)
 {
-	Notification *out = reading->out;
-	const char *text = soft_text(reading, M_INSTANCE_ID);
+	JsonTokenType type = reading->cell[member]->type;
+
+	if (type == JSON_TOKEN_TRUE || type == JSON_TOKEN_FALSE)
+		put(reading, column, BoolGetDatum(type == JSON_TOKEN_TRUE));
+	else
+		add_note(reading, member, "not a boolean");
+}
+
+/* From 0 on: a percentage, or a count. */
+static void
+read_number(Reading *reading, Member member, Column column)
+{
+	const Cell *cell = reading->cell[member];
+	const bool	whole = member == M_WAITING_TRIPS;
+	const double max = whole ? PG_INT32_MAX : 100;
+	int64		integer;
+	double		number;
+
+	if (cell->type != JSON_TOKEN_NUMBER || (whole && !json_int64(cell->text, &integer)))
+		add_note(reading, member, whole ? "not an integer" : "not a number");
+	else if (!json_double(cell->text, &number) || number < 0 || number > max)
+		add_note(reading, member, "out of range");
+	else
+		put(reading, column, whole ? Int32GetDatum((int32) number) : Float8GetDatum(number));
+}
+
+static void
+read_uuid(Reading *reading, Member member, Column column)
+{
+	const char *text = soft_string(reading, member);
+	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
 
 	if (text == NULL)
 		return;
-	if (!uuid_parse(text, &out->instance_id))
-		add_note(reading, M_INSTANCE_ID, "not a UUID");
-	else
-		out->has_instance = !uuid_is_zero(&out->instance_id);
+	if (!uuid_parse(text, uuid))
+		add_note(reading, member, "not a UUID");
+	else if (!uuid_is_zero(uuid))
+		put(reading, column, UUIDPGetDatum(uuid));
 }
 
 static void
-soft_object(Reading *reading)
+read_object(Reading *reading)
 {
 	Notification *out = reading->out;
 	char		id[UUID_TEXT_SIZE];
 
-	out->object_type = soft_text(reading, M_OBJECT_TYPE);
+	out->object_type = soft_string(reading, M_OBJECT_TYPE);
 	if (out->object_type && out->kind != EVENT_UNKNOWN &&
 		strcmp(out->object_type, events[out->kind].object_type) != 0)
 		add_note(reading, M_OBJECT_TYPE, "not the type of this event");
 
-	out->url = soft_text(reading, M_OBJECT_URL);
+	out->url = soft_string(reading, M_OBJECT_URL);
 	if (out->url == NULL)
-		out->url = soft_text(reading, M_OBJECT_URI);
+		out->url = soft_string(reading, M_OBJECT_URI);
 	if (out->url && strcasestr(out->url, uuid_format(&out->object_id, id)) == NULL)
 		add_note(reading, M_OBJECT_URL, "does not name the object");
 }
 
+/* Those that become a column; they are read when they are not empty. */
+static const struct
+{
+	Member		member;
+	Column		column;
+	void		(*read) (Reading *reading, Member member, Column column);
+}			soft_members[] = {
+	{M_CLIENT_ID, C_CLIENT_ID, read_text},
+	{M_REASON, C_REASON, read_text},
+	{M_TRACK_START, C_TRACK_STARTED, read_time},
+	{M_TRACK_FINISH, C_TRACK_ENDED, read_time},
+	{M_TIME_RECEIVED, C_TIME_RECEIVED, read_time},
+	{M_DATE_RECEIVED, C_STAGE_AT, read_time},
+	{M_PACKAGE_DATE, C_STAGE_AT, read_time},
+	{M_DATE_FILTERED, C_STAGE_AT, read_time},
+	{M_PASSED_FILTERS, C_PASSED_FILTERS, read_bool},
+	{M_WIFI, C_WIFI, read_bool},
+	{M_GPS, C_GPS, read_bool},
+	{M_MOBILE_DATA, C_MOBILE_DATA, read_bool},
+	{M_REAL_TIME, C_REAL_TIME, read_bool},
+	{M_CHARGE_LEVEL, C_CHARGE, read_number},
+	{M_WAITING_TRIPS, C_WAITING_TRIPS, read_number},
+	{M_INSTANCE_ID, C_INSTANCE_ID, read_uuid},
+};
+
 static void
 read_soft_members(Reading *reading)
 {
-	Notification *out = reading->out;
-	double		waiting = 0;
+	EventKind	kind = reading->out->kind;
 
-	soft_object(reading);
-	out->client_id = soft_text(reading, M_CLIENT_ID);
-	if (out->client_id && pg_mbstrlen(out->client_id) > MAX_CLIENT_ID)
+	read_object(reading);
+	for (int i = 0; i < (int) lengthof(soft_members); i++)
 	{
-		out->client_id = NULL;
-		add_note(reading, M_CLIENT_ID, "too long");
+		Member		member = soft_members[i].member;
+
+		/* each event has one that dates its stage, or none */
+		if (soft_members[i].column == C_STAGE_AT &&
+			(kind == EVENT_UNKNOWN || events[kind].stage_member != (int) member))
+			continue;
+		if (filled(reading, member))
+			soft_members[i].read(reading, member, soft_members[i].column);
 	}
-	out->vendor_reason = soft_text(reading, M_REASON);
-	out->track_started = soft_time(reading, M_TRACK_START);
-	out->track_ended = soft_time(reading, M_TRACK_FINISH);
-	out->time_received = soft_time(reading, M_TIME_RECEIVED);
-	if (out->kind != EVENT_UNKNOWN && events[out->kind].stage_member >= 0)
-		out->stage_at = soft_time(reading, events[out->kind].stage_member);
-	out->passed_filters = soft_bool(reading, M_PASSED_FILTERS);
-	out->wifi = soft_bool(reading, M_WIFI);
-	out->gps = soft_bool(reading, M_GPS);
-	out->mobile_data = soft_bool(reading, M_MOBILE_DATA);
-	out->real_time_location = soft_bool(reading, M_REAL_TIME);
-	out->has_charge = soft_number(reading, M_CHARGE_LEVEL, false, 100, &out->charge_percent);
-	out->has_waiting_trips = soft_number(reading, M_WAITING_TRIPS, true, PG_INT32_MAX, &waiting);
-	out->waiting_trips = out->has_waiting_trips ? (int) waiting : 0;
-	soft_instance(reading);
+}
+
+/* ----- the whole ----- */
+
+static const JsonLimits limits[] = {
+	[NOTIFICATION_RAW] = {NOTIFICATION_MAX_SIZE, JSON_MAX_NUMBER},
+	[NOTIFICATION_JSONB] = {NOTIFICATION_MAX_SIZE, JSON_MAX_PLAIN_NUMBER},
+	[NOTIFICATION_STORED] = {MaxAllocSize, PG_INT32_MAX},
+};
+
+static bool
+read_all(Reading *reading, const char *text, Size len, NotificationOrigin origin,
+		 Notification *notification, Fault *fault)
+{
+	static const JsonVisitor visitor = {
+		.enter = on_enter,
+		.scalar = on_scalar,
+	};
+
+	memset(reading->nulls, true, sizeof(reading->nulls));
+	memset(notification, 0, sizeof(*notification));
+	reading->out = notification;
+	if (!json_walk_limited(text, len, limits[origin], &visitor, reading, fault))
+		return false;
+	if (!reading->top_is_object)
+		return fault_set(fault, REASON_BAD_TYPE, "notification is not a JSON object");
+	if (!settle_cells(reading, origin == NOTIFICATION_RAW, fault) ||
+		!read_event(reading, fault) ||
+		!read_id(reading, M_USER_ID, &notification->device_token, fault) ||
+		!read_id(reading, M_OBJECT_ID, &notification->object_id, fault) ||
+		!read_sent_at(reading, origin != NOTIFICATION_STORED, fault) ||
+		!read_removed(reading, fault))
+		return false;
+	read_soft_members(reading);
+	return true;
+}
+
+bool
+notification_read(const char *text, Size len, NotificationOrigin origin,
+				  Notification *notification, Fault *fault)
+{
+	return read_all(palloc0(sizeof(Reading)), text, len, origin, notification, fault);
+}
+
+/* ----- SQL ----- */
+
+static Datum
+removed_ids(const Notification *notification)
+{
+	Datum	   *ids = palloc(Max(1, notification->nremoved) * sizeof(Datum));
+
+	for (int i = 0; i < notification->nremoved; i++)
+		ids[i] = UUIDPGetDatum(&notification->removed[i]);
+	return sql_array(ids, NULL, notification->nremoved, UUIDOID);
+}
+
+/* All is null when it cannot be read. */
+Datum
+damoov_read_notification(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
+	Reading    *reading = palloc0(sizeof(Reading));
+	StringInfoData text;
+	TupleDesc	desc;
+	Notification n;
+	Fault		fault = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	initStringInfo(&text);
+	JsonbToCString(&text, &payload->root, VARSIZE(payload));
+	if (read_all(reading, text.data, text.len, NOTIFICATION_STORED, &n, &fault))
+	{
+		put(reading, C_REMOVED, removed_ids(&n));
+		put_text(reading, C_URL, n.url);
+		put_text(reading, C_EVENT, n.kind == EVENT_UNKNOWN ? NULL : n.event);
+		put_text(reading, C_OBJECT_TYPE, n.object_type);
+	}
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), reading->values,
+											 reading->nulls));
 }

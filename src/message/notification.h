@@ -37,20 +37,6 @@ typedef enum EventKind
 	EVENT_HEARTBEAT
 } EventKind;
 
-typedef struct OptionalTime
-{
-	bool		given;
-	TimestampTz at;
-	bool		has_offset;
-	int			offset_min;
-} OptionalTime;
-
-typedef struct OptionalBool
-{
-	bool		given;
-	bool		value;
-} OptionalBool;
-
 typedef struct Notification
 {
 	/* hard fields: a notification without them is refused */
@@ -61,26 +47,9 @@ typedef struct Notification
 	TimestampTz sent_at;
 	char	   *sent_text;		/* Timestamp as received */
 
-	/* soft fields: NULL or not given when absent or unusable */
+	/* soft fields: NULL when absent or unusable */
 	char	   *object_type;
 	char	   *url;
-	char	   *client_id;
-	OptionalTime track_started;
-	OptionalTime track_ended;
-	OptionalTime stage_at;		/* DateReceived, PackageDateReceived, ... */
-	OptionalTime time_received;
-	char	   *vendor_reason;
-	OptionalBool passed_filters;
-	bool		has_charge;
-	double		charge_percent;
-	OptionalBool wifi;
-	OptionalBool gps;
-	OptionalBool mobile_data;
-	OptionalBool real_time_location;
-	bool		has_waiting_trips;
-	int			waiting_trips;
-	bool		has_instance;
-	pg_uuid_t	instance_id;
 	pg_uuid_t  *removed;		/* TracksRemoved without itself */
 	int			nremoved;
 

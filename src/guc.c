@@ -30,129 +30,6 @@ int			damoov_keep_quarantine;
 int			damoov_keep_receipts;
 int			damoov_keep_documents;
 
-static bool check_databases(char **newval, void **extra, GucSource source);
-static bool check_secrets_dir(char **newval, void **extra, GucSource source);
-static void define_keep(const char *name, const char *description, int *variable, int days);
-
-void
-guc_define(void)
-{
-	DefineCustomStringVariable("damoov.databases",
-							   "Databases a background worker serves, separated by commas.",
-							   NULL,
-							   &damoov_databases,
-							   "",
-							   PGC_SIGHUP,
-							   GUC_LIST_INPUT,
-							   check_databases,
-							   NULL,
-							   NULL);
-	DefineCustomStringVariable("damoov.role",
-							   "Role the background workers run as.",
-							   "Empty means the bootstrap superuser.",
-							   &damoov_role,
-							   "",
-							   PGC_SIGHUP,
-							   0,
-							   NULL,
-							   NULL,
-							   NULL);
-	DefineCustomStringVariable("damoov.secrets_dir",
-							   "Directory of the files named by the option secret_file.",
-							   NULL,
-							   &damoov_secrets_dir,
-							   "",
-							   PGC_SIGHUP,
-							   GUC_SUPERUSER_ONLY,
-							   check_secrets_dir,
-							   NULL,
-							   NULL);
-	DefineCustomStringVariable("damoov.ca_file",
-							   "File of certificate authorities to trust.",
-							   "Empty means the system's own.",
-							   &damoov_ca_file,
-							   "",
-							   PGC_SIGHUP,
-							   GUC_SUPERUSER_ONLY,
-							   NULL,
-							   NULL,
-							   NULL);
-	DefineCustomIntVariable("damoov.max_downloads",
-							"Datasets fetched at the same time.",
-							NULL,
-							&damoov_max_downloads,
-							8,
-							1, 64,
-							PGC_SIGHUP,
-							0,
-							NULL,
-							NULL,
-							NULL);
-	DefineCustomIntVariable("damoov.max_document_size",
-							"Largest dataset that is accepted, after decompression.",
-							NULL,
-							&damoov_max_document_size,
-							64 * 1024,
-							1, 512 * 1024,
-							PGC_SIGHUP,
-							GUC_UNIT_KB,
-							NULL,
-							NULL,
-							NULL);
-	DefineCustomBoolVariable("damoov.allow_http_loopback",
-							 "Allows plain http to 127.0.0.1 and ::1, for tests and demos.",
-							 NULL,
-							 &damoov_allow_http_loopback,
-							 false,
-							 PGC_SUSET,
-							 0,
-							 NULL,
-							 NULL,
-							 NULL);
-	DefineCustomBoolVariable("damoov.allow_host_identity",
-							 "Allows sources to use the cloud identity of the machine.",
-							 "Whoever may create a source can then read what the machine may read.",
-							 &damoov_allow_host_identity,
-							 false,
-							 PGC_SUSET,
-							 0,
-							 NULL,
-							 NULL,
-							 NULL);
-	define_keep("damoov.keep_events", "How long notifications are kept.",
-				&damoov_keep_events, -1);
-	define_keep("damoov.keep_heartbeats", "How long phone status reports are kept.",
-				&damoov_keep_heartbeats, -1);
-	define_keep("damoov.keep_trips", "How long trips are kept after the platform's last word on them.",
-				&damoov_keep_trips, -1);
-	define_keep("damoov.keep_crashes", "How long crashes are kept after their latest stage.",
-				&damoov_keep_crashes, -1);
-	define_keep("damoov.keep_quarantine", "How long messages and datasets that could not be understood are kept.",
-				&damoov_keep_quarantine, -1);
-	define_keep("damoov.keep_receipts", "How long the counts of messages are kept.",
-				&damoov_keep_receipts, -1);
-	define_keep("damoov.keep_documents", "How long the originals of datasets are kept.",
-				&damoov_keep_documents, 30);
-	MarkGUCPrefixReserved("damoov");
-}
-
-/* Not PGC_SIGHUP: each database may have its own, by ALTER DATABASE. */
-static void
-define_keep(const char *name, const char *description, int *variable, int days)
-{
-	DefineCustomIntVariable(name,
-							description,
-							"-1 means for ever; what is older goes with CALL damoov_purge(false).",
-							variable,
-							days < 0 ? -1 : days * MINS_PER_HOUR * HOURS_PER_DAY,
-							-1, INT_MAX,
-							PGC_SUSET,
-							GUC_UNIT_MIN,
-							NULL,
-							NULL,
-							NULL);
-}
-
 static bool
 check_databases(char **newval, void **extra, GucSource source)
 {
@@ -174,6 +51,92 @@ check_secrets_dir(char **newval, void **extra, GucSource source)
 		return true;
 	GUC_check_errdetail("An absolute path is required.");
 	return false;
+}
+
+/* Not PGC_SIGHUP: each database may have its own, by ALTER DATABASE. */
+#define KEEP(what, description, variable, value) \
+	{"damoov.keep_" what, description, \
+	"-1 means for ever; what is older goes with CALL damoov_purge(false).", \
+	variable, value, -1, INT_MAX, PGC_SUSET, GUC_UNIT_MIN}
+
+static const struct
+{
+	const char *name;
+	const char *description;
+	const char *more;
+	char	  **variable;
+	int			flags;
+	GucStringCheckHook check;
+}			texts[] = {
+	{"damoov.databases", "Databases a background worker serves, separated by commas.", NULL,
+	&damoov_databases, GUC_LIST_INPUT, check_databases},
+	{"damoov.role", "Role the background workers run as.",
+	"Empty means the bootstrap superuser.", &damoov_role, 0, NULL},
+	{"damoov.secrets_dir", "Directory of the files named by the option secret_file.", NULL,
+	&damoov_secrets_dir, GUC_SUPERUSER_ONLY, check_secrets_dir},
+	{"damoov.ca_file", "File of certificate authorities to trust.",
+	"Empty means the system's own.", &damoov_ca_file, GUC_SUPERUSER_ONLY, NULL},
+};
+
+static const struct
+{
+	const char *name;
+	const char *description;
+	const char *more;
+	int		   *variable;
+	int			value;
+	int			min;
+	int			max;
+	GucContext	context;
+	int			flags;
+}			numbers[] = {
+	{"damoov.max_downloads", "Datasets fetched at the same time.", NULL,
+	&damoov_max_downloads, 8, 1, 64, PGC_SIGHUP, 0},
+	{"damoov.max_document_size", "Largest dataset that is accepted, after decompression.", NULL,
+	&damoov_max_document_size, 64 * 1024, 1, 512 * 1024, PGC_SIGHUP, GUC_UNIT_KB},
+	KEEP("events", "How long notifications are kept.", &damoov_keep_events, -1),
+	KEEP("heartbeats", "How long phone status reports are kept.", &damoov_keep_heartbeats, -1),
+	KEEP("trips", "How long trips are kept after the platform's last word on them.",
+		 &damoov_keep_trips, -1),
+	KEEP("crashes", "How long crashes are kept after their latest stage.", &damoov_keep_crashes, -1),
+	KEEP("quarantine", "How long messages and datasets that could not be understood are kept.",
+		 &damoov_keep_quarantine, -1),
+	KEEP("receipts", "How long the counts of messages are kept.", &damoov_keep_receipts, -1),
+	KEEP("documents", "How long the originals of datasets are kept.",
+		 &damoov_keep_documents, 30 * HOURS_PER_DAY * MINS_PER_HOUR),
+};
+
+static const struct
+{
+	const char *name;
+	const char *description;
+	const char *more;
+	bool	   *variable;
+}			switches[] = {
+	{"damoov.allow_http_loopback", "Allows plain http to 127.0.0.1 and ::1, for tests and demos.", NULL,
+	&damoov_allow_http_loopback},
+	{"damoov.allow_host_identity", "Allows sources to use the cloud identity of the machine.",
+	"Whoever may create a source can then read what the machine may read.",
+	&damoov_allow_host_identity},
+};
+
+void
+guc_define(void)
+{
+	for (int i = 0; i < (int) lengthof(texts); i++)
+		DefineCustomStringVariable(texts[i].name, texts[i].description, texts[i].more,
+								   texts[i].variable, "", PGC_SIGHUP, texts[i].flags,
+								   texts[i].check, NULL, NULL);
+	for (int i = 0; i < (int) lengthof(numbers); i++)
+		DefineCustomIntVariable(numbers[i].name, numbers[i].description, numbers[i].more,
+								numbers[i].variable, numbers[i].value, numbers[i].min,
+								numbers[i].max, numbers[i].context, numbers[i].flags,
+								NULL, NULL, NULL);
+	for (int i = 0; i < (int) lengthof(switches); i++)
+		DefineCustomBoolVariable(switches[i].name, switches[i].description, switches[i].more,
+								 switches[i].variable, false, PGC_SUSET, 0,
+								 NULL, NULL, NULL);
+	MarkGUCPrefixReserved("damoov");
 }
 
 List *

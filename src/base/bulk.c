@@ -45,38 +45,6 @@ typedef struct ColumnMap
 	bool		not_null[SQL_MAX_ARGS];
 } ColumnMap;
 
-static bool map_columns(Relation relation, const BulkTable *table,
-						ColumnMap *map);
-static bool is_plain(Relation relation);
-static void insert_tuples(Relation relation, const BulkTable *table,
-						  const ColumnMap *map, int64 nrows, BulkFill fill,
-						  void *state);
-static void fill_slot(TupleTableSlot *slot, Relation relation,
-					  const BulkTable *table, const ColumnMap *map,
-					  int64 row, BulkFill fill, void *state);
-static void insert_arrays(BulkTable *table, int64 nrows, BulkFill fill,
-						  void *state);
-static void prepare_insert(BulkTable *table);
-
-void
-bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
-{
-	Relation	relation;
-	ColumnMap	map;
-
-	Assert(table->ncolumns <= SQL_MAX_ARGS);
-	if (nrows == 0)
-		return;
-	relation = table_openrv(makeRangeVar("damoov",
-										 unconstify(char *, table->name), -1),
-							RowExclusiveLock);
-	if (is_plain(relation) && map_columns(relation, table, &map))
-		insert_tuples(relation, table, &map, nrows, fill, state);
-	else
-		insert_arrays(table, nrows, fill, state);
-	table_close(relation, NoLock);
-}
-
 /* Can the fast way do for this table all that INSERT would do? */
 static bool
 is_plain(Relation relation)
@@ -144,6 +112,36 @@ map_columns(Relation relation, const BulkTable *table, ColumnMap *map)
 }
 
 static void
+fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
+		  const ColumnMap *map, int64 row, BulkFill fill, void *state)
+{
+	Datum		values[SQL_MAX_ARGS];
+	bool		isnull[SQL_MAX_ARGS] = {0};
+
+	fill(state, row, values, isnull);
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true,
+		   slot->tts_tupleDescriptor->natts * sizeof(bool));
+	for (int column = 0; column < table->ncolumns; column++)
+	{
+		int			attribute = map->attribute[column];
+
+		if (!isnull[column])
+		{
+			slot->tts_values[attribute] = values[column];
+			slot->tts_isnull[attribute] = false;
+		}
+		else if (map->not_null[column])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							table->columns[column].name, table->name),
+					 errtablecol(relation, attribute + 1)));
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+static void
 insert_tuples(Relation relation, const BulkTable *table, const ColumnMap *map,
 			  int64 nrows, BulkFill fill, void *state)
 {
@@ -194,36 +192,6 @@ insert_tuples(Relation relation, const BulkTable *table, const ColumnMap *map,
 	CommandCounterIncrement();
 }
 
-static void
-fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
-		  const ColumnMap *map, int64 row, BulkFill fill, void *state)
-{
-	Datum		values[SQL_MAX_ARGS];
-	bool		isnull[SQL_MAX_ARGS] = {0};
-
-	fill(state, row, values, isnull);
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true,
-		   slot->tts_tupleDescriptor->natts * sizeof(bool));
-	for (int column = 0; column < table->ncolumns; column++)
-	{
-		int			attribute = map->attribute[column];
-
-		if (!isnull[column])
-		{
-			slot->tts_values[attribute] = values[column];
-			slot->tts_isnull[attribute] = false;
-		}
-		else if (map->not_null[column])
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
-							table->columns[column].name, table->name),
-					 errtablecol(relation, attribute + 1)));
-	}
-	ExecStoreVirtualTuple(slot);
-}
-
 /* There are no arrays of arrays, so an array travels as text. */
 static Oid
 travel_type(Oid type)
@@ -249,6 +217,45 @@ values_to_text(Oid type, Datum *values, const bool *nulls, int count)
 		if (!nulls[i])
 			values[i] = CStringGetTextDatum(OidOutputFunctionCall(function, values[i]));
 	}
+}
+
+/* Writes the statement: INSERT INTO t (a, b) SELECT a, b FROM unnest ... */
+static void
+prepare_insert(BulkTable *table)
+{
+	StringInfoData names;
+	StringInfoData sources;
+	StringInfoData values;
+	StringInfoData text;
+
+	if (table->insert.text != NULL)
+		return;
+	initStringInfo(&names);
+	initStringInfo(&sources);
+	initStringInfo(&values);
+	initStringInfo(&text);
+	for (int column = 0; column < table->ncolumns; column++)
+	{
+		const char *comma = column > 0 ? ", " : "";
+
+		const char *name = quote_identifier(table->columns[column].name);
+		Oid			type = table->columns[column].type;
+		Oid			travels = travel_type(type);
+
+		appendStringInfo(&names, "%s%s", comma, name);
+		appendStringInfo(&sources, "%spg_catalog.unnest($%d)", comma,
+						 column + 1);
+		appendStringInfo(&values, "%s%s%s%s", comma, name,
+						 travels == type ? "" : "::",
+						 travels == type ? "" : format_type_be_qualified(type));
+		table->insert.argtypes[column] = get_array_type(travels);
+	}
+	appendStringInfo(&text,
+					 "INSERT INTO damoov.%s (%s) SELECT %s FROM ROWS FROM (%s) AS r (%s)",
+					 quote_identifier(table->name), names.data, values.data,
+					 sources.data, names.data);
+	table->insert.nargs = table->ncolumns;
+	table->insert.text = MemoryContextStrdup(TopMemoryContext, text.data);
 }
 
 static void
@@ -299,41 +306,21 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 	MemoryContextDelete(batch);
 }
 
-/* Writes the statement: INSERT INTO t (a, b) SELECT a, b FROM unnest ... */
-static void
-prepare_insert(BulkTable *table)
+void
+bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 {
-	StringInfoData names;
-	StringInfoData sources;
-	StringInfoData values;
-	StringInfoData text;
+	Relation	relation;
+	ColumnMap	map;
 
-	if (table->insert.text != NULL)
+	Assert(table->ncolumns <= SQL_MAX_ARGS);
+	if (nrows == 0)
 		return;
-	initStringInfo(&names);
-	initStringInfo(&sources);
-	initStringInfo(&values);
-	initStringInfo(&text);
-	for (int column = 0; column < table->ncolumns; column++)
-	{
-		const char *comma = column > 0 ? ", " : "";
-
-		const char *name = quote_identifier(table->columns[column].name);
-		Oid			type = table->columns[column].type;
-		Oid			travels = travel_type(type);
-
-		appendStringInfo(&names, "%s%s", comma, name);
-		appendStringInfo(&sources, "%spg_catalog.unnest($%d)", comma,
-						 column + 1);
-		appendStringInfo(&values, "%s%s%s%s", comma, name,
-						 travels == type ? "" : "::",
-						 travels == type ? "" : format_type_be_qualified(type));
-		table->insert.argtypes[column] = get_array_type(travels);
-	}
-	appendStringInfo(&text,
-					 "INSERT INTO damoov.%s (%s) SELECT %s FROM ROWS FROM (%s) AS r (%s)",
-					 quote_identifier(table->name), names.data, values.data,
-					 sources.data, names.data);
-	table->insert.nargs = table->ncolumns;
-	table->insert.text = MemoryContextStrdup(TopMemoryContext, text.data);
+	relation = table_openrv(makeRangeVar("damoov",
+										 unconstify(char *, table->name), -1),
+							RowExclusiveLock);
+	if (is_plain(relation) && map_columns(relation, table, &map))
+		insert_tuples(relation, table, &map, nrows, fill, state);
+	else
+		insert_arrays(table, nrows, fill, state);
+	table_close(relation, NoLock);
 }

@@ -18,22 +18,6 @@
 #include "base/json.h"
 #include "compat.h"
 
-static bool check_limits(const char *text, Size len, int max_number, Fault *fault);
-static const char *check_number(const char *at, const char *end, int max_number,
-								Fault *fault);
-static bool is_large_exponent(const char *at, const char *end);
-static bool set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer,
-							Fault *fault);
-static JsonAction on_object_start(void *arg);
-static JsonAction on_object_end(void *arg);
-static JsonAction on_array_start(void *arg);
-static JsonAction on_array_end(void *arg);
-static JsonAction on_field_start(void *arg, char *name, bool isnull);
-static JsonAction on_value_end(void *arg, char *name, bool isnull);
-static JsonAction on_element_start(void *arg, bool isnull);
-static JsonAction on_element_end(void *arg, bool isnull);
-static JsonAction on_scalar(void *arg, char *text, JsonTokenType type);
-
 void
 json_skip_mark(const char **text, Size *len)
 {
@@ -44,57 +28,46 @@ json_skip_mark(const char **text, Size *len)
 	}
 }
 
-bool
-json_walk(const char *text, Size len, Size max_len,
-		  const JsonVisitor *visitor, void *state, Fault *fault)
-{
-	JsonLimits	limits = {max_len, JSON_MAX_NUMBER};
+/* ----- limits ----- */
 
-	return json_walk_limited(text, len, limits, visitor, state, fault);
+/* Nothing ends the text: it may stop at the end of the exponent, or before. */
+static bool
+is_large_exponent(const char *at, const char *end)
+{
+	int			value = 0;
+
+	if (at < end && (*at == '+' || *at == '-'))
+		at++;
+	for (; at < end && isdigit((unsigned char) *at) && value <= JSON_MAX_EXPONENT; at++)
+		value = value * 10 + (*at - '0');
+	return value > JSON_MAX_EXPONENT;
 }
 
-bool
-json_walk_limited(const char *text, Size len, JsonLimits limits,
-				  const JsonVisitor *visitor, void *state, Fault *fault)
+/* Returns the end of the number that starts at "at", or NULL with a fault. */
+static const char *
+check_number(const char *at, const char *end, int max_number, Fault *fault)
 {
-	JsonWalk	walk = {0};
-	JsonSemAction actions = {0};
-	JsonParseErrorType error;
+	const char *start = at;
+	const char *exponent = NULL;
 
-	if (len > limits.text)
-		return fault_set(fault, REASON_TOO_BIG,
-						 "JSON text of %zu bytes exceeds the limit of %zu bytes", len,
-						 limits.text);
-	if (pg_verify_mbstr(PG_UTF8, text, (int) len, true) == false ||
-		memchr(text, '\0', len) != NULL)
-		return fault_set(fault, REASON_BAD_UTF8, "invalid byte sequence for encoding \"UTF8\"");
-	if (!check_limits(text, len, limits.number, fault))
-		return false;
-
-	walk.visitor = visitor;
-	walk.state = state;
-	walk.lexer = compat_json_lexer(text, len, PG_UTF8);
-	walk.level[0].index = -1;
-	actions.semstate = &walk;
-	actions.object_start = on_object_start;
-	actions.object_end = on_object_end;
-	actions.array_start = on_array_start;
-	actions.array_end = on_array_end;
-	actions.object_field_start = on_field_start;
-	actions.object_field_end = on_value_end;
-	actions.array_element_start = on_element_start;
-	actions.array_element_end = on_element_end;
-	actions.scalar = on_scalar;
-
-	error = pg_parse_json(walk.lexer, &actions);
-	if (error != JSON_SUCCESS)
-		return set_parse_fault(error, walk.lexer, fault);
-	if (walk.stop.sqlstate != 0)
+	while (at < end && (isdigit((unsigned char) *at) || strchr("+-.eE", *at)))
 	{
-		*fault = walk.stop;
-		return false;
+		if (*at == 'e' || *at == 'E')
+			exponent = at + 1;
+		at++;
 	}
-	return true;
+	if (at - start > max_number)
+	{
+		fault_set(fault, REASON_BAD_NUMBER, "number of more than %d characters", max_number);
+		return NULL;
+	}
+	if (exponent && is_large_exponent(exponent, at))
+	{
+		fault_set(fault, REASON_BAD_NUMBER, "number with an exponent beyond %d",
+				  JSON_MAX_EXPONENT);
+		return NULL;
+	}
+	return at;
 }
 
 /* Depth and size of numbers, before anything recurses or converts. */
@@ -148,45 +121,7 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 	return true;
 }
 
-/* Returns the end of the number that starts at "at", or NULL with a fault. */
-static const char *
-check_number(const char *at, const char *end, int max_number, Fault *fault)
-{
-	const char *start = at;
-	const char *exponent = NULL;
-
-	while (at < end && (isdigit((unsigned char) *at) || strchr("+-.eE", *at)))
-	{
-		if (*at == 'e' || *at == 'E')
-			exponent = at + 1;
-		at++;
-	}
-	if (at - start > max_number)
-	{
-		fault_set(fault, REASON_BAD_NUMBER, "number of more than %d characters", max_number);
-		return NULL;
-	}
-	if (exponent && is_large_exponent(exponent, at))
-	{
-		fault_set(fault, REASON_BAD_NUMBER, "number with an exponent beyond %d",
-				  JSON_MAX_EXPONENT);
-		return NULL;
-	}
-	return at;
-}
-
-/* Nothing ends the text: it may stop at the end of the exponent, or before. */
-static bool
-is_large_exponent(const char *at, const char *end)
-{
-	int			value = 0;
-
-	if (at < end && (*at == '+' || *at == '-'))
-		at++;
-	for (; at < end && isdigit((unsigned char) *at) && value <= JSON_MAX_EXPONENT; at++)
-		value = value * 10 + (*at - '0');
-	return value > JSON_MAX_EXPONENT;
-}
+/* ----- walking ----- */
 
 static bool
 set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer, Fault *fault)
@@ -205,61 +140,29 @@ stopped(const JsonWalk *walk)
 	return walk->stop.sqlstate != 0;
 }
 
-static void
-enter(JsonWalk *walk, bool is_array)
+/* An object or array, which the token that opens it tells. */
+static JsonAction
+on_open(void *arg)
 {
+	JsonWalk   *walk = arg;
 	JsonLevel  *inner = &walk->level[++walk->depth];
 
 	inner->name = NULL;
 	inner->index = -1;
 	inner->start = NULL;
 	if (walk->visitor->enter && !stopped(walk))
-		walk->visitor->enter(walk, is_array);
+		walk->visitor->enter(walk, walk->lexer->token_type == JSON_TOKEN_ARRAY_START);
+	JSON_ACTION_DONE;
 }
 
-static void
-leave(JsonWalk *walk, bool is_array)
+static JsonAction
+on_close(void *arg)
 {
+	JsonWalk   *walk = arg;
+
 	if (walk->visitor->leave && !stopped(walk))
-		walk->visitor->leave(walk, is_array);
+		walk->visitor->leave(walk);
 	walk->depth--;
-}
-
-static void
-value_read(JsonWalk *walk)
-{
-	const char *start = walk->level[walk->depth].start;
-
-	if (walk->visitor->value && !stopped(walk))
-		walk->visitor->value(walk, start,
-							 walk->lexer->prev_token_terminator - start);
-}
-
-static JsonAction
-on_object_start(void *arg)
-{
-	enter(arg, false);
-	JSON_ACTION_DONE;
-}
-
-static JsonAction
-on_object_end(void *arg)
-{
-	leave(arg, false);
-	JSON_ACTION_DONE;
-}
-
-static JsonAction
-on_array_start(void *arg)
-{
-	enter(arg, true);
-	JSON_ACTION_DONE;
-}
-
-static JsonAction
-on_array_end(void *arg)
-{
-	leave(arg, true);
 	JSON_ACTION_DONE;
 }
 
@@ -274,19 +177,29 @@ on_field_start(void *arg, char *name, bool isnull)
 }
 
 static JsonAction
-on_value_end(void *arg, char *name, bool isnull)
-{
-	value_read(arg);
-	JSON_ACTION_DONE;
-}
-
-static JsonAction
 on_element_start(void *arg, bool isnull)
 {
 	JsonWalk   *walk = arg;
 
 	walk->level[walk->depth].index++;
 	walk->level[walk->depth].start = walk->lexer->token_start;
+	JSON_ACTION_DONE;
+}
+
+static void
+value_read(JsonWalk *walk)
+{
+	const char *start = walk->level[walk->depth].start;
+
+	if (walk->visitor->value && !stopped(walk))
+		walk->visitor->value(walk, start,
+							 walk->lexer->prev_token_terminator - start);
+}
+
+static JsonAction
+on_field_end(void *arg, char *name, bool isnull)
+{
+	value_read(arg);
 	JSON_ACTION_DONE;
 }
 
@@ -305,6 +218,57 @@ on_scalar(void *arg, char *text, JsonTokenType type)
 	if (walk->visitor->scalar && !stopped(walk))
 		walk->visitor->scalar(walk, text, type);
 	JSON_ACTION_DONE;
+}
+
+bool
+json_walk(const char *text, Size len, Size max_len,
+		  const JsonVisitor *visitor, void *state, Fault *fault)
+{
+	JsonLimits	limits = {max_len, JSON_MAX_NUMBER};
+
+	return json_walk_limited(text, len, limits, visitor, state, fault);
+}
+
+bool
+json_walk_limited(const char *text, Size len, JsonLimits limits,
+				  const JsonVisitor *visitor, void *state, Fault *fault)
+{
+	JsonWalk	walk = {0};
+	JsonSemAction actions = {0};
+	JsonParseErrorType error;
+
+	if (len > limits.text)
+		return fault_set(fault, REASON_TOO_BIG,
+						 "JSON text of %zu bytes exceeds the limit of %zu bytes", len,
+						 limits.text);
+	if (!pg_verify_mbstr(PG_UTF8, text, (int) len, true) ||
+		memchr(text, '\0', len) != NULL)
+		return fault_set(fault, REASON_BAD_UTF8, "invalid byte sequence for encoding \"UTF8\"");
+	if (!check_limits(text, len, limits.number, fault))
+		return false;
+
+	walk.visitor = visitor;
+	walk.state = state;
+	walk.lexer = compat_json_lexer(text, len, PG_UTF8);
+	walk.level[0].index = -1;
+	actions.semstate = &walk;
+	actions.object_start = actions.array_start = on_open;
+	actions.object_end = actions.array_end = on_close;
+	actions.object_field_start = on_field_start;
+	actions.object_field_end = on_field_end;
+	actions.array_element_start = on_element_start;
+	actions.array_element_end = on_element_end;
+	actions.scalar = on_scalar;
+
+	error = pg_parse_json(walk.lexer, &actions);
+	if (error != JSON_SUCCESS)
+		return set_parse_fault(error, walk.lexer, fault);
+	if (walk.stop.sqlstate != 0)
+	{
+		*fault = walk.stop;
+		return false;
+	}
+	return true;
 }
 
 /* ----- spans ----- */

@@ -49,7 +49,7 @@ typedef struct JsonVisitor
 	/* an object or array opens; walk->depth is already its inner level */
 	void		(*enter) (JsonWalk *walk, bool is_array);
 	/* it closes; walk->depth is still its inner level */
-	void		(*leave) (JsonWalk *walk, bool is_array);
+	void		(*leave) (JsonWalk *walk);
 	void		(*scalar) (JsonWalk *walk, char *text, JsonTokenType type);
 	/* a member or element has been read whole: its bytes as they stand */
 	void		(*value) (JsonWalk *walk, const char *start, Size len);

@@ -241,22 +241,22 @@ timestamp_parse(const char *text, int len, ParsedTime *out)
 	return TIME_OK;
 }
 
+static const struct
+{
+	int			sqlstate;
+	const char *words;
+}			results[] = {
+	[TIME_OK] = {ERRCODE_SUCCESSFUL_COMPLETION, NULL},
+	[TIME_EMPTY] = {ERRCODE_DATETIME_FIELD_OVERFLOW, "is the empty date"},
+	[TIME_SYNTAX] = {ERRCODE_INVALID_DATETIME_FORMAT, "is not a date and time in ISO 8601 format"},
+	[TIME_RANGE] = {ERRCODE_DATETIME_FIELD_OVERFLOW, "is out of range"},
+	[TIME_ZONE] = {ERRCODE_INVALID_TIME_ZONE_DISPLACEMENT_VALUE, "has an invalid time zone offset"},
+};
+
 int
 timestamp_sqlstate(TimeResult result)
 {
-	switch (result)
-	{
-		case TIME_OK:
-			break;
-		case TIME_SYNTAX:
-			return ERRCODE_INVALID_DATETIME_FORMAT;
-		case TIME_EMPTY:
-		case TIME_RANGE:
-			return ERRCODE_DATETIME_FIELD_OVERFLOW;
-		case TIME_ZONE:
-			return ERRCODE_INVALID_TIME_ZONE_DISPLACEMENT_VALUE;
-	}
-	return ERRCODE_SUCCESSFUL_COMPLETION;
+	return results[result].sqlstate;
 }
 
 /*
@@ -266,20 +266,7 @@ timestamp_sqlstate(TimeResult result)
 const char *
 timestamp_fault(TimeResult result)
 {
-	switch (result)
-	{
-		case TIME_OK:
-			break;
-		case TIME_EMPTY:
-			return "is the empty date";
-		case TIME_SYNTAX:
-			return "is not a date and time in ISO 8601 format";
-		case TIME_RANGE:
-			return "is out of range";
-		case TIME_ZONE:
-			return "has an invalid time zone offset";
-	}
-	return NULL;
+	return results[result].words;
 }
 
 /*

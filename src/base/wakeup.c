@@ -108,8 +108,9 @@ wakeup_register_worker(void)
 	LWLockRelease(workers->lock);
 }
 
-int
-wakeup_worker_pid(Oid database)
+/* Process id of this database's worker, 0 when there is none. */
+static int
+worker_pid(void)
 {
 	int			pid = 0;
 
@@ -118,7 +119,7 @@ wakeup_worker_pid(Oid database)
 	LWLockAcquire(workers->lock, LW_SHARED);
 	for (int i = 0; i < MAX_WORKERS && pid == 0; i++)
 	{
-		if (workers->slot[i].database == database)
+		if (workers->slot[i].database == MyDatabaseId)
 			pid = workers->slot[i].pid;
 	}
 	LWLockRelease(workers->lock);
@@ -130,7 +131,7 @@ wake_after_commit(XactEvent event, void *arg)
 {
 	if (wake_pending && event == XACT_EVENT_COMMIT)
 	{
-		int			pid = wakeup_worker_pid(MyDatabaseId);
+		int			pid = worker_pid();
 		PGPROC	   *worker = pid ? BackendPidGetProc(pid) : NULL;
 
 		if (worker != NULL)
@@ -156,7 +157,7 @@ wakeup_at_commit(void)
 Datum
 damoov_worker_pid(PG_FUNCTION_ARGS)
 {
-	int			pid = wakeup_worker_pid(MyDatabaseId);
+	int			pid = worker_pid();
 
 	if (pid == 0)
 		PG_RETURN_NULL();

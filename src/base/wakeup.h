@@ -11,9 +11,6 @@ extern void wakeup_init(void);
 /* Makes this process the worker of its database until it exits. */
 extern void wakeup_register_worker(void);
 
-/* Process id of a database's worker, 0 when there is none. */
-extern int	wakeup_worker_pid(Oid database);
-
 /*
  * Wakes this database's worker once the current transaction has committed:
  * something was stored that it may have to fetch.

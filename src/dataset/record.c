@@ -60,15 +60,6 @@ typedef struct RecordReader
 	StringInfoData inner_extra; /* of its body */
 } RecordReader;
 
-static void reader_enter(JsonWalk *walk, bool is_array);
-static void reader_leave(JsonWalk *walk, bool is_array);
-static void reader_scalar(JsonWalk *walk, char *text, JsonTokenType type);
-static void reader_value(JsonWalk *walk, const char *start, Size len);
-
-static const JsonVisitor visitor = {
-	reader_enter, reader_leave, reader_scalar, reader_value
-};
-
 /* ----- lists ----- */
 
 static void
@@ -149,60 +140,6 @@ make_reader(const Record *record, const Document *document)
 	initStringInfo(&reader->inner_extra);
 	MemoryContextSwitchTo(caller);
 	return reader;
-}
-
-static bool
-read_document(RecordReader *reader, Fault *fault)
-{
-	const Document *document = reader->document;
-	MemoryContext caller = MemoryContextSwitchTo(reader->work);
-	bool		done = json_walk(document->text, document->len,
-								 document->max_len, &visitor, reader, fault);
-
-	MemoryContextSwitchTo(caller);
-	if (!done)
-	{
-		/* it was written in the middle of things */
-		fault->message = pstrdup(fault->message);
-		if (fault->detail)
-			fault->detail = pstrdup(fault->detail);
-	}
-	return done;
-}
-
-static void
-set_extra(RecordReader *reader)
-{
-	Content    *content = reader->content;
-	StringInfo	outer = &reader->outer_extra;
-	StringInfo	inner = &reader->inner_extra;
-
-	if ((Size) outer->len + inner->len > RECORD_MAX_EXTRA)
-		content->document.extra_note++;
-	/* jsonb takes the last of equal names: the body's own */
-	else if (outer->len + inner->len > 0)
-		content->extra = psprintf("{%s%s%s}", outer->data,
-								  outer->len > 0 && inner->len > 0 ? "," : "",
-								  inner->data);
-}
-
-Content *
-record_read(const Record *record, const Document *document, Fault *fault)
-{
-	RecordReader *reader = make_reader(record, document);
-	Content    *content = reader->content;
-
-	if (!read_document(reader, fault) ||
-		!record->check(content, document, fault))
-		content = NULL;
-	else
-	{
-		set_extra(reader);
-		record_write_notes(content);
-	}
-	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
-	MemoryContextDelete(reader->work);
-	return content;
 }
 
 /* ----- extra members ----- */
@@ -666,7 +603,7 @@ reader_enter(JsonWalk *walk, bool is_array)
 }
 
 static void
-reader_leave(JsonWalk *walk, bool is_array)
+reader_leave(JsonWalk *walk)
 {
 	RecordReader *reader = walk->state;
 
@@ -744,4 +681,63 @@ reader_value(JsonWalk *walk, const char *start, Size len)
 		pfree(name);
 		walk->level[walk->depth].name = NULL;
 	}
+}
+
+/* ----- the whole ----- */
+
+static bool
+read_document(RecordReader *reader, Fault *fault)
+{
+	static const JsonVisitor visitor = {
+		reader_enter, reader_leave, reader_scalar, reader_value
+	};
+	const Document *document = reader->document;
+	MemoryContext caller = MemoryContextSwitchTo(reader->work);
+	bool		done = json_walk(document->text, document->len,
+								 document->max_len, &visitor, reader, fault);
+
+	MemoryContextSwitchTo(caller);
+	if (!done)
+	{
+		/* it was written in the middle of things */
+		fault->message = pstrdup(fault->message);
+		if (fault->detail)
+			fault->detail = pstrdup(fault->detail);
+	}
+	return done;
+}
+
+static void
+set_extra(RecordReader *reader)
+{
+	Content    *content = reader->content;
+	StringInfo	outer = &reader->outer_extra;
+	StringInfo	inner = &reader->inner_extra;
+
+	if ((Size) outer->len + inner->len > RECORD_MAX_EXTRA)
+		content->document.extra_note++;
+	/* jsonb takes the last of equal names: the body's own */
+	else if (outer->len + inner->len > 0)
+		content->extra = psprintf("{%s%s%s}", outer->data,
+								  outer->len > 0 && inner->len > 0 ? "," : "",
+								  inner->data);
+}
+
+Content *
+record_read(const Record *record, const Document *document, Fault *fault)
+{
+	RecordReader *reader = make_reader(record, document);
+	Content    *content = reader->content;
+
+	if (!read_document(reader, fault) ||
+		!record->check(content, document, fault))
+		content = NULL;
+	else
+	{
+		set_extra(reader);
+		record_write_notes(content);
+	}
+	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
+	MemoryContextDelete(reader->work);
+	return content;
 }

@@ -129,21 +129,15 @@ static Note
 judge_time(const Member *member, const char *text, JsonTokenType type,
 		   ValueMemory *memory, JudgedValue *judged)
 {
+	static const Note notes[] = {
+		[TIME_EMPTY] = NOTE_NONE, [TIME_SYNTAX] = NOTE_NOT_TIME,
+		[TIME_RANGE] = NOTE_RANGE, [TIME_ZONE] = NOTE_ZONE
+	};
 	ParsedTime	time;
+	TimeResult	result = timestamp_parse(text, (int) strlen(text), &time);
 
-	switch (timestamp_parse(text, (int) strlen(text), &time))
-	{
-		case TIME_OK:
-			break;
-		case TIME_EMPTY:
-			return NOTE_NONE;
-		case TIME_SYNTAX:
-			return NOTE_NOT_TIME;
-		case TIME_RANGE:
-			return NOTE_RANGE;
-		case TIME_ZONE:
-			return NOTE_ZONE;
-	}
+	if (result != TIME_OK)
+		return notes[result];
 	judged->value.at = time.at;
 	judged->has_offset = time.has_zone;
 	judged->offset_min = time.offset_min;

@@ -26,8 +26,6 @@
 #define MAX_FILE			(64 * 1024)
 #define RETRY_S				60	/* while the old credentials are still good */
 
-static void on_done(HttpRequest *request, void *arg);
-
 /* ----- options ----- */
 
 char *
@@ -252,18 +250,6 @@ identity_request(IdentityAsk *ask, const char *method, const char *url)
 	return request;
 }
 
-void
-identity_send(IdentityAsk *ask, HttpRequest *request, char *body,
-			  void (*on_reply) (IdentityAsk *ask, const HttpRequest *request))
-{
-	ask->on_reply = on_reply;
-	request->body = body;
-	request->body_len = body ? strlen(body) : 0;
-	if (body)
-		secret_own(body);
-	http_start(request, on_done, ask);
-}
-
 static void
 on_done(HttpRequest *request, void *arg)
 {
@@ -281,6 +267,18 @@ on_done(HttpRequest *request, void *arg)
 	MemoryContextSwitchTo(old);
 	http_free(request);
 	leave_if_ended(ask);
+}
+
+void
+identity_send(IdentityAsk *ask, HttpRequest *request, char *body,
+			  void (*on_reply) (IdentityAsk *ask, const HttpRequest *request))
+{
+	ask->on_reply = on_reply;
+	request->body = body;
+	request->body_len = body ? strlen(body) : 0;
+	if (body)
+		secret_own(body);
+	http_start(request, on_done, ask);
 }
 
 void

@@ -70,6 +70,20 @@ check_number(const char *at, const char *end, int max_number, Fault *fault)
 	return at;
 }
 
+/* Behind the quote that closes the string; NULL when there is none. */
+static const char *
+skip_string(const char *at, const char *end)
+{
+	for (at++; at < end; at++)
+	{
+		if (*at == '"')
+			return at + 1;
+		if (*at == '\\')
+			at++;
+	}
+	return NULL;
+}
+
 /* Depth and size of numbers, before anything recurses or converts. */
 static bool
 check_limits(const char *text, Size len, int max_number, Fault *fault)
@@ -78,45 +92,24 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 	const char *end = text + len;
 	int			depth = 0;
 
-	while (at < end)
+	while (at != NULL && at < end)
 	{
-		switch (*at)
+		if (*at == '"')
+			at = skip_string(at, end);
+		else if (*at == '-' || isdigit((unsigned char) *at))
 		{
-			case '"':
-				for (at++; at < end && *at != '"'; at++)
-				{
-					if (*at == '\\' && at + 1 < end)
-						at++;
-				}
-				break;
-			case '{':
-			case '[':
-				if (++depth > JSON_MAX_DEPTH)
-					return fault_set(fault, REASON_TOO_DEEP,
-									 "JSON text is nested deeper than %d levels",
-									 JSON_MAX_DEPTH);
-				break;
-			case '}':
-			case ']':
-				depth--;
-				break;
-			case '-':
-			case '0':
-			case '1':
-			case '2':
-			case '3':
-			case '4':
-			case '5':
-			case '6':
-			case '7':
-			case '8':
-			case '9':
-				at = check_number(at, end, max_number, fault);
-				if (at == NULL)
-					return false;
-				continue;
+			at = check_number(at, end, max_number, fault);
+			if (at == NULL)
+				return false;
 		}
-		at++;
+		else
+		{
+			depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+			if (depth > JSON_MAX_DEPTH)
+				return fault_set(fault, REASON_TOO_DEEP,
+								 "JSON text is nested deeper than %d levels", JSON_MAX_DEPTH);
+			at++;
+		}
 	}
 	return true;
 }
@@ -285,20 +278,6 @@ skip_blanks(const char *at, const char *end)
 	while (at < end && is_one_of(*at, " \t\r\n"))
 		at++;
 	return at;
-}
-
-/* Behind the quote that closes the string; NULL when there is none. */
-static const char *
-skip_string(const char *at, const char *end)
-{
-	for (at++; at < end; at++)
-	{
-		if (*at == '"')
-			return at + 1;
-		if (*at == '\\')
-			at++;
-	}
-	return NULL;
 }
 
 /* Behind the value that starts here; NULL when it does not end. */

@@ -65,19 +65,6 @@ set_idle(Subscriptions *s)
 	s->error = NULL;
 }
 
-static char *
-confirmation_url(const char *base_url, const char *topic_arn, const char *token)
-{
-	StringInfoData url;
-
-	initStringInfo(&url);
-	appendStringInfo(&url, "%s/?Action=ConfirmSubscription&Version=2010-03-31&TopicArn=", base_url);
-	sign_append_encoded(&url, topic_arn);
-	appendStringInfoString(&url, "&Token=");
-	sign_append_encoded(&url, token);
-	return url.data;
-}
-
 /* Sets the URL to ask, or the error that keeps us from asking. */
 static void
 prepare(Subscriptions *s, const char *source, const char *topic_arn, const char *token)
@@ -93,7 +80,8 @@ prepare(Subscriptions *s, const char *source, const char *topic_arn, const char 
 		options_wipe(options);
 	}
 	if (usable)
-		s->url = confirmation_url(base_url, topic_arn, token);
+		s->url = psprintf("%s/?Action=ConfirmSubscription&Version=2010-03-31&TopicArn=%s&Token=%s",
+						  base_url, sign_encoded(topic_arn), sign_encoded(token));
 	else
 		s->error = fault.message;
 }
@@ -184,10 +172,8 @@ subscriptions_have_answer(const Subscriptions *s)
 void
 subscriptions_store(Subscriptions *s)
 {
-	static SqlPlan plan = {
-		.text = "SELECT damoov.settle_subscription($1, $2, $3)",
-		.nargs = 3, .argtypes = {INT8OID, BOOLOID, TEXTOID}
-	};
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.settle_subscription($1, $2, $3)",
+								   INT8OID, BOOLOID, TEXTOID);
 	Datum		values[] = {
 		Int64GetDatum(s->id),
 		BoolGetDatum(s->confirmed),

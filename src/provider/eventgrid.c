@@ -60,7 +60,6 @@ subscription_url(const ServerOptions *options, char **url, Fault *fault)
 	const char *topic = options_get(options, "topic");
 	const char *subscription = options_get(options, "subscription");
 	UrlParts   *parts;
-	StringInfoData text;
 
 	if (endpoint == NULL)
 		return options_fault(fault, "option \"endpoint\" is not set");
@@ -73,12 +72,8 @@ subscription_url(const ServerOptions *options, char **url, Fault *fault)
 	/* that of a custom topic ends in /api/events and cannot be pulled from */
 	if (strcmp(parts->path, "/") != 0 || parts->query != NULL)
 		return options_fault(fault, "option \"endpoint\" is not a namespace's, of the form https://name.region-1.eventgrid.azure.net");
-	initStringInfo(&text);
-	appendStringInfo(&text, "%s://%s/topics/", parts->scheme, parts->host_header);
-	sign_append_encoded(&text, topic);
-	appendStringInfoString(&text, "/eventsubscriptions/");
-	sign_append_encoded(&text, subscription);
-	*url = text.data;
+	*url = psprintf("%s://%s/topics/%s/eventsubscriptions/%s", parts->scheme, parts->host_header,
+					sign_encoded(topic), sign_encoded(subscription));
 	return true;
 }
 

@@ -217,29 +217,13 @@ prepare_renew(Call *call)
 static char *
 handle_of(const char *place, const char *receipt)
 {
-	StringInfoData handle;
-
-	initStringInfo(&handle);
-	appendStringInfo(&handle, "%s?popreceipt=", place);
-	sign_append_encoded(&handle, receipt);
-	return handle.data;
-}
-
-static char *
-place_of(const char *id)
-{
-	StringInfoData place;
-
-	initStringInfo(&place);
-	appendStringInfoChar(&place, '/');
-	sign_append_encoded(&place, id);
-	return place.data;
+	return psprintf("%s?popreceipt=%s", place, sign_encoded(receipt));
 }
 
 static void
 take_message(Call *call, Delivery *delivery, const QueuedMessage *found)
 {
-	SourceMessage *message = source_message(delivery, handle_of(place_of(found->id), found->receipt),
+	SourceMessage *message = source_message(delivery, handle_of(psprintf("/%s", sign_encoded(found->id)), found->receipt),
 											found->text, strlen(found->text));
 	MemoryContext old = MemoryContextSwitchTo(delivery->context);
 

@@ -110,6 +110,16 @@ sign_append_encoded(StringInfo to, const char *text)
 		append_encoded_byte(to, *text++);
 }
 
+char *
+sign_encoded(const char *text)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	sign_append_encoded(&buf, text);
+	return buf.data;
+}
+
 /* Takes the next byte off a text in which it may be percent-encoded. */
 static unsigned char
 next_byte(const char **text)

@@ -102,6 +102,7 @@ extern char *sign_hmac_base64(const void *key, Size key_len, const char *text);
 
 /* Percent-encodes all but A-Z a-z 0-9 - . _ ~ */
 extern void sign_append_encoded(StringInfo to, const char *text);
+extern char *sign_encoded(const char *text);
 
 /* Takes percent-encoding away; a "%" without two digits behind it stays. */
 extern char *sign_decoded(const char *text);

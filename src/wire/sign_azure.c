@@ -18,25 +18,15 @@
 
 /* ----- SAS tokens ----- */
 
-static char *
-encoded(const char *text)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	sign_append_encoded(&buf, text);
-	return buf.data;
-}
-
 char *
 sign_service_bus(const char *uri, const char *policy, const char *key, pg_time_t expires)
 {
-	char	   *resource = encoded(uri);
+	char	   *resource = sign_encoded(uri);
 	char	   *to_sign = psprintf("%s\n" INT64_FORMAT, resource, (int64) expires);
 	char	   *signature = sign_hmac_base64(key, strlen(key), to_sign);
 
 	return psprintf("SharedAccessSignature sr=%s&sig=%s&se=" INT64_FORMAT "&skn=%s",
-					resource, encoded(signature), (int64) expires, encoded(policy));
+					resource, sign_encoded(signature), (int64) expires, sign_encoded(policy));
 }
 
 /* HMAC with a key that is written in base64; NULL when it is not. */
@@ -65,11 +55,11 @@ sign_event_grid(const char *uri, const char *key, pg_time_t expires)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("cannot sign a request: the time is out of range")));
-	to_sign = psprintf("r=%s&e=%s", encoded(uri), encoded(expiry));
+	to_sign = psprintf("r=%s&e=%s", sign_encoded(uri), sign_encoded(expiry));
 	signature = sign_with_encoded_key(key, to_sign);
 	if (signature == NULL)
 		return NULL;
-	return psprintf("SharedAccessSignature %s&s=%s", to_sign, encoded(signature));
+	return psprintf("SharedAccessSignature %s&s=%s", to_sign, sign_encoded(signature));
 }
 
 /* ----- SharedKey ----- */

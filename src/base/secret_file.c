@@ -52,19 +52,6 @@ cut_line(char *line)
 	return end + (two ? 2 : 1);
 }
 
-static char *
-trim(char *text)
-{
-	char	   *end;
-
-	text += strspn(text, " \t");
-	end = text + strlen(text);
-	while (end > text && (end[-1] == ' ' || end[-1] == '\t'))
-		end--;
-	*end = '\0';
-	return text;
-}
-
 static bool
 read_lines(char *text, const char *name, List **secrets, Fault *fault)
 {
@@ -78,7 +65,7 @@ read_lines(char *text, const char *name, List **secrets, Fault *fault)
 		char	   *value;
 
 		next = cut_line(line);
-		line = trim(line);
+		line = text_trim(line);
 		if (line[0] == '\0' || line[0] == '#')
 			continue;
 		value = strchr(line, '=');
@@ -87,8 +74,8 @@ read_lines(char *text, const char *name, List **secrets, Fault *fault)
 			return refuse(name, psprintf("line %d is not KEY=value", number), fault);
 		*value++ = '\0';
 		*secrets = lappend(*secrets,
-						   makeDefElem(pstrdup(trim(line)),
-									   (Node *) makeString(pstrdup(trim(value))), -1));
+						   makeDefElem(pstrdup(text_trim(line)),
+									   (Node *) makeString(pstrdup(text_trim(value))), -1));
 	}
 	return true;
 }

@@ -12,6 +12,16 @@ text_consists_of(const char *text, Size len, const char *characters)
 	return len > 0 && strspn(text, characters) >= len;
 }
 
+char *
+text_trim(char *text)
+{
+	char	   *end = text + strlen(text);
+
+	while (end > text && strchr(" \t\r", end[-1]))
+		*--end = '\0';
+	return text + strspn(text, " \t");
+}
+
 int
 text_hex_digit(char c)
 {

@@ -12,6 +12,9 @@
 /* Are these first bytes of a text, at least one, all among the characters? */
 extern bool text_consists_of(const char *text, Size len, const char *characters);
 
+/* Ends the text before the blanks at its end, returns it behind those at its start. */
+extern char *text_trim(char *text);
+
 /* The value of a hexadecimal digit in either case, -1 when it is none. */
 extern int	text_hex_digit(char c);
 

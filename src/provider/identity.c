@@ -224,6 +224,7 @@ identity_ask(Identity *identity, MemoryContext parent, IdentityDone done, void *
 												  ALLOCSET_SMALL_SIZES);
 	IdentityAsk *ask = MemoryContextAllocZero(context, sizeof(IdentityAsk));
 	MemoryContext old = MemoryContextSwitchTo(context);
+	const char *problem;
 
 	ask->identity = identity;
 	ask->context = context;
@@ -234,7 +235,9 @@ identity_ask(Identity *identity, MemoryContext parent, IdentityDone done, void *
 	ask->release.arg = ask;
 	MemoryContextRegisterResetCallback(context, &ask->release);
 	identity->asking = ask;
-	identity->way->ask(ask);
+	problem = identity->way->ask(ask);
+	if (problem)
+		identity_refused(ask, false, problem);
 	MemoryContextSwitchTo(old);
 	leave_if_ended(ask);
 }

@@ -46,8 +46,11 @@ typedef struct IdentityWay
 	/* Reads the settings; NULL: there are none. */
 	bool		(*configure) (Identity *identity, const ServerOptions *options, Fault *fault);
 
-	/* Ends in identity_got_...() or identity_refused(). */
-	void		(*ask) (IdentityAsk *ask);
+	/*
+	 * Ends in identity_got_...() or identity_refused(); or returns at once what
+	 * will not do.
+	 */
+	const char *(*ask) (IdentityAsk *ask);
 } IdentityWay;
 
 struct Identity

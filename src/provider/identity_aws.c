@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/options.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "provider/identity_aws.h"
 #include "wire/authorize.h"
@@ -79,16 +80,6 @@ configure_shared_file(Identity *identity, const ServerOptions *options, Fault *f
 	return true;
 }
 
-static char *
-trimmed(char *text)
-{
-	char	   *end = text + strlen(text);
-
-	while (end > text && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r'))
-		*--end = '\0';
-	return text + strspn(text, " \t");
-}
-
 /* Reads the profile's section; comments and other members are passed over. */
 static void
 read_profile(char *text, const char *profile, AwsKeys *keys)
@@ -103,22 +94,22 @@ read_profile(char *text, const char *profile, AwsKeys *keys)
 		char	   *name;
 
 		if (line[0] == '[')
-			inside = strcmp(trimmed(line), section) == 0;
+			inside = strcmp(text_trim(line), section) == 0;
 		else if (inside && value != NULL && line[0] != '#' && line[0] != ';')
 		{
 			*value++ = '\0';
-			name = trimmed(line);
+			name = text_trim(line);
 			if (strcmp(name, "aws_access_key_id") == 0)
-				keys->access_key_id = trimmed(value);
+				keys->access_key_id = text_trim(value);
 			else if (strcmp(name, "aws_secret_access_key") == 0)
-				keys->secret_access_key = trimmed(value);
+				keys->secret_access_key = text_trim(value);
 			else if (strcmp(name, "aws_session_token") == 0)
-				keys->session_token = trimmed(value);
+				keys->session_token = text_trim(value);
 		}
 	}
 }
 
-static void
+static const char *
 ask_shared_file(IdentityAsk *ask)
 {
 	const char *path = getenv("AWS_SHARED_CREDENTIALS_FILE");
@@ -131,15 +122,12 @@ ask_shared_file(IdentityAsk *ask)
 		path = psprintf("%s/.aws/credentials", home);
 	text = path ? identity_read_file(path) : NULL;
 	if (text == NULL)
-	{
-		identity_refused(ask, false, "there is no readable file");
-		return;
-	}
+		return "there is no readable file";
 	read_profile(text, ask->identity->profile, &keys);
 	if (keys.access_key_id == NULL || keys.secret_access_key == NULL)
-		identity_refused(ask, false, "the profile is not there or has no keys");
-	else
-		identity_got_keys(ask, &keys, ask->now + FILE_LIFE_S);
+		return "the profile is not there or has no keys";
+	identity_got_keys(ask, &keys, ask->now + FILE_LIFE_S);
+	return NULL;
 }
 
 /* ----- metadata services ----- */
@@ -213,7 +201,7 @@ on_session(IdentityAsk *ask, const HttpRequest *request)
 }
 
 /* Version 2 of the service: a session first, which a forged request cannot open. */
-static void
+static const char *
 ask_instance(IdentityAsk *ask)
 {
 	const char *disabled = getenv("AWS_EC2_METADATA_DISABLED");
@@ -221,15 +209,13 @@ ask_instance(IdentityAsk *ask)
 
 	ask->service = "the machine's metadata service";
 	if (disabled && pg_strcasecmp(disabled, "true") == 0)
-	{
-		identity_refused(ask, false, "environment variable AWS_EC2_METADATA_DISABLED forbids it");
-		return;
-	}
+		return "environment variable AWS_EC2_METADATA_DISABLED forbids it";
 	request = identity_request(ask, "PUT", psprintf("%s/latest/api/token",
 													instance_endpoint(ask->identity)));
 	http_header(request, "x-aws-ec2-metadata-token-ttl-seconds", SESSION_SECONDS);
 	/* a body, although empty, makes libcurl send its length */
 	identity_send(ask, request, pstrdup(""), on_session);
+	return NULL;
 }
 
 /* The value for the header "authorization" of a container's service, "" if none; NULL: unusable. */
@@ -255,7 +241,7 @@ container_url_allowed(const char *url)
 		(url_scheme_allowed(parts) || url_is_metadata_service(parts));
 }
 
-static void
+static const char *
 ask_container(IdentityAsk *ask)
 {
 	const char *relative = getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
@@ -267,19 +253,14 @@ ask_container(IdentityAsk *ask)
 	if (relative)
 		url = psprintf("%s%s", ask->identity->endpoint ? ask->identity->endpoint : CONTAINER, relative);
 	if (url == NULL || !container_url_allowed(url))
-	{
-		identity_refused(ask, false, "the environment names no usable address");
-		return;
-	}
+		return "the environment names no usable address";
 	if (authorization == NULL)
-	{
-		identity_refused(ask, false, "the authorization token named in the environment cannot be used");
-		return;
-	}
+		return "the authorization token named in the environment cannot be used";
 	request = identity_request(ask, "GET", url);
 	if (authorization[0])
 		http_header(request, "authorization", authorization);
 	identity_send(ask, request, NULL, on_metadata_keys);
+	return NULL;
 }
 
 /* ----- STS ----- */
@@ -370,7 +351,7 @@ start_body(StringInfo body, const Identity *identity, const char *action)
 }
 
 /* Not signed: the token is the proof.  Its file is renewed by whoever runs the server. */
-static void
+static const char *
 ask_web_identity(IdentityAsk *ask)
 {
 	const char *path = getenv("AWS_WEB_IDENTITY_TOKEN_FILE");
@@ -380,18 +361,16 @@ ask_web_identity(IdentityAsk *ask)
 
 	ask->service = "STS";
 	if (token == NULL)
-	{
-		identity_refused(ask, false, "environment variable AWS_WEB_IDENTITY_TOKEN_FILE names no readable file");
-		return;
-	}
+		return "environment variable AWS_WEB_IDENTITY_TOKEN_FILE names no readable file";
 	start_body(&body, ask->identity, "AssumeRoleWithWebIdentity");
 	append_field(&body, "WebIdentityToken", token);
 	request = identity_request(ask, "POST", psprintf("%s/", ask->identity->endpoint));
 	http_header(request, "content-type", STS_TYPE);
 	identity_send(ask, request, body.data, on_sts);
+	return NULL;
 }
 
-static void
+static const char *
 ask_assume_role(IdentityAsk *ask)
 {
 	const Identity *identity = ask->identity;
@@ -416,6 +395,7 @@ ask_assume_role(IdentityAsk *ask)
 	};
 	authorize_v4(request, &input);
 	identity_send(ask, request, body.data, on_sts);
+	return NULL;
 }
 
 const IdentityWay identity_aws_ways[] = {

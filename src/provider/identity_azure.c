@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "base/options.h"
+#include "base/secret.h"
 #include "provider/identity_azure.h"
 #include "wire/http.h"
 #include "wire/reply.h"
@@ -123,39 +124,32 @@ on_token(IdentityAsk *ask, const HttpRequest *request)
 		identity_got_bearer(ask, token, ask->now + seconds);
 }
 
-static void
+static const char *
 ask_entra(IdentityAsk *ask, const char *proof, const char *secret)
 {
 	const Identity *identity = ask->identity;
-	HttpRequest *request;
-	StringInfoData body;
-	StringInfoData url;
+	HttpRequest *request =
+		identity_request(ask, "POST", psprintf("%s/%s/oauth2/v2.0/token", identity->endpoint,
+											   sign_encoded(identity->tenant_id)));
+	char	   *body =
+		psprintf("grant_type=client_credentials&client_id=%s&scope=%s%%2F.default%s%s",
+				 sign_encoded(identity->client_id), sign_encoded(identity->audience), proof,
+				 secret_own(sign_encoded(secret)));
 
 	ask->service = "Entra ID";
-	initStringInfo(&url);
-	appendStringInfo(&url, "%s/", identity->endpoint);
-	sign_append_encoded(&url, identity->tenant_id);
-	appendStringInfoString(&url, "/oauth2/v2.0/token");
-	initStringInfo(&body);
-	appendStringInfoString(&body, "grant_type=client_credentials&client_id=");
-	sign_append_encoded(&body, identity->client_id);
-	appendStringInfoString(&body, "&scope=");
-	sign_append_encoded(&body, psprintf("%s/.default", identity->audience));
-	appendStringInfoString(&body, proof);
-	sign_append_encoded(&body, secret);
-	request = identity_request(ask, "POST", url.data);
 	http_header(request, "content-type", "application/x-www-form-urlencoded");
-	identity_send(ask, request, body.data, on_token);
+	identity_send(ask, request, body, on_token);
+	return NULL;
 }
 
-static void
+static const char *
 ask_client_credentials(IdentityAsk *ask)
 {
-	ask_entra(ask, "&client_secret=", ask->identity->client_secret);
+	return ask_entra(ask, "&client_secret=", ask->identity->client_secret);
 }
 
 /* The token file is renewed by whoever runs the server, so it is read each time. */
-static void
+static const char *
 ask_workload(IdentityAsk *ask)
 {
 	const char *path = getenv("AZURE_FEDERATED_TOKEN_FILE");
@@ -163,40 +157,34 @@ ask_workload(IdentityAsk *ask)
 
 	ask->service = "Entra ID";
 	if (assertion == NULL)
-		identity_refused(ask, false, "environment variable AZURE_FEDERATED_TOKEN_FILE names no readable file");
-	else
-		ask_entra(ask, "&client_assertion_type=" ASSERTION_TYPE "&client_assertion=", assertion);
+		return "environment variable AZURE_FEDERATED_TOKEN_FILE names no readable file";
+	return ask_entra(ask, "&client_assertion_type=" ASSERTION_TYPE "&client_assertion=", assertion);
 }
 
 /* A virtual machine's metadata service, or the endpoint of App Service. */
-static void
+static const char *
 ask_managed_identity(IdentityAsk *ask)
 {
 	const Identity *identity = ask->identity;
+	const char *endpoint = identity->endpoint ? identity->endpoint : METADATA;
 	const char *app_service = identity->endpoint ? NULL : getenv("IDENTITY_ENDPOINT");
 	const char *secret = getenv("IDENTITY_HEADER");
+	bool		is_app = app_service && secret;
+	char	   *url = is_app ? psprintf("%s?api-version=2019-08-01", app_service)
+		: psprintf("%s/metadata/identity/oauth2/token?api-version=2018-02-01", endpoint);
 	HttpRequest *request;
-	StringInfoData url;
 
 	ask->service = "the machine's identity service";
-	initStringInfo(&url);
-	if (app_service && secret)
-		appendStringInfo(&url, "%s?api-version=2019-08-01&resource=", app_service);
-	else
-		appendStringInfo(&url, "%s/metadata/identity/oauth2/token?api-version=2018-02-01&resource=",
-						 identity->endpoint ? identity->endpoint : METADATA);
-	sign_append_encoded(&url, identity->audience);
+	url = psprintf("%s&resource=%s", url, sign_encoded(identity->audience));
 	if (identity->client_id)
-	{
-		appendStringInfoString(&url, "&client_id=");
-		sign_append_encoded(&url, identity->client_id);
-	}
-	request = identity_request(ask, "GET", url.data);
-	if (app_service && secret)
+		url = psprintf("%s&client_id=%s", url, sign_encoded(identity->client_id));
+	request = identity_request(ask, "GET", url);
+	if (is_app)
 		http_header(request, "x-identity-header", secret);
 	else
 		http_header(request, "metadata", "true");
 	identity_send(ask, request, NULL, on_token);
+	return NULL;
 }
 
 const IdentityWay identity_azure_ways[] = {

@@ -1,7 +1,6 @@
-/*-------------------------------------------------------------------------
- *
+/*
  * timestamp.c
- *		Strict reader of the points in time found in Damoov data.
+ *	  Strict reader of the points in time found in Damoov data.
  *
  * The server's own input of timestamptz accepts far too much ("now", Julian
  * days, dates without a time, zone names) and depends on the settings of the
@@ -15,8 +14,6 @@
  *
  * It runs once for every point of a trip, hundreds at a time, hence no
  * sscanf(), no allocation and no copying.  The text need not be terminated.
- *
- *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
@@ -31,7 +28,10 @@
 #define MAX_FRACTION_DIGITS		9
 #define MAX_OFFSET_HOUR			15
 
-/* the plausible range as a half-open interval, in days since 2000-01-01 */
+/*
+ * The plausible range as a half-open interval, in days since 2000-01-01.  It ends
+ * far from the year 9999, which .NET writes for "never".
+ */
 #define FIRST_DAY				(UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE)
 #define END_DAY					73414	/* 2201-01-01 */
 #define IS_PLAUSIBLE(at) \

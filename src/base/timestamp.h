@@ -1,21 +1,11 @@
-/*-------------------------------------------------------------------------
- *
+/*
  * timestamp.h
- *		Strict reader of the points in time found in Damoov data.
- *
- *-------------------------------------------------------------------------
+ *	  Strict reader of the points in time found in Damoov data.
  */
 #ifndef DAMOOV_TIMESTAMP_H
 #define DAMOOV_TIMESTAMP_H
 
 #include "datatype/timestamp.h"
-
-/*
- * Years, in UTC and both included, that a point in time can plausibly be in.
- * The upper bound is far from the year 9999, which .NET writes for "never".
- */
-#define TIMESTAMP_FIRST_YEAR	1970
-#define TIMESTAMP_LAST_YEAR		2200
 
 typedef enum TimeResult
 {

@@ -281,13 +281,8 @@ raw_ids_of_key(const char *key, pg_uuid_t *instance, pg_uuid_t *user)
 
 /* ----- storing ----- */
 
-static RecordRows points_table = {
-	.name = "raw_points"
-};
-
-static RecordRows events_table = {
-	.name = "raw_events"
-};
+static RecordRows points_table = {.name = "raw_points"};
+static RecordRows events_table = {.name = "raw_events"};
 
 static RecordTable raw_table = {
 	.name = "raw_tracks",

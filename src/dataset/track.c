@@ -228,14 +228,8 @@ const Record track_record = {
 
 /* ----- storing ----- */
 
-static RecordRows points_table = {
-	.name = "trip_points"
-};
-
-static RecordRows events_table = {
-	.name = "trip_events",
-	.derived = true
-};
+static RecordRows points_table = {.name = "trip_points"};
+static RecordRows events_table = {.name = "trip_events", .derived = true};
 
 static RecordTable trips_table = {
 	.name = "trips",

@@ -102,18 +102,6 @@ copy_value(RecordRow *event, TripEventMember member, const RecordRow *point,
 }
 
 static void
-set_number(RecordRow *event, TripEventMember member, double number)
-{
-	row_set(event, member, (RecordValue) {.number = number});
-}
-
-static void
-set_whole(RecordRow *event, TripEventMember member, int64 whole)
-{
-	row_set(event, member, (RecordValue) {.whole = whole});
-}
-
-static void
 begin_event(RecordState *events, OpenEvent *open, TripEventCode kind,
 			const RecordRow *point)
 {
@@ -121,8 +109,8 @@ begin_event(RecordState *events, OpenEvent *open, TripEventCode kind,
 
 	open->number = event->seq = events->count - 1;
 	open->first = point;
-	set_whole(event, EVENT_KIND, kind);
-	set_whole(event, EVENT_FIRST_SEQ, point->seq);
+	row_set(event, EVENT_KIND, (RecordValue) {.whole = kind});
+	row_set(event, EVENT_FIRST_SEQ, (RecordValue) {.whole = point->seq});
 	copy_value(event, EVENT_STARTED_AT, point, POINT_RECORDED_AT);
 	copy_value(event, EVENT_LATITUDE, point, POINT_LATITUDE);
 	copy_value(event, EVENT_LONGITUDE, point, POINT_LONGITUDE);
@@ -147,7 +135,7 @@ reach(RecordRow *event, const RecordRow *first, const RecordRow *point)
 			first->value[POINT_TOTAL_METERS].number;
 
 		if (length >= 0)
-			set_number(event, EVENT_LENGTH, length);
+			row_set(event, EVENT_LENGTH, (RecordValue) {.number = length});
 	}
 }
 
@@ -157,14 +145,14 @@ push(RecordRow *event, TripEventMember member, double number)
 {
 	if (!row_has(event, member) ||
 		fabs(number) > fabs(event->value[member].number))
-		set_number(event, member, number);
+		row_set(event, member, (RecordValue) {.number = number});
 }
 
 static void
 extend_event(RecordRow *event, TripEventCode kind, const RecordRow *first,
 			 const RecordRow *point)
 {
-	set_whole(event, EVENT_LAST_SEQ, point->seq);
+	row_set(event, EVENT_LAST_SEQ, (RecordValue) {.whole = point->seq});
 	reach(event, first, point);
 	if ((kind == TRIP_ACCELERATION || kind == TRIP_BRAKING) &&
 		row_has(point, POINT_ALERT_VALUE))

@@ -69,14 +69,6 @@ typedef struct Push
 
 /* ----- answers ----- */
 
-static Answer
-answer(int status, const char *body)
-{
-	Answer		result = {status, body, false};
-
-	return result;
-}
-
 /* Only when the reason changes: anybody can send, and must not fill the log. */
 static void
 log_once(const char *reason)
@@ -99,7 +91,7 @@ error_answer(int status, const char *reason)
 	appendStringInfoString(&body, "{\"error\": ");
 	escape_json(&body, reason);
 	appendStringInfoChar(&body, '}');
-	return answer(status, body.data);
+	return (Answer) {.status = status, .body = body.data};
 }
 
 /*
@@ -110,7 +102,7 @@ static Answer
 trouble_answer(const char *trouble)
 {
 	log_once(trouble);
-	return answer(503, "{\"error\": \"not now, see the server log\"}");
+	return (Answer) {.status = 503, .body = "{\"error\": \"not now, see the server log\"}"};
 }
 
 /*
@@ -266,14 +258,14 @@ stored_answer(List *entries)
 		appendStringInfoString(&body, "{\"validationResponse\": ");
 		escape_json(&body, code);
 		appendStringInfoChar(&body, '}');
-		return answer(200, body.data);
+		return (Answer) {.status = 200, .body = body.data};
 	}
 	foreach(cell, entries)
 		counts[((IngestEntry *) lfirst(cell))->outcome]++;
 	for (int i = 0; i < INGEST_OUTCOMES; i++)
 		appendStringInfo(&body, "%s\"%s\": %d", i ? ", " : "{", ingest_outcome_name(i), counts[i]);
 	appendStringInfoChar(&body, '}');
-	return answer(200, body.data);
+	return (Answer) {.status = 200, .body = body.data};
 }
 
 /* The worker asks SNS to confirm; nobody visits what a message says. */

@@ -210,26 +210,22 @@ is_null(const Value *value)
 static bool
 classify(const Outline *outline, Kind *kind, Fault *fault)
 {
+	const bool	fits[] = {
+		[KIND_SNS] = string_of(outline, M_SNS_TYPE) && string_of(outline, M_SNS_ID) &&
+		string_of(outline, M_SNS_TOPIC),
+		[KIND_EVENT_GRID] = given(outline, M_GRID_TYPE),
+		[KIND_CLOUD_EVENT] = given(outline, M_CLOUD_VERSION)
+	};
 	int			kinds = 0;
 
 	*kind = KIND_BARE;
 	if (!outline->is_object || given(outline, M_EVENT))
 		return true;
-	if (string_of(outline, M_SNS_TYPE) && string_of(outline, M_SNS_ID) &&
-		string_of(outline, M_SNS_TOPIC))
+	for (Kind i = KIND_BARE + 1; i < (Kind) lengthof(fits); i++)
 	{
-		*kind = KIND_SNS;
-		kinds++;
-	}
-	if (given(outline, M_GRID_TYPE))
-	{
-		*kind = KIND_EVENT_GRID;
-		kinds++;
-	}
-	if (given(outline, M_CLOUD_VERSION))
-	{
-		*kind = KIND_CLOUD_EVENT;
-		kinds++;
+		if (fits[i])
+			*kind = i;
+		kinds += fits[i];
 	}
 	if (kinds > 1)
 		return fault_set(fault, REASON_ENVELOPE,
@@ -586,7 +582,6 @@ envelope_open(const char *body, Size len, Fault *fault)
 {
 	bool		decoded = decode(&body, &len, fault);
 	List	   *parts;
-	ListCell   *cell;
 
 	if (fault->sqlstate != 0)
 		return NIL;
@@ -598,7 +593,5 @@ envelope_open(const char *body, Size len, Fault *fault)
 		parts = one_fault(body, len, fault);
 		memset(fault, 0, sizeof(Fault));
 	}
-	foreach(cell, parts)
-		((EnvelopePart *) lfirst(cell))->decoded = true;
-	return parts;
+	return mark_decoded(parts, true);
 }

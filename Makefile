@@ -32,6 +32,7 @@ OBJS         = \
 	src/door/download.o \
 	src/door/fetch.o \
 	src/door/ingest.o \
+	src/door/lock.o \
 	src/door/object.o \
 	src/door/person.o \
 	src/door/quarantine.o \
@@ -114,6 +115,11 @@ DOCS         = docs/damoov.md docs/damoov-datasets.md
 REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects webhook
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
+# two sessions and more; the first makes what the others use
+ISOLATION    = prelude crash-stages crash-dataset track-removal track-dataset merges-crossed persons \
+	same-event bucket-objects downloads forget purge reparse retry
+ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=$(srcdir)/test/regress.conf \
+	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
 
@@ -122,7 +128,7 @@ PROVE_TESTS  = test/t/*.pl
 override PG_CPPFLAGS += -I$(srcdir)/src
 override PG_CFLAGS += -fvisibility=hidden '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 SHLIB_LINK   = -lcurl -lcjson -lcrypto -lz
-EXTRA_CLEAN  = tmp_check_regress $(wildcard test/*/__pycache__)
+EXTRA_CLEAN  = tmp_check_regress tmp_check_iso output_iso $(wildcard test/*/__pycache__)
 
 # These two install what they need, what is included below among it.
 ifneq ($(filter check demo,$(MAKECMDGOALS)),)

@@ -287,9 +287,7 @@ SET extra_float_digits = -10;
 SET bytea_output = 'escape';
 SET xmlbinary = 'hex';
 SET standard_conforming_strings = off;
-SET default_transaction_isolation = 'serializable';
 SELECT count(*) FROM (SELECT i.outcome FROM note AS n, damoov_ingest(n.note) AS i ORDER BY n.n) AS i WHERE outcome = 'stored';
-RESET default_transaction_isolation;
 RESET standard_conforming_strings;
 RESET xmlbinary;
 RESET bytea_output;
@@ -298,6 +296,23 @@ RESET intervalstyle;
 SET datestyle = 'ISO, YMD';
 SET timezone = 'UTC';
 SELECT pg_temp.difference(o.taken, pg_temp.snapshot()) FROM one_by_one AS o;
+
+-- What others commit meanwhile must be seen; where it would not be, each door refuses
+SELECT 'BEGIN ISOLATION LEVEL ' || level, 'SELECT ' || door, 'ROLLBACK'
+FROM (VALUES (1, 'REPEATABLE READ'), (2, 'SERIALIZABLE')) AS l (l, level),
+    (VALUES (2, $$damoov_ingest((SELECT note FROM note WHERE n = 1))$$),
+        (3, $$damoov.ingest_bytes(convert_to((SELECT note FROM note WHERE n = 1)::text, 'UTF8'), 'q')$$), (4, $$damoov_webhook('', '{}')$$), (5, $$damoov_webhook_postgrest('')$$),
+        (6, $$damoov_fetch_track('c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d', '5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5')$$),
+        (7, $$damoov.store_dataset('processed', 'c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d', '{}')$$), (8, $$damoov_retry(1)$$),
+        (9, $$damoov_retry_downloads()$$), (10, $$damoov_reparse('-infinity')$$), (11, $$damoov_forget('5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5')$$)) AS d (d, door)
+ORDER BY l, d
+\gexec
+\set VERBOSITY default
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT damoov.need_read_committed();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+\set VERBOSITY terse
 
 -- The stages of a crash; that their order does not matter is shown in orders.sql
 CREATE TEMP TABLE stage AS

@@ -152,7 +152,7 @@ owner_runs() {
 # The sources without what was built from them.  The caller reads, the owner
 # writes: a checkout may be closed to others, or read-only.
 copy_tree() {
-	local products=('*.o' '*.bc' '*.so' '*/__pycache__' ./.git ./sql/damoov--1.0.sql ./tmp_check ./tmp_check_regress
+	local products=('*.o' '*.bc' '*.so' '*/__pycache__' ./.git ./sql/damoov--1.0.sql ./tmp_check ./tmp_check_regress ./tmp_check_iso ./output_iso
 		./log ./results ./regression.diffs ./regression.out)
 
 	tar -C "$top" --anchored --mode=u+rwX,go+rX "${products[@]/#/--exclude=}" -cf - . |

@@ -11,6 +11,7 @@ CREATE TABLE damoov.documents (
     document text NOT NULL,
     CONSTRAINT documents_pkey PRIMARY KEY (kind, object_id)
 );
+CREATE INDEX documents_user_id_idx ON damoov.documents (user_id);
 COMMENT ON TABLE damoov.documents IS 'originals of the stored datasets, the newest of each, as long as damoov.keep_documents says; may hold a device token';
 COMMENT ON COLUMN damoov.documents.kind IS 'kind of the dataset, as in damoov.downloads';
 COMMENT ON COLUMN damoov.documents.object_id IS 'the object, as in damoov.downloads';

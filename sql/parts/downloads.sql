@@ -25,6 +25,7 @@ CREATE TABLE damoov.downloads (
     CONSTRAINT downloads_pkey PRIMARY KEY (kind, object_id),
     CONSTRAINT downloads_user_id_check CHECK (user_id IS NOT NULL OR kind = 'object')
 ) WITH (fillfactor = 80);
+CREATE INDEX downloads_user_id_idx ON damoov.downloads (user_id);
 -- due_at and leased_until are in no index, so that leasing and rescheduling stay HOT updates
 CREATE INDEX downloads_waiting_idx ON damoov.downloads (priority, queued_at) WHERE state = 'waiting';
 COMMENT ON TABLE damoov.downloads IS 'datasets still to be fetched, and those that failed for good; a stored dataset''s row goes';
@@ -74,13 +75,21 @@ CREATE FUNCTION damoov_retry_downloads(kind text DEFAULT NULL, object_id uuid DE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    object_ids CONSTANT uuid[] := ARRAY(
+        SELECT d.object_id
+        FROM damoov.downloads AS d
+        WHERE (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
+            AND (damoov_retry_downloads.object_id IS NULL OR d.object_id = damoov_retry_downloads.object_id)
+            AND (d.state <> 'waiting' OR d.due_at > clock_timestamp()));
     renewed bigint;
 BEGIN
     PERFORM damoov.lock_people(false);
+    PERFORM damoov.lock_objects(object_ids);
     UPDATE damoov.downloads AS d
     SET state = 'waiting', attempts = 0, due_at = clock_timestamp()
-    WHERE (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
-        AND (damoov_retry_downloads.object_id IS NULL OR d.object_id = damoov_retry_downloads.object_id)
+    FROM (SELECT DISTINCT o.id FROM unnest(object_ids) AS o (id)) AS o
+    WHERE d.object_id = o.id
+        AND (damoov_retry_downloads.kind IS NULL OR d.kind = damoov_retry_downloads.kind)
         AND (d.state <> 'waiting' OR d.due_at > clock_timestamp());
     GET DIAGNOSTICS renewed = ROW_COUNT;
     PERFORM damoov.wake_worker();

@@ -13,31 +13,40 @@ REVOKE ALL ON FUNCTION damoov.read_object_event(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_object_event(jsonb) IS 'a record of S3 about a new object: s3://bucket/key, when, and the number that orders the events of one key; url is NULL when there is nothing to fetch';
 
 -- A sequencer counts in hexadecimal, from the left.  Of what is known of a key
--- only the newest is fetched, in whichever order it came; the lock lets one
--- see what others have just stored.
-CREATE FUNCTION damoov.queue_objects(event_ids bigint[]) RETURNS void
+-- only the newest is fetched, in whichever order it came.
+CREATE FUNCTION damoov.newest_objects(object_ids uuid[])
+    RETURNS TABLE (event_id bigint, object_id uuid, source text, url text, announced_at timestamptz)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+BEGIN ATOMIC
+    SELECT DISTINCT ON (e.object_id) e.event_id, e.object_id, e.source, o.url, o.announced_at
+    FROM damoov.events AS e
+    CROSS JOIN damoov.read_object_event(e.payload) AS o
+    WHERE e.outcome = 'control'
+        AND e.event LIKE 'ObjectCreated:%'
+        AND e.object_id = ANY (object_ids)
+        AND o.url IS NOT NULL
+    ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,
+        o.announced_at DESC NULLS LAST, e.event_id DESC;
+END;
+REVOKE ALL ON FUNCTION damoov.newest_objects(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.newest_objects(uuid[]) IS 'the newest event known of each of these objects of a bucket, with what is to be fetched';
+
+CREATE FUNCTION damoov.queue_objects(event_ids bigint[], object_ids uuid[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(1684106095, 257);
     INSERT INTO damoov.downloads AS w (kind, object_id, source, url, priority, wanted_at)
     SELECT 'object', n.object_id, n.source, n.url, 15, n.announced_at
-    FROM (
-        SELECT DISTINCT ON (e.object_id) e.event_id, e.object_id, e.source, o.url, o.announced_at
-        FROM damoov.events AS e
-        CROSS JOIN damoov.read_object_event(e.payload) AS o
-        WHERE e.outcome = 'control'
-            AND e.event LIKE 'ObjectCreated:%'
-            AND e.object_id IN (SELECT a.object_id FROM damoov.events AS a WHERE a.event_id = ANY (event_ids))
-            AND o.url IS NOT NULL
-        ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,
-            o.announced_at DESC NULLS LAST, e.event_id DESC
-    ) AS n
+    FROM damoov.newest_objects(object_ids) AS n
     WHERE n.event_id = ANY (event_ids)
     ORDER BY n.object_id
     ON CONFLICT (kind, object_id) DO UPDATE
-    SET version = w.version + 1,
+    SET version = EXCLUDED.version,
         source = EXCLUDED.source,
         url = EXCLUDED.url,
         wanted_at = EXCLUDED.wanted_at,
@@ -46,8 +55,8 @@ BEGIN
         due_at = EXCLUDED.due_at;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.queue_objects(bigint[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
+REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[], uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.queue_objects(bigint[], uuid[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
 
 -- The newest notification says whose an object is, rows that outlive it after
 -- that.  A removal says it last: it may speak of what is another's.

@@ -1,6 +1,5 @@
 -- ---------------------------------------------------------------------
--- People: who is known, who was forgotten, and the lock between storing and
--- forgetting
+-- People: who is known, who was forgotten; and the locks of storing
 -- ---------------------------------------------------------------------
 
 CREATE TABLE damoov.users (
@@ -27,19 +26,54 @@ COMMENT ON TABLE damoov.forgotten IS 'marks of the persons that damoov_forget() 
 COMMENT ON COLUMN damoov.forgotten.token_digest IS 'damoov.token_digest() of the device token, from which the token cannot be told';
 COMMENT ON COLUMN damoov.forgotten.forgotten_at IS 'when, database clock';
 
--- Storing, by many at once, and forgetting, alone, exclude each other: every
--- transaction takes this lock before it locks or writes anything of a person.
+-- A transaction takes its locks before it locks or writes a row, and before it
+-- reads what a decision depends on: first that of all people, then those of
+-- what it is about.  So the next statement sees all that was committed by those
+-- it has waited for, if its snapshot is younger than the locks.
+CREATE FUNCTION damoov.need_read_committed() RETURNS void
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_need_read_committed';
+REVOKE ALL ON FUNCTION damoov.need_read_committed() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.need_read_committed() IS 'errors: 25000 in a transaction that would not see what others commit meanwhile';
+
+-- Storing, by many at once, and forgetting, alone, exclude each other.
 CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    SELECT damoov.need_read_committed();
     SELECT CASE
         WHEN alone THEN pg_advisory_xact_lock(1684106095, 256)
         ELSE pg_advisory_xact_lock_shared(1684106095, 256)
     END;
 END;
 REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets';
+COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets; errors: 25000 isolation level';
+
+-- Whatever is about one track, crash, object of a bucket or person happens one
+-- after the other.  1024 locks serve for any number of them; 1684106095 is just
+-- damoov's own class of locks.
+CREATE FUNCTION damoov.lock_objects(object_ids uuid[]) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_advisory_xact_lock(1684106095, k.key)
+    FROM (
+        SELECT DISTINCT 1024 + (uuid_hash(o.id) & 1023) AS key
+        FROM unnest(object_ids) AS o (id)
+        ORDER BY 1
+    ) AS k;
+END;
+REVOKE ALL ON FUNCTION damoov.lock_objects(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.lock_objects(uuid[]) IS 'takes the locks of tracks, crashes, objects of a bucket and persons (by their device tokens) until the end of the transaction, in one order for everyone';
+
+CREATE FUNCTION damoov.try_lock_object(object_id uuid) RETURNS boolean
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(pg_try_advisory_xact_lock(1684106095, 1024 + (uuid_hash(object_id) & 1023)), true);
+END;
+REVOKE ALL ON FUNCTION damoov.try_lock_object(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.try_lock_object(uuid) IS 'the same for one of them, unless another transaction has it; true for NULL';
 
 CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
     LANGUAGE sql STABLE STRICT PARALLEL SAFE

@@ -8,13 +8,13 @@ REVOKE ALL ON FUNCTION damoov.may_commit() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.may_commit() IS 'may the procedure that asks end its transaction? Not inside a transaction block';
 
 -- It looks for old rows once for many transactions and removes 1000 of them in
--- each, by their physical address and after asking again whether they are old.
--- Rows that others hold are left for the next call, so that it neither waits
--- nor deadlocks.  What belongs to a row goes with it by triggers and foreign
--- keys.
+-- each, by their physical address: it locks them, and then asks again whether
+-- they are old.  What others hold, the row or its object, is left for the next
+-- call, so that it neither waits nor deadlocks.  What belongs to a row goes with
+-- it by triggers and foreign keys.
 --
 -- A procedure that commits can have no setting of its own, so search_path is
--- set anew in each transaction.
+-- set anew in each transaction, like the isolation level.
 CREATE PROCEDURE damoov_purge(dry_run boolean DEFAULT true)
     LANGUAGE plpgsql
 AS $$
@@ -24,7 +24,9 @@ DECLARE
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
     may_commit CONSTANT boolean := damoov.may_commit();
     rule pg_catalog.record;
+    unused pg_catalog.text;
     old pg_catalog.tid[];
+    held pg_catalog.tid[];
     gone bigint;
     removed bigint;
     total bigint;
@@ -38,6 +40,30 @@ BEGIN
         RAISE EXCEPTION 'cannot execute damoov_purge() in a read-only transaction'
             USING ERRCODE = 'read_only_sql_transaction';
     END IF;
+    IF NOT dry_run THEN
+        COMMIT;
+        SET LOCAL search_path = pg_catalog, pg_temp;
+        SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    END IF;
+
+    -- Nothing refers to a person x, neither here nor in tables of others; who may
+    -- not look there removes nobody.
+    SELECT string_agg(CASE
+            WHEN has_table_privilege(r.relation, 'SELECT')
+                THEN format('NOT EXISTS (SELECT FROM %s AS r WHERE r.%I = x.user_id)', r.relation, r.name)
+            ELSE 'false'
+        END, ' AND ' ORDER BY r.relation, r.name)
+    INTO unused
+    FROM (
+        SELECT f.conrelid::regclass, a.attname
+        FROM pg_constraint AS f
+        JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+        WHERE f.contype = 'f' AND f.confrelid = 'damoov.users'::regclass
+        UNION
+        SELECT format('damoov.%I', t.table_name)::regclass, 'user_id'
+        FROM damoov.person_tables AS t
+        WHERE t.part_of IS NULL AND t.table_name <> 'users'
+    ) AS r (relation, name);
 
     -- The one list of what goes: rows x for which a condition holds at the time
     -- $1, and what is done besides with those that are gone.
@@ -60,31 +86,45 @@ BEGIN
                 WHERE r.received_at < $1
                 ORDER BY r.source, r.received_at) AS x
             WHERE x.together > 1$sql$ AS found,
-            $sql$count(*) - count(DISTINCT (x.source, date_trunc('day', x.received_at, 'UTC')))$sql$ AS number
+            $sql$count(*) - count(DISTINCT (x.source, date_trunc('day', x.received_at, 'UTC')))$sql$ AS number,
+            'true' AS lock
         UNION ALL
         SELECT r.position, r.table_name, 'would remove %s', 'removed %s',
             clock_timestamp() - nullif(s.setting, '-1')::integer * interval '1 minute',
-            r.condition, r.besides, format('damoov.%I AS x WHERE %s', r.table_name, r.condition), 'count(*)'
+            r.condition, r.besides, format('damoov.%I AS x WHERE %s', r.table_name, r.condition), 'count(*)',
+            coalesce('damoov.try_lock_object(x.' || quote_ident(r.object) || ')', 'true')
         FROM (VALUES
             -- A tombstone goes with its event, and both stay 14 days after they
             -- arrived, the longest a queue keeps a message: until then an older
             -- event about the track may come again, and would bring it back.
             (1, 'events', 'keep_events', $sql$x.received_at < $1 AND (x.received_at < now() - interval '14 days'
                 OR NOT EXISTS (SELECT FROM damoov.removed_tracks AS r WHERE r.event_id = x.event_id))$sql$,
-                ', tombstones AS (DELETE FROM damoov.removed_tracks AS r USING gone AS g WHERE r.event_id = g.event_id)'),
-            (2, 'heartbeats', 'keep_heartbeats', 'x.reported_at < $1', ''),
+                ', tombstones AS (DELETE FROM damoov.removed_tracks AS r USING gone AS g WHERE r.event_id = g.event_id)', 'object_id'),
+            (2, 'heartbeats', 'keep_heartbeats', 'x.reported_at < $1', '', NULL),
             -- A trip is as old as the platform's last word on it.  Not its own
             -- times: a phone with a wrong clock would have it removed at once,
             -- or never.
-            (3, 'trips', 'keep_trips', 'coalesce(x.enriched_at, x.stored_at) < $1', ''),
-            (4, 'raw_tracks', 'keep_trips', 'x.stored_at < $1', ''),
+            (3, 'trips', 'keep_trips', 'coalesce(x.enriched_at, x.stored_at) < $1', '', NULL),
+            (4, 'raw_tracks', 'keep_trips', 'x.stored_at < $1', '', NULL),
+            -- Without a stage a crash is as old as what was fetched of it, and
+            -- without that of no use.
             (5, 'crashes', 'keep_crashes',
-                'greatest(x.header_received_at, x.buffer_received_at, x.completed_at, x.filtered_at) < $1', ''),
-            (6, 'quarantine', 'keep_quarantine', 'x.received_at < $1', ''),
-            (7, 'documents', 'keep_documents', 'x.fetched_at < $1', ''),
+                $sql$coalesce(greatest(x.header_received_at, x.buffer_received_at, x.completed_at, x.filtered_at),
+                    greatest(x.header_stored_at,
+                        (SELECT b.stored_at FROM damoov.crash_buffers AS b WHERE b.crash_id = x.crash_id)),
+                    '-infinity') < $1$sql$, '', NULL),
+            (6, 'quarantine', 'keep_quarantine', 'x.received_at < $1', '', NULL),
+            (7, 'documents', 'keep_documents', 'x.fetched_at < $1', '', NULL),
             -- a day as a whole
-            (8, 'receipts', 'keep_receipts', $sql$date_trunc('day', x.received_at, 'UTC') < $1$sql$, '')
-        ) AS r (position, table_name, keep, condition, besides)
+            (8, 'receipts', 'keep_receipts', $sql$date_trunc('day', x.received_at, 'UTC') < $1$sql$, '', NULL),
+            -- what has ended, one way or the other
+            (9, 'downloads', 'keep_quarantine',
+                $sql$x.state <> 'waiting' AND coalesce(x.last_error_at, x.queued_at) < $1$sql$, '', 'object_id'),
+            (10, 'subscriptions', 'keep_receipts',
+                $sql$x.state <> 'waiting' AND coalesce(x.confirmed_at, x.requested_at) < $1$sql$, '', NULL),
+            -- who has nothing any more, after all else
+            (11, 'users', 'keep_events', unused, '', 'device_token')
+        ) AS r (position, table_name, keep, condition, besides, object)
         JOIN pg_settings AS s ON s.name = 'damoov.' || r.keep
         ORDER BY position
     LOOP
@@ -103,14 +143,16 @@ BEGIN
             removed := 0;
             FOR start IN 1 .. coalesce(cardinality(old), 0) BY batch_rows LOOP
                 PERFORM damoov.lock_people(false);
-                EXECUTE format('WITH old AS MATERIALIZED (SELECT x.ctid FROM damoov.%1$I AS x'
-                    ' WHERE x.ctid = ANY ($2) AND %2$s FOR UPDATE SKIP LOCKED),'
-                    ' gone AS (DELETE FROM damoov.%1$I AS x USING old WHERE x.ctid = old.ctid RETURNING x.*)'
-                    ' %3$s SELECT %4$s FROM gone AS x', rule.table_name, rule.condition, rule.besides, rule.number)
-                INTO gone USING rule.before, old[start:start + batch_rows - 1];
+                EXECUTE format('SELECT array_agg(n.ctid) FROM (SELECT x.ctid FROM damoov.%I AS x'
+                    ' WHERE x.ctid = ANY ($1) AND %s FOR UPDATE SKIP LOCKED) AS n', rule.table_name, rule.lock)
+                INTO held USING old[start:start + batch_rows - 1];
+                EXECUTE format('WITH gone AS (DELETE FROM damoov.%I AS x WHERE x.ctid = ANY ($2) AND %s RETURNING x.*)'
+                    ' %s SELECT %s FROM gone AS x', rule.table_name, rule.condition, rule.besides, rule.number)
+                INTO gone USING rule.before, held;
                 removed := removed + gone;
                 COMMIT;
                 SET LOCAL search_path = pg_catalog, pg_temp;
+                SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
             END LOOP;
             total := total + removed;
             -- rows that others hold would be found again and again

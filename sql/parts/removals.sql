@@ -17,6 +17,7 @@ CREATE TABLE damoov.removed_tracks (
     CONSTRAINT removed_tracks_pkey PRIMARY KEY (track_token, removed_at, event_id),
     CONSTRAINT removed_tracks_replaced_by_check CHECK ((reason = 'replaced') = (replaced_by IS NOT NULL))
 );
+CREATE INDEX removed_tracks_user_id_idx ON damoov.removed_tracks (user_id);
 CREATE INDEX removed_tracks_replaced_by_idx ON damoov.removed_tracks (replaced_by);
 COMMENT ON TABLE damoov.removed_tracks IS 'tombstones and lineage: tracks the platform took away, also those never seen here';
 COMMENT ON COLUMN damoov.removed_tracks.track_token IS 'the removed track';
@@ -108,22 +109,6 @@ END;
 REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
 
--- Removing a track and storing its dataset exclude each other.  256 locks
--- serve for any number of tracks; 1684106095 is just damoov's own lock class.
-CREATE FUNCTION damoov.lock_tracks(track_tokens uuid[]) RETURNS void
-    LANGUAGE sql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT pg_advisory_xact_lock(1684106095, b.bucket)
-    FROM (
-        SELECT DISTINCT uuid_hash(t.token) & 255 AS bucket
-        FROM unnest(track_tokens) AS t (token)
-        ORDER BY 1
-    ) AS b;
-END;
-REVOKE ALL ON FUNCTION damoov.lock_tracks(uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.lock_tracks(uuid[]) IS 'takes the tracks'' locks until the end of the transaction, in one order for everyone';
-
 -- A merge may only take away tracks of its own person.  Tracks that are not
 -- known yet get a tombstone that is bound to the person, see track_lives().
 CREATE FUNCTION damoov.foreign_removals(entries integer[], track_tokens uuid[], device_tokens uuid[], source text)
@@ -145,28 +130,24 @@ END;
 REVOKE ALL ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) IS 'those of a batch''s removals that name a track of another person, or of another instance than the source''s';
 
+-- What is executed is planned by the size that the tables have now.
 CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM damoov.lock_tracks(track_tokens);
-
-    DELETE FROM damoov.trips AS t
-    WHERE t.track_token = ANY (track_tokens)
-        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
-
-    DELETE FROM damoov.downloads AS w
-    WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
-        AND NOT damoov.track_lives(w.object_id, w.user_id, damoov.enriched_at(w.object_id, w.user_id));
-
-    DELETE FROM damoov.raw_tracks AS t
-    WHERE t.track_token = ANY (track_tokens)
-        AND NOT damoov.recording_lives(t.track_token, t.user_id);
-
-    DELETE FROM damoov.downloads AS w
-    WHERE w.kind = 'raw' AND w.object_id = ANY (track_tokens)
-        AND NOT damoov.recording_lives(w.object_id, w.user_id);
+    EXECUTE 'DELETE FROM damoov.trips AS t WHERE t.track_token = ANY ($1)'
+        ' AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at)'
+    USING track_tokens;
+    EXECUTE 'DELETE FROM damoov.raw_tracks AS t WHERE t.track_token = ANY ($1)'
+        ' AND NOT damoov.recording_lives(t.track_token, t.user_id)'
+    USING track_tokens;
+    EXECUTE $sql$DELETE FROM damoov.downloads AS w WHERE w.kind IN ('processed', 'raw') AND w.object_id = ANY ($1)
+        AND NOT CASE w.kind
+            WHEN 'raw' THEN damoov.recording_lives(w.object_id, w.user_id)
+            ELSE damoov.track_lives(w.object_id, w.user_id, damoov.enriched_at(w.object_id, w.user_id))
+        END$sql$
+    USING track_tokens;
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;

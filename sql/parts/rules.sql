@@ -31,7 +31,35 @@ CREATE TYPE damoov.arrival AS (
 REVOKE ALL ON TYPE damoov.arrival FROM PUBLIC;
 COMMENT ON TYPE damoov.arrival IS 'an event with the values read from its payload';
 
-CREATE FUNCTION damoov.apply_events(event_ids bigint[], queue boolean) RETURNS void
+-- All known stages of a crash, not just those that came now
+CREATE FUNCTION damoov.crash_stages(crash_tokens uuid[])
+    RETURNS TABLE (crash_token uuid, user_id bigint, header_received_at timestamptz, buffer_received_at timestamptz,
+        completed_at timestamptz, filtered_at timestamptz, passed_filters boolean)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT
+        e.object_id,
+        (array_agg(e.user_id ORDER BY e.sent_at, e.sent_text))[1],
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventReceived'),
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventExtraReceived'),
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived'),
+        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventFiltered'),
+        (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
+            FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
+    FROM damoov.events AS e
+    CROSS JOIN damoov.read_notification(e.payload) AS d
+    WHERE e.object_id = ANY (crash_tokens)
+        AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
+            'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
+    GROUP BY e.object_id;
+END;
+REVOKE ALL ON FUNCTION damoov.crash_stages(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.crash_stages(uuid[]) IS 'of each of these crashes what all its events tell together';
+
+-- Everything here is about the events that came, which are locked: what else is
+-- known of their objects and persons does not change meanwhile.
+CREATE FUNCTION damoov.apply_events(events damoov.events[], queue boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -42,37 +70,48 @@ DECLARE
             d.track_started_at, d.track_ended_at, d.start_utc_offset_min, d.vendor_reason, d.removed,
             d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled, d.mobile_data_enabled,
             d.real_time_location_enabled, d.waiting_trips, coalesce(d.instance_id, i.instance_id))::damoov.arrival
-        FROM damoov.events AS e
+        FROM unnest(events) AS e
         CROSS JOIN damoov.read_notification(e.payload) AS d
         JOIN (
             SELECT s.source, damoov.source_instance(s.source) AS instance_id
-            FROM (SELECT DISTINCT x.source FROM damoov.events AS x WHERE x.event_id = ANY (event_ids)) AS s
+            FROM (SELECT DISTINCT x.source FROM unnest(events) AS x) AS s
         ) AS i USING (source)
-        WHERE e.event_id = ANY (event_ids) AND e.outcome = 'stored');
+        WHERE e.outcome = 'stored');
+    crashes CONSTANT uuid[] := ARRAY(
+        SELECT DISTINCT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%' ORDER BY 1);
+    touched bigint[];
 BEGIN
-    -- the newest known reference and instance of each person
-    UPDATE damoov.users AS u
-    SET client_id = n.client_id, client_id_at = n.sent_at
-    FROM (
-        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
-        FROM unnest(arrived) AS a
-        WHERE a.client_id IS NOT NULL
-        ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
-    ) AS n
-    WHERE u.user_id = n.user_id
-        AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
-            OR (u.client_id_at = n.sent_at AND u.client_id < n.client_id COLLATE "C"));
-
-    UPDATE damoov.users AS u
-    SET instance_id = n.instance_id, instance_id_at = n.sent_at
-    FROM (
-        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
-        FROM unnest(arrived) AS a
-        WHERE a.instance_id IS NOT NULL
-        ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
-    ) AS n
-    WHERE u.user_id = n.user_id
-        AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id));
+    -- The newest known reference and instance of each person.  What is executed
+    -- is planned by the size that the table has now.
+    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.client_id IS NOT NULL) THEN
+        EXECUTE $sql$
+            UPDATE damoov.users AS u
+            SET client_id = n.client_id, client_id_at = n.sent_at
+            FROM (
+                SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
+                FROM unnest($1) AS a
+                WHERE a.client_id IS NOT NULL
+                ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
+            ) AS n
+            WHERE u.user_id = n.user_id
+                AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
+                    OR (u.client_id_at = n.sent_at AND u.client_id < n.client_id COLLATE "C"))$sql$
+        USING arrived;
+    END IF;
+    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.instance_id IS NOT NULL) THEN
+        EXECUTE $sql$
+            UPDATE damoov.users AS u
+            SET instance_id = n.instance_id, instance_id_at = n.sent_at
+            FROM (
+                SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
+                FROM unnest($1) AS a
+                WHERE a.instance_id IS NOT NULL
+                ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
+            ) AS n
+            WHERE u.user_id = n.user_id
+                AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id))$sql$
+        USING arrived;
+    END IF;
 
     -- Two reports within one microsecond are one row; the greater one stays,
     -- whichever came first.
@@ -95,31 +134,25 @@ BEGIN
         instance_id = EXCLUDED.instance_id
     WHERE record_gt(EXCLUDED.*, h.*);
 
-    -- All known stages of the crashes touched, not just those that came now
-    INSERT INTO damoov.crashes AS c
-        (crash_token, user_id, header_received_at, buffer_received_at, completed_at, filtered_at, passed_filters)
-    SELECT
-        e.object_id,
-        (array_agg(e.user_id ORDER BY e.sent_at, e.sent_text))[1],
-        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventReceived'),
-        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventExtraReceived'),
-        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived'),
-        min(coalesce(d.stage_at, e.sent_at)) FILTER (WHERE e.event = 'AccidentEventFiltered'),
-        (array_agg(d.passed_filters ORDER BY e.sent_at DESC, d.passed_filters DESC)
-            FILTER (WHERE e.event = 'AccidentEventCompletePackageReceived' AND d.passed_filters IS NOT NULL))[1]
-    FROM damoov.events AS e, damoov.read_notification(e.payload) AS d
-    WHERE e.object_id IN (SELECT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%')
-        AND e.event IN ('AccidentEventReceived', 'AccidentEventExtraReceived',
-            'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
-    GROUP BY e.object_id
-    ORDER BY e.object_id
-    ON CONFLICT (crash_token) DO UPDATE
-    SET user_id = EXCLUDED.user_id,
-        header_received_at = least(c.header_received_at, EXCLUDED.header_received_at),
-        buffer_received_at = least(c.buffer_received_at, EXCLUDED.buffer_received_at),
-        completed_at = least(c.completed_at, EXCLUDED.completed_at),
-        filtered_at = least(c.filtered_at, EXCLUDED.filtered_at),
-        passed_filters = coalesce(EXCLUDED.passed_filters, c.passed_filters);
+    IF crashes <> '{}' THEN
+        WITH stored AS (
+            INSERT INTO damoov.crashes AS c
+                (crash_token, user_id, header_received_at, buffer_received_at, completed_at, filtered_at, passed_filters)
+            SELECT s.* FROM damoov.crash_stages(crashes) AS s ORDER BY s.crash_token
+            ON CONFLICT (crash_token) DO UPDATE
+            SET user_id = EXCLUDED.user_id,
+                header_received_at = least(c.header_received_at, EXCLUDED.header_received_at),
+                buffer_received_at = least(c.buffer_received_at, EXCLUDED.buffer_received_at),
+                completed_at = least(c.completed_at, EXCLUDED.completed_at),
+                filtered_at = least(c.filtered_at, EXCLUDED.filtered_at),
+                passed_filters = coalesce(EXCLUDED.passed_filters, c.passed_filters)
+            RETURNING c.crash_id
+        )
+        SELECT array_agg(s.crash_id ORDER BY s.crash_id) INTO touched FROM stored AS s;
+        IF queue THEN
+            PERFORM damoov.notify('damoov_crash', 'stage', touched);
+        END IF;
+    END IF;
 
     -- Removals before downloads: the latter look at the tombstones
     INSERT INTO damoov.removed_tracks
@@ -174,8 +207,8 @@ BEGIN
         due_at = EXCLUDED.due_at;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.apply_events(bigint[], boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.apply_events(bigint[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
+REVOKE ALL ON FUNCTION damoov.apply_events(damoov.events[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.apply_events(damoov.events[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
 
 CREATE FUNCTION damoov.route_events() RETURNS trigger
     LANGUAGE plpgsql
@@ -183,15 +216,11 @@ CREATE FUNCTION damoov.route_events() RETURNS trigger
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM arrived) THEN
-        PERFORM damoov.apply_events(array_agg(a.event_id), true) FROM arrived AS a;
+        PERFORM damoov.apply_events(array_agg(a::damoov.events ORDER BY a.event_id), true) FROM arrived AS a;
     END IF;
     IF EXISTS (SELECT FROM arrived AS a WHERE a.outcome = 'control' AND a.event LIKE 'ObjectCreated:%') THEN
-        PERFORM damoov.queue_objects(array_agg(a.event_id)) FROM arrived AS a;
+        PERFORM damoov.queue_objects(array_agg(a.event_id), array_agg(a.object_id)) FROM arrived AS a;
     END IF;
-    PERFORM damoov.notify('damoov_crash', 'stage', array_agg(c.crash_id ORDER BY c.crash_id))
-    FROM damoov.crashes AS c
-    WHERE c.crash_token IN (SELECT a.object_id FROM arrived AS a WHERE a.event LIKE 'Accident%' AND a.outcome = 'stored')
-    HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;

@@ -17,6 +17,7 @@
 #include "compat.h"
 
 SQL_FUNCTION(damoov_may_commit);
+SQL_FUNCTION(damoov_need_read_committed);
 
 int
 sql_enter(void)
@@ -142,6 +143,26 @@ sql_try(void (*step) (void *argument), void *argument, Fault *fault)
 	fault_set_state(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
 	FreeErrorData(error);
 	return false;
+}
+
+void
+sql_need_read_committed(void)
+{
+	if (!IsolationUsesXactSnapshot())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+			 errmsg("damoov cannot store in a transaction of isolation level \"%s\"",
+					XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+			 errdetail("It would not see what others commit while it waits for them."),
+			 errhint("Begin with BEGIN ISOLATION LEVEL READ COMMITTED, or make that the default: ALTER ROLE ... SET default_transaction_isolation = 'read committed'.")));
+}
+
+Datum
+damoov_need_read_committed(PG_FUNCTION_ARGS)
+{
+	sql_need_read_committed();
+	PG_RETURN_VOID();
 }
 
 /* Asked from a procedure, whose connection to SPI is still the current one. */

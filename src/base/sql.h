@@ -44,6 +44,12 @@ extern void sql_leave(int scope);
 extern uint64 sql_run(SqlPlan *statement, const Datum *values,
 					  const bool *isnull);
 
+/*
+ * Raises 25000 in a transaction that would not see what others commit while it
+ * waits for them.  At each door, before anything is locked or fetched.
+ */
+extern void sql_need_read_committed(void);
+
 /* Column (from 1) of a result row; *isnull may be NULL for NOT NULL columns. */
 extern Datum sql_value(uint64 row, int column, bool *isnull);
 

@@ -27,7 +27,6 @@ typedef struct KindRules
 
 	/* returns the row's id, 0 when the dataset is not wanted any more */
 	int64		(*store) (const void *content, const pg_uuid_t *object_id, int64 user_id);
-	bool		is_track;		/* can be removed */
 	const char *channel;		/* NOTIFY, NULL: none */
 } KindRules;
 
@@ -42,13 +41,12 @@ static const KindRules kinds[DATASET_KINDS + 1] = {
 		.name = "processed",
 		.address = {"processed", false, "/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
 		.record = &track_record, .store = track_store,
-		.is_track = true, .channel = "damoov_trip"
+		.channel = "damoov_trip"
 	},
 	[DATASET_RAW] = {
 		.name = "raw",
 		.address = {"raw", false, "/mobilesdk/incoming/incoming/tracks/received/", "/v1/"},
-		.record = &raw_record, .store = raw_store,
-		.is_track = true
+		.record = &raw_record, .store = raw_store
 	},
 	[DATASET_CRASH] = {
 		.name = "crash",
@@ -173,28 +171,6 @@ dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *f
 }
 
 /* ----- storing ----- */
-
-void
-dataset_lock(const List *datasets)
-{
-	static SqlPlan plan = SQL_PLAN("SELECT damoov.lock_tracks($1)", UUIDARRAYOID);
-	Datum	   *tokens = palloc(Max(1, list_length(datasets)) * sizeof(Datum));
-	int			tracks = 0;
-	ListCell   *cell;
-	Datum		argument;
-
-	foreach(cell, datasets)
-	{
-		Dataset    *dataset = lfirst(cell);
-
-		if (kinds[dataset->key.kind].is_track)
-			tokens[tracks++] = UUIDPGetDatum(&dataset->key.object_id);
-	}
-	if (tracks == 0)
-		return;
-	argument = sql_array(tokens, NULL, tracks, UUIDOID);
-	sql_run(&plan, &argument, NULL);
-}
 
 /* Keeps the original, or sees to it that no older one stays. */
 static void

@@ -6,8 +6,6 @@
 #ifndef DAMOOV_DATASET_H
 #define DAMOOV_DATASET_H
 
-#include "nodes/pg_list.h"
-
 #include "base/fault.h"
 #include "base/uuid.h"
 
@@ -77,18 +75,12 @@ extern bool dataset_identify(const char *text, Size len,
 							 DatasetIdentity *identity, Fault *fault);
 
 /*
- * Takes the locks that keep a removal and the storing of its track apart, for
- * all datasets (Dataset *) that the transaction is going to store, at once.
- */
-extern void dataset_lock(const List *datasets);
-
-/*
  * Stores a dataset that was read by the rules of its kind, all of it or
  * nothing, and with it its document, as damoov.keep_documents says.  Without
  * "fetched" a document that is there already keeps its time.  False when the
  * dataset is not wanted any more: its track was removed meanwhile.  *row_id is
- * the surrogate key of the row.  Between sql_enter() and sql_leave(); throws on
- * database errors.
+ * the surrogate key of the row.  Its object is locked.  Between sql_enter() and
+ * sql_leave(); throws on database errors.
  */
 extern bool dataset_store(const Dataset *dataset, bool fetched, int64 *row_id);
 

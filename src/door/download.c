@@ -21,6 +21,7 @@
 #include "base/uuid.h"
 #include "door/download.h"
 #include "door/fetch.h"
+#include "door/lock.h"
 #include "door/object.h"
 #include "door/person.h"
 #include "door/quarantine.h"
@@ -508,6 +509,23 @@ answered_downloads(Downloads *downloads)
 	return answered;
 }
 
+List *
+downloads_ids(List *ids, Downloads *downloads)
+{
+	ListCell   *cell;
+
+	foreach(cell, answered_downloads(downloads))
+	{
+		Download   *download = lfirst(cell);
+		const Dataset *dataset = &download->fetch.dataset;
+
+		ids = lappend(ids, &download->object_id);
+		if (download->kind == DATASET_OBJECT && dataset->document)
+			ids = object_ids(ids, dataset, download->fetch.url);
+	}
+	return ids;
+}
+
 /* Tells listeners of the rows, a message a kind. */
 static void
 notify_stored(const List *answered)
@@ -562,24 +580,15 @@ void
 downloads_store(Downloads *downloads)
 {
 	List	   *answered = answered_downloads(downloads);
-	List	   *datasets = NIL;
 	int			scope = sql_enter();
 	ListCell   *cell;
 
-	person_lock();
+	lock_for_storing(downloads_ids(NIL, downloads));
 	foreach(cell, answered)
 	{
 		Download   *download = lfirst(cell);
 
 		identify(download);
-		if (download->fetch.dataset.content)
-			datasets = lappend(datasets, &download->fetch.dataset);
-	}
-	dataset_lock(datasets);
-	foreach(cell, answered)
-	{
-		Download   *download = lfirst(cell);
-
 		store_answer(download);
 		download->stored = true;
 	}
@@ -607,6 +616,7 @@ downloads_release(Downloads *downloads)
 		TEXTARRAYOID, UUIDARRAYOID);
 	Datum	   *kinds = palloc(Max(1, downloads->count) * sizeof(Datum));
 	Datum	   *ids = palloc(Max(1, downloads->count) * sizeof(Datum));
+	List	   *locked = NIL;
 	int			count = 0;
 	dlist_iter	iter;
 	Datum		arguments[2];
@@ -616,13 +626,14 @@ downloads_release(Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
+		locked = lappend(locked, &download->object_id);
 		kinds[count] = CStringGetTextDatum(dataset_kind_name(download->kind));
 		ids[count++] = UUIDPGetDatum(&download->object_id);
 	}
 	if (count == 0)
 		return;
 	scope = sql_enter();
-	person_lock();
+	lock_for_storing(locked);
 	arguments[0] = sql_array(kinds, NULL, count, TEXTOID);
 	arguments[1] = sql_array(ids, NULL, count, UUIDOID);
 	sql_run(&plan, arguments, NULL);

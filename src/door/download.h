@@ -26,6 +26,12 @@ extern void downloads_start(Downloads *downloads);
 extern void downloads_forget_unstarted(Downloads *downloads);
 
 /*
+ * Appends what has to be locked to store the answers that are here, like
+ * ingest_ids(); downloads_store() locks it, too.
+ */
+extern List *downloads_ids(List *ids, Downloads *downloads);
+
+/*
  * Stores all answers that are here, or reschedules what failed.  Inside a
  * transaction; when it is rolled back, call again: the answers are kept until
  * downloads_forget_stored() after the commit.

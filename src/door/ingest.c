@@ -29,6 +29,7 @@
 #include "compat.h"
 #include "door/api.h"
 #include "door/ingest.h"
+#include "door/lock.h"
 #include "door/person.h"
 #include "door/quarantine.h"
 #include "message/part.h"
@@ -554,13 +555,38 @@ store_isolated(List *entries, const char *source)
 	}
 }
 
+List *
+ingest_ids(List *ids, const List *entries)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+		Notification *n = &entry->notification;
+
+		if (entry->fault.sqlstate != 0)
+			continue;
+		if (entry->part.control)
+			ids = lappend(ids, &entry->part.control_id);
+		else
+		{
+			ids = lappend(ids, &n->object_id);
+			ids = lappend(ids, &n->device_token);
+		}
+		for (int i = 0; i < n->nremoved; i++)
+			ids = lappend(ids, &n->removed[i]);
+	}
+	return ids;
+}
+
 void
 ingest_store(List *entries, const char *source)
 {
 	int			scope = sql_enter();
 	Fault		fault = {0};
 
-	person_lock();
+	lock_for_storing(ingest_ids(NIL, entries));
 	if (!try_store(entries, source, &fault))
 		store_isolated(entries, source);
 	quarantine_refused(entries, source);
@@ -618,7 +644,7 @@ store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 
 	raise_first_fault(entries, source);
 	scope = sql_enter();
-	person_lock();
+	lock_for_storing(ingest_ids(NIL, entries));
 	store_batch(&batch);
 	raise_first_fault(entries, source);
 	insert_receipt(entries, source);

@@ -44,6 +44,13 @@ extern List *ingest_read(List *entries, const char *body, Size len);
 extern List *ingest_refuse(List *entries, const char *body, Size len, const Fault *fault);
 
 /*
+ * Appends what has to be locked to store the entries, for lock_for_storing():
+ * ids that live as long as the entries.  ingest_store() locks it, too; whoever
+ * stores more than one list in a transaction locks for all of them first.
+ */
+extern List *ingest_ids(List *ids, const List *entries);
+
+/*
  * Stores entries of one source inside the caller's transaction: events with
  * all that follows from them, the quarantine, the receipt.  An error while
  * storing the lot is traced to the entries that cause it; those go to the

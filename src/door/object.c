@@ -104,6 +104,30 @@ ids_of_address(const char *url)
 	return ids;
 }
 
+List *
+object_ids(List *ids, const Dataset *dataset, const char *url)
+{
+	DatasetIdentity *identity = palloc(sizeof(DatasetIdentity));
+	Fault		ignored = {0};
+	pg_uuid_t	id;
+	int			length;
+
+	if (dataset_identify(dataset->document, dataset->document_len, identity, &ignored))
+	{
+		if (identity->has_object)
+			ids = lappend(ids, &identity->object_id);
+		if (identity->has_person)
+			ids = lappend(ids, &identity->device_token);
+	}
+	for (; *url; url += Max(1, length))
+	{
+		length = uuid_prefix(url, &id);
+		if (length > 0)
+			ids = lappend(ids, memcpy(palloc(sizeof(id)), &id, sizeof(id)));
+	}
+	return ids;
+}
+
 static bool
 refuse(Fault *fault, Reason reason, const char *problem)
 {

@@ -7,6 +7,8 @@
 #ifndef DAMOOV_OBJECT_H
 #define DAMOOV_OBJECT_H
 
+#include "nodes/pg_list.h"
+
 #include "base/fault.h"
 #include "dataset/dataset.h"
 
@@ -15,6 +17,12 @@
  * tell: fills user_id and device_token.  False: nobody is known.
  */
 extern bool object_find_person(Dataset *dataset);
+
+/*
+ * Appends the ids (pg_uuid_t *) that a document which lay at the URL in a bucket
+ * may be about, object and person: what has to be locked for it.
+ */
+extern List *object_ids(List *ids, const Dataset *dataset, const char *url);
 
 /*
  * Finds out what a document is that lay at the URL in a bucket, of which kind

@@ -22,14 +22,6 @@
 
 SQL_FUNCTION(damoov_forget);
 
-void
-person_lock(void)
-{
-	static SqlPlan plan = {.text = "SELECT damoov.lock_people(false)"};
-
-	sql_run(&plan, NULL, NULL);
-}
-
 bool
 person_exists(int64 user_id)
 {

@@ -1,19 +1,13 @@
 /*
  * person.h
- *	  Persons: the lock that keeps storing and forgetting apart.
+ *	  Persons: who is known, who was forgotten.
+ *
+ * All of it between sql_enter() and sql_leave().
  */
 #ifndef DAMOOV_PERSON_H
 #define DAMOOV_PERSON_H
 
 #include "utils/uuid.h"
-
-/*
- * Taken, together with others who store, before anything of a person is
- * locked or written, and kept until the end of the transaction: whoever
- * forgets a person, alone, then meets no transaction that is half-way.  All
- * of these between sql_enter() and sql_leave().
- */
-extern void person_lock(void);
 
 /* False for a person who was forgotten meanwhile. */
 extern bool person_exists(int64 user_id);
@@ -27,7 +21,7 @@ extern bool person_is_forgotten(const pg_uuid_t *device_token);
 /* Does the text hold the token of such a person, in any spelling? */
 extern bool person_names_forgotten(const char *text, Size len);
 
-/* The person of a token, added unless known. */
+/* The person of a token, added unless known; its token is locked. */
 extern int64 person_of_new_token(const pg_uuid_t *device_token);
 
 #endif							/* DAMOOV_PERSON_H */

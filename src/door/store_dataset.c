@@ -21,20 +21,13 @@
 #include "dataset/dataset.h"
 #include "door/download.h"
 #include "door/fetch.h"
+#include "door/lock.h"
 #include "door/object.h"
 #include "door/person.h"
 #include "wire/http.h"
 
 SQL_FUNCTION(damoov_fetch_track);
 SQL_FUNCTION(damoov_store_dataset);
-
-/* False when it is not wanted any more. */
-static bool
-store_alone(Dataset *dataset, bool fetched, int64 *row_id)
-{
-	dataset_lock(list_make1(dataset));
-	return dataset_store(dataset, fetched, row_id);
-}
 
 static void
 need_person(Dataset *dataset)
@@ -116,6 +109,7 @@ fetch_track(Fetch *fetch, const pg_uuid_t *person)
 	int64		trip_id;
 	Datum		row_id;
 
+	sql_need_read_committed();
 	if (person)
 		uuid_format(person, dataset->device_token);
 	else
@@ -123,11 +117,12 @@ fetch_track(Fetch *fetch, const pg_uuid_t *person)
 	person_refuse_forgotten(dataset->device_token);
 	fetch_now(fetch, source);
 
-	person_lock();
+	lock_for_storing(person ? list_make2(&dataset->key.object_id, unconstify(pg_uuid_t *, person))
+					 : list_make1(&dataset->key.object_id));
 	person_refuse_forgotten(dataset->device_token);
 	if (person)
 		dataset->key.user_id = person_of_new_token(person);
-	if (!store_alone(dataset, true, &trip_id))
+	if (!dataset_store(dataset, true, &trip_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("track was removed"),
@@ -180,16 +175,29 @@ announced_url(const DatasetKey *key)
 	return sql_run(&plan, &argument, NULL) > 0 ? sql_text(CurrentMemoryContext, 0, 1) : "";
 }
 
-/* Finds out whose it is, and reads it; false: of a person who was forgotten. */
+/*
+ * Locks it, finds out whose it is, and reads it; false: of a person who was
+ * forgotten.
+ */
 static bool
 read_given(Dataset *dataset)
 {
+	bool		is_object = dataset->key.kind == DATASET_OBJECT;
+	pg_uuid_t	announced = dataset->key.object_id;
+	List	   *ids = list_make1(&announced);
 	Fault		fault = {0};
 	bool		forgotten = false;
 	bool		done;
+	char	   *url = NULL;
 
-	if (dataset->key.kind == DATASET_OBJECT)
-		done = object_identify(dataset, announced_url(&dataset->key), &forgotten, &fault);
+	if (is_object)
+	{
+		url = announced_url(&dataset->key);
+		ids = object_ids(ids, dataset, url);
+	}
+	lock_for_storing(ids);
+	if (is_object)
+		done = object_identify(dataset, url, &forgotten, &fault);
 	else
 	{
 		need_person(dataset);
@@ -223,8 +231,7 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 				 errmsg("kind of dataset \"%s\" is not known", name)));
 	dataset.key.kind = kind;
 	scope = sql_enter();
-	person_lock();
-	stored = read_given(&dataset) && store_alone(&dataset, false, &row_id);
+	stored = read_given(&dataset) && dataset_store(&dataset, false, &row_id);
 	sql_leave(scope);
 	hide_end(&hiding);
 	if (!stored)

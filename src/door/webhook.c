@@ -490,6 +490,7 @@ damoov_webhook(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("headers must be a JSON object")));
+	sql_need_read_committed();
 	result = take(&push);
 	wipe_servers(&push);
 	hide_end(&hiding);

@@ -41,6 +41,7 @@
 #include "compat.h"
 #include "door/download.h"
 #include "door/ingest.h"
+#include "door/lock.h"
 #include "door/subscribe.h"
 #include "process/poll.h"
 #include "provider/providers.h"
@@ -284,8 +285,9 @@ drop_gone_sources(Poll *poll)
 
 /* ----- storing ----- */
 
-static void
-store_inbox(Source *source)
+/* What a source has received, as entries. */
+static List *
+read_inbox(const Source *source)
 {
 	List	   *entries = NIL;
 	ListCell   *cell;
@@ -303,8 +305,33 @@ store_inbox(Source *source)
 				: ingest_refuse(entries, message->body, message->body_len, &message->fault);
 		}
 	}
-	if (entries != NIL)
-		ingest_store(entries, source->name);
+	return entries;
+}
+
+/* All that is to be stored is locked at once, whichever source it came from. */
+static void
+store_inboxes(Poll *poll)
+{
+	List	   *batches = NIL;
+	List	   *ids = downloads_ids(NIL, poll->downloads);
+	int			scope = sql_enter();
+	ListCell   *cell;
+	ListCell   *batch;
+
+	foreach(cell, poll->sources)
+	{
+		List	   *entries = read_inbox(lfirst(cell));
+
+		batches = lappend(batches, entries);
+		ids = ingest_ids(ids, entries);
+	}
+	lock_for_storing(ids);
+	sql_leave(scope);
+	forboth(cell, poll->sources, batch, batches)
+	{
+		if (lfirst(batch) != NIL)
+			ingest_store(lfirst(batch), ((Source *) lfirst(cell))->name);
+	}
 }
 
 static void
@@ -326,14 +353,11 @@ write_statuses(Poll *poll)
 static void
 store_everything(Poll *poll)
 {
-	ListCell   *cell;
-
 	if (!hold_extension())
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"damoov\" does not exist")));
-	foreach(cell, poll->sources)
-		store_inbox(lfirst(cell));
+	store_inboxes(poll);
 	if (downloads_have_answers(poll->downloads))
 		downloads_store(poll->downloads);
 	if (subscriptions_have_answer(poll->subscriptions))
@@ -619,6 +643,8 @@ procedure_transaction(void (*step) (Poll *poll), Poll *poll)
 {
 	MemoryContext old = CurrentMemoryContext;
 
+	/* has no snapshot yet, see damoov_poll() */
+	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
@@ -686,6 +712,8 @@ damoov_poll(PG_FUNCTION_ARGS)
 
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
+	/* the transaction of the CALL itself has a snapshot, and with it its level */
+	SPI_commit();
 	context = AllocSetContextCreate(PortalContext, "damoov poll", ALLOCSET_DEFAULT_SIZES);
 	poll = poll_create(context, only_source, procedure_transaction);
 	/* a schedule must not defeat the back-off; who names a source wants it asked */

@@ -5,6 +5,8 @@
 #ifndef DAMOOV_DOWNLOAD_H
 #define DAMOOV_DOWNLOAD_H
 
+#include "nodes/pg_list.h"
+
 #include "dataset/dataset.h"
 #include "wire/http.h"
 

@@ -93,13 +93,6 @@ remember(KnownKey *entry, const char *url, EVP_PKEY *key, int seconds)
 	entry->until = GetCurrentTimestamp() + seconds * USECS_PER_SEC;
 }
 
-static void
-remember_key(const char *url, EVP_PKEY *key, int seconds)
-{
-	remember(&known_keys[next_key], url, key, Min(seconds, KEY_SECONDS));
-	next_key = (next_key + 1) % KEYS;
-}
-
 /* ----- fetching one ----- */
 
 static void
@@ -145,7 +138,10 @@ fetch_key(const char *url, const char *topic_arn, bool is_test, Fault *fault)
 		fault_set(fault, REASON_NO_CERTIFICATE,
 				  "certificate of the SNS message could not be fetched");
 	if (key)
-		remember_key(url, key, seconds);
+	{
+		remember(&known_keys[next_key], url, key, Min(seconds, KEY_SECONDS));
+		next_key = (next_key + 1) % KEYS;
+	}
 	MemoryContextDelete(context);
 	return key;
 }

@@ -57,7 +57,6 @@ static const struct
 typedef struct Reading
 {
 	SnsMessage *message;
-	bool		is_object;
 	bool		has_event;		/* a notification, not an envelope */
 	bool		seen[SNS_MEMBERS];
 	bool		repeated;
@@ -66,13 +65,6 @@ typedef struct Reading
 } Reading;
 
 /* ----- the message ----- */
-
-static void
-on_enter(JsonWalk *walk, bool is_array)
-{
-	if (walk->depth == 1)
-		((Reading *) walk->state)->is_object = !is_array;
-}
 
 static void
 on_scalar(JsonWalk *walk, char *text, JsonTokenType type)
@@ -158,16 +150,14 @@ check_members(const SnsMessage *message, Fault *fault)
 bool
 sns_read(const char *body, Size len, SnsMessage *message, Fault *fault)
 {
-	static const JsonVisitor visitor = {
-		.enter = on_enter, .scalar = on_scalar, .value = on_value
-	};
+	static const JsonVisitor visitor = {.scalar = on_scalar, .value = on_value};
 	Reading		reading = {.message = message};
 	Fault		ignored = {0};
 
 	memset(message, 0, sizeof(SnsMessage));
 	json_skip_mark(&body, &len);
 	if (!json_walk(body, len, MAX_BODY, &visitor, &reading, &ignored) ||
-		!reading.is_object || reading.has_event ||
+		reading.has_event ||
 		message->value[SNS_TYPE] == NULL || message->value[SNS_MESSAGE_ID] == NULL ||
 		message->value[SNS_TOPIC_ARN] == NULL)
 		return false;

@@ -21,7 +21,7 @@
 #include "base/options.h"
 #include "provider/call.h"
 #include "provider/finding.h"
-#include "provider/identity_azure.h"
+#include "provider/identity.h"
 #include "provider/source.h"
 #include "provider/token.h"
 #include "wire/http.h"

@@ -171,40 +171,6 @@ identity_expire(Identity *identity)
 	identity->renew_at = identity->expires_at = 0;
 }
 
-static char *
-keep(const char *secret)
-{
-	return secret ? secret_keep(secret, strlen(secret)) : NULL;
-}
-
-/*
- * Takes what was got.  Renewed at 80 % of the life, spread a little; times are
- * the service's.
- */
-static void
-take_credentials(Identity *identity, const char *bearer, const AwsKeys *keys,
-				 pg_time_t now, pg_time_t expires_at)
-{
-	static int	last_number = 0;
-	pg_time_t	life = expires_at - now;
-	pg_time_t	spread = (pg_time_t) (pg_prng_double(&pg_global_prng_state) * life / 20);
-	MemoryContext context = AllocSetContextCreate(identity->context, "damoov credentials",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-
-	identity->bearer = keep(bearer);
-	identity->keys.access_key_id = keep(keys->access_key_id);
-	identity->keys.secret_access_key = keep(keys->secret_access_key);
-	identity->keys.session_token = keep(keys->session_token);
-	MemoryContextSwitchTo(old);
-	if (identity->got_context)
-		MemoryContextDelete(identity->got_context);
-	identity->got_context = context;
-	identity->number = ++last_number;
-	identity->expires_at = time(NULL) + life;
-	identity->renew_at = time(NULL) + life * 4 / 5 - spread;
-}
-
 /* ----- asking ----- */
 
 /* Outside of the way's code: what it worked with goes. */
@@ -284,19 +250,40 @@ identity_send(IdentityAsk *ask, HttpRequest *request, char *body,
 	http_start(request, on_done, ask);
 }
 
-void
-identity_got_bearer(IdentityAsk *ask, const char *token, pg_time_t expires_at)
-{
-	static const AwsKeys none = {0};
+/* ----- how it ends ----- */
 
-	take_credentials(ask->identity, token, &none, ask->now, expires_at);
-	ask->ended = true;
+static char *
+keep(const char *secret)
+{
+	return secret ? secret_keep(secret, strlen(secret)) : NULL;
 }
 
+/* Renewed at 80 % of the life, spread a little; times are the service's. */
 void
-identity_got_keys(IdentityAsk *ask, const AwsKeys *keys, pg_time_t expires_at)
+identity_got(IdentityAsk *ask, const char *bearer, const AwsKeys *keys, pg_time_t expires_at)
 {
-	take_credentials(ask->identity, NULL, keys, ask->now, expires_at);
+	static int	last_number = 0;
+	Identity   *identity = ask->identity;
+	pg_time_t	life = expires_at - ask->now;
+	pg_time_t	spread = (pg_time_t) (pg_prng_double(&pg_global_prng_state) * life / 20);
+	MemoryContext context = AllocSetContextCreate(identity->context, "damoov credentials",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	identity->bearer = keep(bearer);
+	if (keys)
+	{
+		identity->keys.access_key_id = keep(keys->access_key_id);
+		identity->keys.secret_access_key = keep(keys->secret_access_key);
+		identity->keys.session_token = keep(keys->session_token);
+	}
+	MemoryContextSwitchTo(old);
+	if (identity->got_context)
+		MemoryContextDelete(identity->got_context);
+	identity->got_context = context;
+	identity->number = ++last_number;
+	identity->expires_at = time(NULL) + life;
+	identity->renew_at = time(NULL) + life * 4 / 5 - spread;
 	ask->ended = true;
 }
 

@@ -47,7 +47,7 @@ typedef struct IdentityWay
 	bool		(*configure) (Identity *identity, const ServerOptions *options, Fault *fault);
 
 	/*
-	 * Ends in identity_got_...() or identity_refused(); or returns at once what
+	 * Ends in identity_got() or identity_refused(); or returns at once what
 	 * will not do.
 	 */
 	const char *(*ask) (IdentityAsk *ask);
@@ -129,6 +129,10 @@ extern void identity_expire(Identity *identity);
  */
 extern void identity_ask(Identity *identity, MemoryContext context, IdentityDone done, void *arg);
 
+/* The ways to temporary keys of AWS, and to bearer tokens of Entra ID. */
+extern const IdentityWay identity_aws_ways[];
+extern const IdentityWay identity_azure_ways[];
+
 /* ----- called by ways ----- */
 
 /* Option, else variable of the server's environment, else NULL; a copy. */
@@ -153,9 +157,9 @@ typedef struct IdentityWords
 
 extern const char *identity_words(const IdentityWords *known, const char *code);
 
-/* The ends of an ask. */
-extern void identity_got_bearer(IdentityAsk *ask, const char *token, pg_time_t expires_at);
-extern void identity_got_keys(IdentityAsk *ask, const AwsKeys *keys, pg_time_t expires_at);
+/* The ends of an ask: it got a token or keys, the other being NULL, or neither. */
+extern void identity_got(IdentityAsk *ask, const char *bearer, const AwsKeys *keys,
+						 pg_time_t expires_at);
 extern void identity_refused(IdentityAsk *ask, bool transient, const char *problem);
 
 #endif							/* DAMOOV_IDENTITY_H */

@@ -19,7 +19,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "base/timestamp.h"
-#include "provider/identity_aws.h"
+#include "provider/identity.h"
 #include "wire/authorize.h"
 #include "wire/http.h"
 #include "wire/partition.h"
@@ -66,7 +66,7 @@ take_keys(IdentityAsk *ask, const AwsKeys *keys, const char *expiration)
 		timestamp_parse(expiration, strlen(expiration), &end) != TIME_OK)
 		not_understood(ask);
 	else
-		identity_got_keys(ask, keys, timestamptz_to_time_t(end.at));
+		identity_got(ask, NULL, keys, timestamptz_to_time_t(end.at));
 }
 
 /* ----- shared credentials file ----- */
@@ -126,7 +126,7 @@ ask_shared_file(IdentityAsk *ask)
 	read_profile(text, ask->identity->profile, &keys);
 	if (keys.access_key_id == NULL || keys.secret_access_key == NULL)
 		return "the profile is not there or has no keys";
-	identity_got_keys(ask, &keys, ask->now + FILE_LIFE_S);
+	identity_got(ask, NULL, &keys, ask->now + FILE_LIFE_S);
 	return NULL;
 }
 

@@ -11,7 +11,7 @@
 #include "base/fault.h"
 #include "base/options.h"
 #include "base/secret.h"
-#include "provider/identity_azure.h"
+#include "provider/identity.h"
 #include "wire/http.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
@@ -121,7 +121,7 @@ on_token(IdentityAsk *ask, const HttpRequest *request)
 			 token[strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")] != '\0')
 		identity_refused(ask, true, "the reply could not be understood");
 	else
-		identity_got_bearer(ask, token, ask->now + seconds);
+		identity_got(ask, token, NULL, ask->now + seconds);
 }
 
 static const char *

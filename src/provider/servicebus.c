@@ -25,7 +25,7 @@
 #include "provider/call.h"
 #include "provider/connection_string.h"
 #include "provider/finding.h"
-#include "provider/identity_azure.h"
+#include "provider/identity.h"
 #include "provider/source.h"
 #include "provider/token.h"
 #include "wire/http.h"

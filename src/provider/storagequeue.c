@@ -19,7 +19,7 @@
 #include "provider/call.h"
 #include "provider/connection_string.h"
 #include "provider/finding.h"
-#include "provider/identity_azure.h"
+#include "provider/identity.h"
 #include "provider/queue_list.h"
 #include "provider/source.h"
 #include "wire/authorize.h"

@@ -282,7 +282,6 @@ keep_value(RecordReader *reader, const char *start, Size len)
 {
 	MemoryContext old;
 	StringInfoData text;
-	RecordValue value;
 
 	if (len > RECORD_MAX_EXTRA)
 	{
@@ -293,8 +292,7 @@ keep_value(RecordReader *reader, const char *start, Size len)
 	initStringInfo(&text);
 	keep_append(&text, start, len, &reader->secrets);
 	MemoryContextSwitchTo(old);
-	value.text = text.data;
-	row_set(reader->state->row, reader->member, value);
+	row_set(reader->state->row, reader->member, (RecordValue) {.text = text.data});
 }
 
 static void
@@ -358,28 +356,16 @@ member_scalar(JsonWalk *walk, RecordReader *reader, const char *text,
 
 /* ----- spreads ----- */
 
+/* Which item a member of a spread is; what is none goes to extra. */
 static SpreadItem
-find_spread_item(const char *name)
+begin_spread_item(RecordReader *reader, const char *name)
 {
-	SpreadItem	item;
+	SpreadItem	item = 0;
 
-	for (item = 0; item < SPREAD_ITEMS; item++)
-	{
-		if (strcmp(spread_name[item], name) == 0)
-			break;
-	}
+	while (item < SPREAD_ITEMS && strcmp(spread_name[item], name) != 0)
+		item++;
+	reader->keep = item == SPREAD_ITEMS && !keep_is_secret(name) ? KEEP_EXTRA : KEEP_NOTHING;
 	return item;
-}
-
-static void
-begin_spread(RecordReader *reader)
-{
-	RecordValue value;
-
-	reader->spread = MemoryContextAllocZero(reader->memory.context,
-											sizeof(Spread));
-	value.spread = reader->spread;
-	row_set(reader->state->row, reader->member, value);
 }
 
 /* Of an item that comes twice the last one counts, as everywhere. */
@@ -388,17 +374,13 @@ spread_scalar(RecordReader *reader, const char *name, const char *text,
 			  JsonTokenType type)
 {
 	RecordState *state = reader->state;
-	SpreadItem	item = find_spread_item(name);
+	SpreadItem	item = begin_spread_item(reader, name);
 	Member		member = state->record->members[state->group];
 	JudgedValue judged;
 	Note		note;
 
-	reader->keep = KEEP_NOTHING;
 	if (item == SPREAD_ITEMS)
-	{
-		reader->keep = keep_is_secret(name) ? KEEP_NOTHING : KEEP_EXTRA;
 		return;
-	}
 	reader->spread->given[item] = false;
 	if (type == JSON_TOKEN_NULL)
 		return;
@@ -408,18 +390,6 @@ spread_scalar(RecordReader *reader, const char *name, const char *text,
 		record_note(state, state->group, note);
 	reader->spread->given[item] = judged.given;
 	reader->spread->item[item] = judged.value.number;
-}
-
-static void
-enter_spread_member(RecordReader *reader, const char *name)
-{
-	SpreadItem	item = find_spread_item(name);
-
-	reader->keep = KEEP_NOTHING;
-	if (item < SPREAD_ITEMS)
-		record_note(reader->state, reader->state->group, NOTE_NOT_NUMBER);
-	else if (!keep_is_secret(name))
-		reader->keep = KEEP_EXTRA;
 }
 
 /* ----- walking ----- */
@@ -447,7 +417,10 @@ enter_group(JsonWalk *walk, RecordReader *reader, const Member *member)
 		reader->in_body |= member->kind == KIND_BODY;
 	}
 	else if (member->kind == KIND_SPREAD || member->kind == KIND_SPREAD4)
-		begin_spread(reader);
+	{
+		reader->spread = MemoryContextAllocZero(reader->memory.context, sizeof(Spread));
+		row_set(state->row, reader->member, (RecordValue) {.spread = reader->spread});
+	}
 	reader->outer_group[walk->depth] = state->group;
 	state->group = reader->member;
 }
@@ -584,7 +557,8 @@ reader_enter(JsonWalk *walk, bool is_array)
 		case PLACE_ELEMENT:
 			if (reader->spread)
 			{
-				enter_spread_member(reader, json_name(walk, walk->depth - 1));
+				if (begin_spread_item(reader, json_name(walk, walk->depth - 1)) < SPREAD_ITEMS)
+					record_note(reader->state, reader->state->group, NOTE_NOT_NUMBER);
 				skip(walk, reader);
 			}
 			else

@@ -114,14 +114,6 @@ report(JsonbParseState **state, const char *before, const char *name, const Json
 	put_text(state, WJB_VALUE, sample(name, value));
 }
 
-static Datum
-finish(FunctionCallInfo fcinfo, JsonbParseState *state)
-{
-	if (state == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-}
-
 /* ----- walking ----- */
 
 /* Steps through an object's members, or an array's elements (name NULL). */
@@ -150,8 +142,10 @@ next_member(JsonbIterator **iterator, char **name, JsonbValue *value)
 	}
 }
 
+/* Finds what is not known of a notification, or all members. */
 static void
-find_unknown(JsonbParseState **state, JsonbContainer *container, const char *parent, const char *before)
+find_new(JsonbParseState **state, JsonbContainer *container, bool all, const char *parent,
+		 const char *before)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(container);
 	JsonbValue	value;
@@ -166,42 +160,38 @@ find_unknown(JsonbParseState **state, JsonbContainer *container, const char *par
 		{
 			/* an element of an array whose members are known */
 			if (is_container)
-				find_unknown(state, value.val.binary.data, parent, before);
+				find_new(state, value.val.binary.data, all, parent, before);
 		}
-		else if (!notification_knows(parent, name))
+		else if (all || !notification_knows(parent, name))
 			report(state, before, name, &value);
 		else if (is_container)
-			find_unknown(state, value.val.binary.data, name,
-						 psprintf("%s%s%s", before, name,
-								  JsonContainerIsArray(value.val.binary.data) ? "[]." : "."));
+			find_new(state, value.val.binary.data, all, name,
+					 psprintf("%s%s%s", before, name,
+							  JsonContainerIsArray(value.val.binary.data) ? "[]." : "."));
 	}
+}
+
+static Datum
+new_members(FunctionCallInfo fcinfo, bool all)
+{
+	Jsonb	   *object = PG_GETARG_JSONB_P(0);
+	JsonbParseState *state = NULL;	/* nothing found yet */
+
+	if (JB_ROOT_IS_OBJECT(object))
+		find_new(&state, &object->root, all, NULL, "");
+	if (state == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
 Datum
 damoov_unknown_members(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
-	JsonbParseState *state = NULL;	/* nothing found yet */
-
-	if (!JB_ROOT_IS_OBJECT(payload))
-		PG_RETURN_NULL();
-	find_unknown(&state, &payload->root, NULL, "");
-	return finish(fcinfo, state);
+	return new_members(fcinfo, false);
 }
 
 Datum
 damoov_extra_members(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *extra = PG_GETARG_JSONB_P(0);
-	JsonbParseState *state = NULL;
-	JsonbIterator *iterator;
-	JsonbValue	value;
-	char	   *name;
-
-	if (!JB_ROOT_IS_OBJECT(extra))
-		PG_RETURN_NULL();
-	iterator = JsonbIteratorInit(&extra->root);
-	while (next_member(&iterator, &name, &value))
-		report(&state, "", name, &value);
-	return finish(fcinfo, state);
+	return new_members(fcinfo, true);
 }

@@ -314,7 +314,7 @@ store_inboxes(Poll *poll)
 {
 	List	   *batches = NIL;
 	List	   *ids = downloads_ids(NIL, poll->downloads);
-	int			scope = sql_enter();
+	int			scope;
 	ListCell   *cell;
 	ListCell   *batch;
 
@@ -325,6 +325,8 @@ store_inboxes(Poll *poll)
 		batches = lappend(batches, entries);
 		ids = ingest_ids(ids, entries);
 	}
+	/* not before: memory that is taken inside goes with the scope */
+	scope = sql_enter();
 	lock_for_storing(ids);
 	sql_leave(scope);
 	forboth(cell, poll->sources, batch, batches)

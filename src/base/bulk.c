@@ -38,13 +38,6 @@
 #define BATCH_TUPLES	100
 #define BATCH_ARRAYS	1000
 
-/* Where our columns are in the table as it stands now. */
-typedef struct ColumnMap
-{
-	int			attribute[SQL_MAX_ARGS];	/* index in the tuple descriptor */
-	bool		not_null[SQL_MAX_ARGS];
-} ColumnMap;
-
 /* Can the fast way do for this table all that INSERT would do? */
 static bool
 is_plain(Relation relation)
@@ -69,11 +62,12 @@ is_plain(Relation relation)
 }
 
 /*
- * Finds our columns in the table.  False when one of them is missing or has
- * another type, or when another column needs a value from elsewhere.
+ * Finds our columns in the table as it stands now: map has their indexes in the
+ * tuple descriptor.  False when one of them is missing or has another type, or
+ * when another column needs a value from elsewhere.
  */
 static bool
-map_columns(Relation relation, const BulkTable *table, ColumnMap *map)
+map_columns(Relation relation, const BulkTable *table, int *map)
 {
 	TupleDesc	descriptor = RelationGetDescr(relation);
 	int			found = 0;
@@ -104,8 +98,7 @@ map_columns(Relation relation, const BulkTable *table, ColumnMap *map)
 		if (attribute->atttypid != table->columns[column].type ||
 			attribute->atttypmod != -1)
 			return false;
-		map->attribute[column] = i;
-		map->not_null[column] = attribute->attnotnull;
+		map[column] = i;
 		found++;
 	}
 	return found == table->ncolumns;
@@ -113,7 +106,7 @@ map_columns(Relation relation, const BulkTable *table, ColumnMap *map)
 
 static void
 fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
-		  const ColumnMap *map, int64 row, BulkFill fill, void *state)
+		  const int *map, int64 row, BulkFill fill, void *state)
 {
 	Datum		values[SQL_MAX_ARGS];
 	bool		isnull[SQL_MAX_ARGS] = {0};
@@ -124,14 +117,14 @@ fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
 		   slot->tts_tupleDescriptor->natts * sizeof(bool));
 	for (int column = 0; column < table->ncolumns; column++)
 	{
-		int			attribute = map->attribute[column];
+		int			attribute = map[column];
 
 		if (!isnull[column])
 		{
 			slot->tts_values[attribute] = values[column];
 			slot->tts_isnull[attribute] = false;
 		}
-		else if (map->not_null[column])
+		else if (TupleDescAttr(slot->tts_tupleDescriptor, attribute)->attnotnull)
 			ereport(ERROR,
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
 					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
@@ -142,7 +135,7 @@ fill_slot(TupleTableSlot *slot, Relation relation, const BulkTable *table,
 }
 
 static void
-insert_tuples(Relation relation, const BulkTable *table, const ColumnMap *map,
+insert_tuples(Relation relation, const BulkTable *table, const int *map,
 			  int64 nrows, BulkFill fill, void *state)
 {
 	EState	   *estate = CreateExecutorState();
@@ -310,7 +303,7 @@ void
 bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 {
 	Relation	relation;
-	ColumnMap	map;
+	int			map[SQL_MAX_ARGS];
 
 	Assert(table->ncolumns <= SQL_MAX_ARGS);
 	if (nrows == 0)
@@ -318,8 +311,8 @@ bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 	relation = table_openrv(makeRangeVar("damoov",
 										 unconstify(char *, table->name), -1),
 							RowExclusiveLock);
-	if (is_plain(relation) && map_columns(relation, table, &map))
-		insert_tuples(relation, table, &map, nrows, fill, state);
+	if (is_plain(relation) && map_columns(relation, table, map))
+		insert_tuples(relation, table, map, nrows, fill, state);
 	else
 		insert_arrays(table, nrows, fill, state);
 	table_close(relation, NoLock);

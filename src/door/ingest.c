@@ -702,13 +702,12 @@ damoov_ingest(PG_FUNCTION_ARGS)
 	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ErrorContextCallback hiding;
-	StringInfoData text;
+	char	   *text;
 
 	hide_statement(&hiding);
 	refuse_huge_numbers(payload);
-	initStringInfo(&text);
-	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	store_or_raise(fcinfo, read_body(NIL, text.data, text.len, NOTIFICATION_JSONB), source);
+	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
+	store_or_raise(fcinfo, read_body(NIL, text, strlen(text), NOTIFICATION_JSONB), source);
 	hide_end(&hiding);
 	return (Datum) 0;
 }

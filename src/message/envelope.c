@@ -195,12 +195,6 @@ string_of(const Outline *outline, Member member)
 	return outline->members[member].string;
 }
 
-static bool
-is_null(const Value *value)
-{
-	return value->start == NULL || *value->start == 'n';
-}
-
 /* ----- what it is ----- */
 
 /*
@@ -341,7 +335,7 @@ read_content(Kind kind, const Outline *outline, EnvelopePart *content, Fault *fa
 
 	if (kind == KIND_CLOUD_EVENT && given(outline, M_CLOUD_BASE64))
 	{
-		if (!is_null(value))
+		if (value->start && *value->start != 'n')
 			return fault_set(fault, REASON_ENVELOPE,
 							 "CloudEvent has both \"data\" and \"data_base64\"");
 		if (base64)
@@ -547,20 +541,9 @@ decode(const char **text, Size *len, Fault *fault)
 	return true;
 }
 
-/* The text in a JSON string, unless it is no JSON itself. */
-static const char *
-quoted_json(const Outline *outline)
-{
-	if (outline->is_object || outline->is_array || outline->string == NULL ||
-		!looks_like_json(outline->string, strlen(outline->string)))
-		return NULL;
-	return outline->string;
-}
-
 static List *
 open_json(const char *text, Size len, bool quotes_allowed, Fault *fault)
 {
-	const char *quoted;
 	Outline		outline;
 
 	json_skip_mark(&text, &len);
@@ -570,9 +553,9 @@ open_json(const char *text, Size len, bool quotes_allowed, Fault *fault)
 		return open_array(&outline, fault);
 	if (outline.is_object)
 		return open_object(&outline, text, len);
-	quoted = quotes_allowed ? quoted_json(&outline) : NULL;
-	if (quoted)
-		return open_json(quoted, strlen(quoted), false, fault);
+	if (quotes_allowed && outline.string &&
+		looks_like_json(outline.string, strlen(outline.string)))
+		return open_json(outline.string, strlen(outline.string), false, fault);
 	not_an_object(fault);
 	return NIL;
 }

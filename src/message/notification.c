@@ -159,9 +159,7 @@ typedef struct Reading
 	Cell		variant[MEMBER_COUNT];
 	const Cell *cell[MEMBER_COUNT]; /* the one that counts, or NULL */
 	bool		top_is_object;
-	char	  **removed;		/* texts of TracksRemoved[].Id, NULL: no Id */
-	int			nremoved;
-	int			removed_space;
+	List	   *removed;		/* texts of TracksRemoved[].Id, NULL: no Id */
 	bool		bad_removed;	/* an element that is no object */
 	Notification *out;
 	Datum		values[COLUMN_COUNT];
@@ -295,21 +293,13 @@ on_enter(JsonWalk *walk, bool is_array)
 	if (walk->depth == 3)
 	{
 		/* a repeated TracksRemoved: the last one counts, as in jsonb */
-		reading->nremoved = 0;
+		reading->removed = NIL;
 		reading->bad_removed = false;
 	}
 	else if (walk->depth == 4)
 	{
-		if (is_array)
-			reading->bad_removed = true;
-		if (reading->nremoved == reading->removed_space)
-		{
-			reading->removed_space = Max(16, reading->removed_space * 2);
-			reading->removed = reading->removed
-				? repalloc(reading->removed, reading->removed_space * sizeof(char *))
-				: palloc(reading->removed_space * sizeof(char *));
-		}
-		reading->removed[reading->nremoved++] = NULL;
+		reading->bad_removed |= is_array;
+		reading->removed = lappend(reading->removed, NULL);
 	}
 }
 
@@ -324,8 +314,8 @@ on_scalar(JsonWalk *walk, char *text, JsonTokenType type)
 	if (walk->depth == 3)
 		reading->bad_removed = true;
 	else if (walk->depth == 4 && type == JSON_TOKEN_STRING &&
-			 reading->nremoved > 0 && pg_strcasecmp(json_name(walk, 4), "Id") == 0)
-		reading->removed[reading->nremoved - 1] = text;
+			 reading->removed != NIL && pg_strcasecmp(json_name(walk, 4), "Id") == 0)
+		llast(reading->removed) = text;
 }
 
 /* ----- notes ----- */
@@ -504,26 +494,27 @@ read_removed(Reading *reading, Fault *fault)
 	Notification *out = reading->out;
 	const Cell *cell = reading->cell[M_TRACKS_REMOVED];
 	bool		self = false;
+	ListCell   *element;
 
 	if (cell == NULL || cell->type == JSON_TOKEN_NULL)
 		return true;
 	if (cell->type != JSON_TOKEN_ARRAY_START || reading->bad_removed)
 		return fault_set(fault, REASON_BAD_TYPE,
 						 "\"TracksRemoved\" of the notification is not an array of objects");
-	out->removed = palloc(Max(1, reading->nremoved) * sizeof(pg_uuid_t));
-	for (int i = 0; i < reading->nremoved; i++)
+	out->removed = palloc(Max(1, list_length(reading->removed)) * sizeof(pg_uuid_t));
+	foreach(element, reading->removed)
 	{
+		const char *text = lfirst(element);
 		pg_uuid_t  *id = &out->removed[out->nremoved];
+		bool		given = text != NULL && text[0] != '\0';
+		int			number = foreach_current_index(element) + 1;
 
-		if (reading->removed[i] == NULL || reading->removed[i][0] == '\0')
-			return fault_set(fault, REASON_MISSING_FIELD,
-							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
-		if (!uuid_parse(reading->removed[i], id))
+		if (given && !uuid_parse(text, id))
 			return fault_set(fault, REASON_BAD_UUID,
-							 "\"Id\" of element %d of \"TracksRemoved\" is not a UUID", i + 1);
-		if (uuid_is_zero(id))
+							 "\"Id\" of element %d of \"TracksRemoved\" is not a UUID", number);
+		if (!given || uuid_is_zero(id))
 			return fault_set(fault, REASON_MISSING_FIELD,
-							 "element %d of \"TracksRemoved\" has no \"Id\"", i + 1);
+							 "element %d of \"TracksRemoved\" has no \"Id\"", number);
 		if (uuid_equal(id, &out->object_id))
 			self = true;
 		else
@@ -763,16 +754,15 @@ damoov_read_notification(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
 	Reading    *reading = palloc0(sizeof(Reading));
-	StringInfoData text;
+	char	   *text;
 	TupleDesc	desc;
 	Notification n;
 	Fault		fault = {0};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	initStringInfo(&text);
-	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	if (read_all(reading, text.data, text.len, NOTIFICATION_STORED, &n, &fault))
+	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
+	if (read_all(reading, text, strlen(text), NOTIFICATION_STORED, &n, &fault))
 	{
 		put(reading, C_REMOVED, removed_ids(&n));
 		put_text(reading, C_URL, n.url);

@@ -331,7 +331,7 @@ Datum
 damoov_read_object_event(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
-	StringInfoData text;
+	char	   *text;
 	TupleDesc	desc;
 	S3Record	record;
 	ParsedTime	time;
@@ -343,9 +343,8 @@ damoov_read_object_event(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	initStringInfo(&text);
-	JsonbToCString(&text, &payload->root, VARSIZE(payload));
-	if (read_record(text.data, text.len, &record, &fault) &&
+	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
+	if (read_record(text, strlen(text), &record, &fault) &&
 		check_record(&record, &object, &fault) &&
 		(url = object_url(&record, object)) != NULL)
 	{

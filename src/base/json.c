@@ -214,17 +214,8 @@ on_scalar(void *arg, char *text, JsonTokenType type)
 }
 
 bool
-json_walk(const char *text, Size len, Size max_len,
+json_walk(const char *text, Size len, JsonLimits limits,
 		  const JsonVisitor *visitor, void *state, Fault *fault)
-{
-	JsonLimits	limits = {max_len, JSON_MAX_NUMBER};
-
-	return json_walk_limited(text, len, limits, visitor, state, fault);
-}
-
-bool
-json_walk_limited(const char *text, Size len, JsonLimits limits,
-				  const JsonVisitor *visitor, void *state, Fault *fault)
 {
 	JsonWalk	walk = {0};
 	JsonSemAction actions = {0};

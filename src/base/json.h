@@ -25,6 +25,9 @@ typedef struct JsonLimits
 	int			number;			/* characters of a number */
 } JsonLimits;
 
+/* Those of a text that was not printed by jsonb. */
+#define JSON_LIMITS(bytes)	((JsonLimits) {(bytes), JSON_MAX_NUMBER})
+
 /*
  * Levels count containers: at level 0 stands the whole text; inside the
  * outermost object or array everything is at level 1, and so on.
@@ -73,12 +76,8 @@ struct JsonWalk
  * too_deep (54001), bad_number (22003), nul_char (22P05), bad_json (22P02), or
  * whatever the visitor put into walk->stop.
  */
-extern bool json_walk(const char *text, Size len, Size max_len,
+extern bool json_walk(const char *text, Size len, JsonLimits limits,
 					  const JsonVisitor *visitor, void *state, Fault *fault);
-
-/* The same with limits of the caller's. */
-extern bool json_walk_limited(const char *text, Size len, JsonLimits limits,
-							  const JsonVisitor *visitor, void *state, Fault *fault);
 
 /*
  * Leaves out a byte order mark.  Some senders put one in front, and nobody but the

@@ -128,7 +128,7 @@ crash_buffer_read(const Document *document, Fault *fault)
 	bool		done;
 
 	MemoryContextSwitchTo(work);
-	done = json_walk(document->text, document->len, document->max_len,
+	done = json_walk(document->text, document->len, JSON_LIMITS(document->max_len),
 					 &visitor, &reader, fault);
 	MemoryContextSwitchTo(caller);
 	if (done)

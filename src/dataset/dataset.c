@@ -167,7 +167,7 @@ dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *f
 
 	memset(identity, 0, sizeof(*identity));
 	identity->kind = -1;
-	return json_walk(text, len, max_document_bytes(), &visitor, identity, fault);
+	return json_walk(text, len, JSON_LIMITS(max_document_bytes()), &visitor, identity, fault);
 }
 
 /* ----- storing ----- */

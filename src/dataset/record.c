@@ -668,7 +668,7 @@ read_document(RecordReader *reader, Fault *fault)
 	const Document *document = reader->document;
 	MemoryContext caller = MemoryContextSwitchTo(reader->work);
 	bool		done = json_walk(document->text, document->len,
-								 document->max_len, &visitor, reader, fault);
+								 JSON_LIMITS(document->max_len), &visitor, reader, fault);
 
 	MemoryContextSwitchTo(caller);
 	if (!done)

@@ -15,6 +15,7 @@
 #define DAMOOV_RECORD_H
 
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 
 #include "base/fault.h"
 #include "dataset/record_value.h"
@@ -118,8 +119,7 @@ struct Content
 	int			nlists;
 	Texts		texts;			/* of KIND_CODE */
 	char	   *extra;			/* members without a column, NULL for none */
-	char	  **notes;			/* what was odd */
-	int			nnotes;
+	List	   *notes;			/* of char *: what was odd */
 };
 
 /*

@@ -75,16 +75,14 @@ note_line(const RecordState *state, const char *name, Note note, uint32 count)
 					count);
 }
 
-static int
-write_notes(const RecordState *state, char **notes)
+static void
+write_notes(const RecordState *state, List **notes)
 {
 	const Record *record = state->record;
 	const char *dot = state->list ? "." : "";
-	int			count = 0;
 
 	if (state->element_note > 0)
-		notes[count++] = note_line(state, "[]", NOTE_NOT_OBJECT,
-								   state->element_note);
+		*notes = lappend(*notes, note_line(state, "[]", NOTE_NOT_OBJECT, state->element_note));
 	for (int i = 0; i < record->nmembers; i++)
 	{
 		const Member *member = &record->members[i];
@@ -96,28 +94,21 @@ write_notes(const RecordState *state, char **notes)
 			if (state->note[i][note] == 0)
 				continue;
 			name = record_path_name(record, member->group, member->name);
-			notes[count++] = note_line(state, psprintf("%s%s", dot, name), note,
-									   state->note[i][note]);
+			*notes = lappend(*notes, note_line(state, psprintf("%s%s", dot, name), note,
+											   state->note[i][note]));
 		}
 	}
 	if (state->extra_note > 0)
-		notes[count++] = note_line(state, psprintf("%sextra", dot),
-								   NOTE_TOO_LONG, state->extra_note);
-	return count;
+		*notes = lappend(*notes, note_line(state, psprintf("%sextra", dot), NOTE_TOO_LONG,
+										   state->extra_note));
 }
 
 void
 record_write_notes(Content *content)
 {
-	int			room = (content->document.record->nmembers + 1) * NOTES;
-
+	write_notes(&content->document, &content->notes);
 	for (int i = 0; i < content->nlists; i++)
-		room += (content->lists[i].record->nmembers + 2) * NOTES;
-	content->notes = palloc(room * sizeof(char *));
-	content->nnotes = write_notes(&content->document, content->notes);
-	for (int i = 0; i < content->nlists; i++)
-		content->nnotes += write_notes(&content->lists[i],
-									   content->notes + content->nnotes);
+		write_notes(&content->lists[i], &content->notes);
 }
 
 /* ----- what is it, if not what it should be? ----- */
@@ -185,7 +176,7 @@ record_refuse(const Record *record, const Document *document,
 
 	/* it has been read before, so this cannot fail */
 	MemoryContextSwitchTo(work);
-	(void) json_walk(document->text, document->len, document->len, &look,
+	(void) json_walk(document->text, document->len, JSON_LIMITS(document->len), &look,
 					 &outside, fault);
 	MemoryContextSwitchTo(caller);
 	(void) set_refusal(record, &outside, missing, fault);

@@ -44,13 +44,14 @@ jsonb_datum(const char *text)
 }
 
 static Datum
-notes_datum(const Content *content)
+notes_datum(const List *notes)
 {
-	Datum	   *texts = palloc(content->nnotes * sizeof(Datum));
+	Datum	   *texts = palloc(list_length(notes) * sizeof(Datum));
+	ListCell   *cell;
 
-	for (int i = 0; i < content->nnotes; i++)
-		texts[i] = CStringGetTextDatum(content->notes[i]);
-	return sql_array(texts, NULL, content->nnotes, TEXTOID);
+	foreach(cell, notes)
+		texts[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
+	return sql_array(texts, NULL, list_length(notes), TEXTOID);
 }
 
 static Datum
@@ -255,8 +256,8 @@ upsert(RecordTable *table, const Content *content, int64 user_id,
 	}
 	column += fill_columns(table->record, content->document.row, texts,
 						   values + column, isnull + column);
-	isnull[column] = content->nnotes == 0;
-	values[column] = isnull[column] ? (Datum) 0 : notes_datum(content);
+	isnull[column] = content->notes == NIL;
+	values[column] = isnull[column] ? (Datum) 0 : notes_datum(content->notes);
 	column++;
 	isnull[column] = content->extra == NULL;
 	values[column] = isnull[column] ? (Datum) 0 : jsonb_datum(content->extra);

@@ -239,7 +239,8 @@ validation_code(List *entries)
 		Fault		ignored = {0};
 
 		if (part->control && strcmp(part->control, GRID_VALIDATION) == 0)
-			(void) json_walk(part->text, part->len, NOTIFICATION_MAX_SIZE, &visitor, &code, &ignored);
+			(void) json_walk(part->text, part->len, JSON_LIMITS(NOTIFICATION_MAX_SIZE), &visitor,
+							 &code, &ignored);
 	}
 	return code;
 }

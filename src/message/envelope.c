@@ -180,7 +180,7 @@ read_outline(const char *text, Size len, Outline *outline, Fault *fault)
 	};
 
 	memset(outline, 0, sizeof(Outline));
-	return json_walk_limited(text, len, envelope_limits, &visitor, outline, fault);
+	return json_walk(text, len, envelope_limits, &visitor, outline, fault);
 }
 
 static bool

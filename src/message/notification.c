@@ -714,7 +714,7 @@ read_all(Reading *reading, const char *text, Size len, NotificationOrigin origin
 	memset(reading->nulls, true, sizeof(reading->nulls));
 	memset(notification, 0, sizeof(*notification));
 	reading->out = notification;
-	if (!json_walk_limited(text, len, limits[origin], &visitor, reading, fault))
+	if (!json_walk(text, len, limits[origin], &visitor, reading, fault))
 		return false;
 	if (!reading->top_is_object)
 		return fault_set(fault, REASON_BAD_TYPE, "notification is not a JSON object");

@@ -124,7 +124,7 @@ read_record(const char *text, Size len, S3Record *record, Fault *fault)
 	static const JsonVisitor visitor = {.scalar = on_member};
 
 	memset(record, 0, sizeof(*record));
-	return json_walk_limited(text, len, record_limits, &visitor, record, fault);
+	return json_walk(text, len, record_limits, &visitor, record, fault);
 }
 
 static bool
@@ -293,7 +293,7 @@ record_parts(const S3Outline *outline, Fault *fault)
 	JsonLimits	limits = {outline->records_len, JSON_MAX_PLAIN_NUMBER};
 	List	   *parts = NIL;
 
-	if (json_walk_limited(outline->records, outline->records_len, limits, &visitor, &parts, fault) &&
+	if (json_walk(outline->records, outline->records_len, limits, &visitor, &parts, fault) &&
 		parts == NIL)
 		record_fault(fault, "is missing");
 	return parts;

@@ -156,7 +156,7 @@ sns_read(const char *body, Size len, SnsMessage *message, Fault *fault)
 
 	memset(message, 0, sizeof(SnsMessage));
 	json_skip_mark(&body, &len);
-	if (!json_walk(body, len, MAX_BODY, &visitor, &reading, &ignored) ||
+	if (!json_walk(body, len, JSON_LIMITS(MAX_BODY), &visitor, &reading, &ignored) ||
 		reading.has_event ||
 		message->value[SNS_TYPE] == NULL || message->value[SNS_MESSAGE_ID] == NULL ||
 		message->value[SNS_TOPIC_ARN] == NULL)

@@ -29,6 +29,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "nodes/value.h"
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
@@ -93,7 +94,7 @@ find_worker(const char *database)
 	return state;
 }
 
-/* Names of the databases that accept connections. */
+/* Names of the databases that accept connections, as String nodes. */
 static List *
 existing_databases(MemoryContext context)
 {
@@ -112,7 +113,7 @@ existing_databases(MemoryContext context)
 		MemoryContext old = MemoryContextSwitchTo(context);
 
 		if (form->datallowconn && !form->datistemplate)
-			names = lappend(names, pstrdup(NameStr(form->datname)));
+			names = lappend(names, makeString(pstrdup(NameStr(form->datname))));
 		MemoryContextSwitchTo(old);
 	}
 	systable_endscan(scan);
@@ -121,19 +122,6 @@ existing_databases(MemoryContext context)
 	/* where a commit leaves us differs from release to release */
 	MemoryContextSwitchTo(context);
 	return names;
-}
-
-static bool
-contains(const List *names, const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, names)
-	{
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void
@@ -202,7 +190,7 @@ tick(MemoryContext context)
 		WorkerState *state = find_worker(lfirst(cell));
 
 		state->wanted = true;
-		if (!contains(existing, state->database) && state->handle == NULL)
+		if (!list_member(existing, makeString(state->database)) && state->handle == NULL)
 		{
 			state->wanted = false;
 			complain(state, "the database does not exist");

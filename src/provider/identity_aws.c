@@ -296,20 +296,14 @@ append_field(StringInfo body, const char *name, const char *value)
 	sign_append_encoded(body, value);
 }
 
-static const char *
-sts_words(const char *code)
-{
-	static const IdentityWords known[] = {
-		{"AccessDenied", "the role may not be assumed"},
-		{"InvalidClientTokenId", "the access key is not valid"},
-		{"SignatureDoesNotMatch", "the signature was refused; the secret access key is wrong"},
-		{"InvalidIdentityToken", "the web identity token is not valid"},
-		{"ExpiredTokenException", "the web identity token has expired"},
-		{NULL, "the request was refused"}
-	};
-
-	return identity_words(known, code);
-}
+static const IdentityWords sts_words[] = {
+	{"AccessDenied", "the role may not be assumed"},
+	{"InvalidClientTokenId", "the access key is not valid"},
+	{"SignatureDoesNotMatch", "the signature was refused; the secret access key is wrong"},
+	{"InvalidIdentityToken", "the web identity token is not valid"},
+	{"ExpiredTokenException", "the web identity token has expired"},
+	{NULL, "the request was refused"}
+};
 
 static char *
 secret_element(const XmlDocument *answer, const char *name)
@@ -332,7 +326,7 @@ on_sts(IdentityAsk *ask, const HttpRequest *request)
 		if (code && strcmp(code, "IDPCommunicationError") == 0)
 			identity_refused(ask, true, "it cannot reach the identity provider");
 		else
-			(void) refuse_status(ask, request, sts_words(code));
+			(void) refuse_status(ask, request, identity_words(sts_words, code));
 		return;
 	}
 	keys.access_key_id = xml_text(answer, "AccessKeyId");

@@ -68,21 +68,15 @@ error_number(const cJSON *json)
 	return len > 0 && len < 12 ? pnstrdup(text, 6 + len) : NULL;
 }
 
-static const char *
-error_words(const char *number)
-{
-	static const IdentityWords known[] = {
-		{"AADSTS7000215", "the client secret is wrong"},
-		{"AADSTS7000222", "the client secret has expired"},
-		{"AADSTS700016", "the application does not exist in the tenant"},
-		{"AADSTS90002", "the tenant does not exist"},
-		{"AADSTS900023", "the tenant is not valid"},
-		{"AADSTS700024", "the federated token has expired"},
-		{NULL, "the request was refused"}
-	};
-
-	return identity_words(known, number);
-}
+static const IdentityWords error_words[] = {
+	{"AADSTS7000215", "the client secret is wrong"},
+	{"AADSTS7000222", "the client secret has expired"},
+	{"AADSTS700016", "the application does not exist in the tenant"},
+	{"AADSTS90002", "the tenant does not exist"},
+	{"AADSTS900023", "the tenant is not valid"},
+	{"AADSTS700024", "the federated token has expired"},
+	{NULL, "the request was refused"}
+};
 
 static void
 refused(IdentityAsk *ask, const HttpRequest *request)
@@ -93,7 +87,7 @@ refused(IdentityAsk *ask, const HttpRequest *request)
 
 	identity_refused(ask, transient,
 					 psprintf("%s (%s%sHTTP status %d)",
-							  transient ? "it cannot answer now" : error_words(number),
+							  transient ? "it cannot answer now" : identity_words(error_words, number),
 							  number ? number : "", number ? ", " : "", request->status));
 }
 

@@ -50,10 +50,10 @@ hidden_at(const char *hidden, const char *start, const char *end)
 
 /* Strings may hold the token; nothing else is changed, so it stays JSON. */
 static void
-append_hiding(StringInfo object, const char *start, const char *end, bool in_string,
-			  const char *hidden)
+append_hiding(StringInfo object, const char *start, const char *end, const char *hidden)
 {
 	const char *at = start;
+	bool		in_string = false;
 
 	while (hidden[0] && at < end)
 	{
@@ -108,32 +108,23 @@ keep_append(StringInfo object, const char *start, Size len,
 
 		if (secret < start || secret >= end)
 			continue;
-		append_hiding(object, start, secret, false, secrets->hidden);
+		append_hiding(object, start, secret, secrets->hidden);
 		appendBinaryStringInfo(object, "null", 4);
 		start = secret + secrets->span[i].len;
 	}
-	append_hiding(object, start, end, false, secrets->hidden);
+	append_hiding(object, start, end, secrets->hidden);
 }
 
 void
 keep_append_member(StringInfo object, const char *name, const char *start,
 					 Size len, const Secrets *secrets)
 {
-	const char *at = name;
+	StringInfoData quoted;
 
-	/* most names can be taken as they are */
-	while (*at >= ' ' && *at != '"' && *at != '\\')
-		at++;
-	if (*at == '\0')
-	{
-		appendStringInfoChar(object, '"');
-		append_hiding(object, name, at, true, secrets->hidden);
-		appendBinaryStringInfo(object, "\":", 2);
-	}
-	else
-	{
-		escape_json(object, name);
-		appendStringInfoChar(object, ':');
-	}
+	initStringInfo(&quoted);
+	escape_json(&quoted, name);
+	append_hiding(object, quoted.data, quoted.data + quoted.len, secrets->hidden);
+	pfree(quoted.data);
+	appendStringInfoChar(object, ':');
 	keep_append(object, start, len, secrets);
 }

@@ -16,16 +16,6 @@
 #include "door/object.h"
 #include "door/person.h"
 
-/* The ids in an address. */
-typedef struct AddressIds
-{
-	bool		has_object;
-	pg_uuid_t	object_id;
-	bool		has_person;
-	pg_uuid_t	device_token;
-	int64		user_id;
-} AddressIds;
-
 bool
 object_find_person(Dataset *dataset)
 {
@@ -74,14 +64,14 @@ person_of_token(const pg_uuid_t *device_token, int64 *user_id)
 }
 
 /*
- * The last id that is not a person's is the object's; a person must be known
- * already, for anybody can write a name.
+ * The ids in an address: the last one that is not a person's is the object's; a
+ * person must be known already, for anybody can write a name.
  */
-static AddressIds
-ids_of_address(const char *url)
+static DatasetIdentity
+ids_of_address(const char *url, int64 *user_id)
 {
 	const char *end = strchrnul(url, '?');
-	AddressIds	ids = {0};
+	DatasetIdentity ids = {0};
 	pg_uuid_t	id;
 	int			length;
 
@@ -90,7 +80,7 @@ ids_of_address(const char *url)
 		length = uuid_prefix(url, &id);
 		if (length == 0)
 			continue;
-		if (!ids.has_person && person_of_token(&id, &ids.user_id))
+		if (!ids.has_person && person_of_token(&id, user_id))
 		{
 			ids.has_person = true;
 			ids.device_token = id;
@@ -136,7 +126,8 @@ refuse(Fault *fault, Reason reason, const char *problem)
 
 /* Fills user_id and device_token: user_id is 0 of who is not a person yet. */
 static bool
-find_owner(Dataset *dataset, const DatasetIdentity *identity, const AddressIds *address, Fault *fault)
+find_owner(Dataset *dataset, const DatasetIdentity *identity, const DatasetIdentity *address,
+		   int64 user_id, Fault *fault)
 {
 	char		token[UUID_TEXT_SIZE];
 
@@ -155,7 +146,7 @@ find_owner(Dataset *dataset, const DatasetIdentity *identity, const AddressIds *
 	}
 	if (!address->has_person)
 		return refuse(fault, REASON_DATASET_UNKNOWN, "does not tell whose it is, and no notification has");
-	dataset->key.user_id = address->user_id;
+	dataset->key.user_id = user_id;
 	uuid_format(&address->device_token, dataset->device_token);
 	return true;
 }
@@ -164,13 +155,14 @@ find_owner(Dataset *dataset, const DatasetIdentity *identity, const AddressIds *
 static bool
 find_key(Dataset *dataset, const DatasetIdentity *identity, const char *url, Fault *fault)
 {
-	AddressIds	address = ids_of_address(url);
+	int64		user_id = 0;
+	DatasetIdentity address = ids_of_address(url, &user_id);
 
 	if (!identity->has_object && !address.has_object)
 		return refuse(fault, REASON_DATASET_UNKNOWN, "has no id, neither in the document nor in its key");
 	dataset->key.kind = DATASET_OBJECT;
 	dataset->key.object_id = identity->has_object ? identity->object_id : address.object_id;
-	return find_owner(dataset, identity, &address, fault);
+	return find_owner(dataset, identity, &address, user_id, fault);
 }
 
 bool

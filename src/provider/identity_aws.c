@@ -169,8 +169,7 @@ instance_request(IdentityAsk *ask, const char *path)
 static bool
 is_plain(const char *text)
 {
-	return text[0] != '\0' &&
-		text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=,@")] == '\0';
+	return text_consists_of(text, strlen(text), TEXT_LETTERS TEXT_DIGITS "-._~+/=,@");
 }
 
 static void

@@ -26,8 +26,8 @@ CREATE TABLE damoov.downloads (
     CONSTRAINT downloads_user_id_check CHECK (user_id IS NOT NULL OR kind = 'object')
 ) WITH (fillfactor = 80);
 CREATE INDEX downloads_user_id_idx ON damoov.downloads (user_id);
--- due_at and leased_until are in no index, so that leasing and rescheduling stay HOT updates
-CREATE INDEX downloads_waiting_idx ON damoov.downloads (priority, queued_at) WHERE state = 'waiting';
+-- leased_until is in no index, so that leasing stays a HOT update
+CREATE INDEX downloads_due_idx ON damoov.downloads (priority, due_at) WHERE state = 'waiting';
 COMMENT ON TABLE damoov.downloads IS 'datasets still to be fetched, and those that failed for good; a stored dataset''s row goes';
 COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnrichmentFinished), raw (the recording behind IncomingTrackReceived), crash (the header), crash_buffer (its samples) or object (in a bucket, of which S3 told: its content tells which of the others it is)';
 COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification; for kind object a digest of bucket and key';

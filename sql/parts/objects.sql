@@ -18,15 +18,13 @@ CREATE FUNCTION damoov.newest_objects(object_ids uuid[])
     RETURNS TABLE (event_id bigint, object_id uuid, source text, url text, announced_at timestamptz)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
 BEGIN ATOMIC
     SELECT DISTINCT ON (e.object_id) e.event_id, e.object_id, e.source, o.url, o.announced_at
     FROM damoov.events AS e
     CROSS JOIN damoov.read_object_event(e.payload) AS o
     WHERE e.outcome = 'control'
-        AND e.event LIKE 'ObjectCreated:%'
+        -- not LIKE, which could be looked up by the name instead of the object
+        AND left(e.event, 14) = 'ObjectCreated:'
         AND e.object_id = ANY (object_ids)
         AND o.url IS NOT NULL
     ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,

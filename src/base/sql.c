@@ -6,11 +6,14 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "jit/jit.h"
+#include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/resowner.h"
 
 #include "base/sql.h"
@@ -40,6 +43,43 @@ sql_leave(int scope)
 	AtEOXact_GUC(true, scope);
 }
 
+/*
+ * Plans the statement anew where that is needed, under settings which hold for
+ * nothing else: neither for triggers that it fires nor for their statements.
+ */
+static void
+plan_lookups(SPIPlanPtr plan)
+{
+	bool		seqscan = enable_seqscan;
+	bool		hashjoin = enable_hashjoin;
+	bool		mergejoin = enable_mergejoin;
+	bool		material = enable_material;
+	bool		bitmapscan = enable_bitmapscan;
+	bool		sort = enable_sort;
+	bool		jit = jit_enabled;
+
+	PG_TRY();
+	{
+		enable_seqscan = enable_hashjoin = enable_mergejoin = enable_material = false;
+		/* rows in the order of an index, of which a LIMIT needs a few */
+		enable_bitmapscan = enable_sort = false;
+		/* what has to be read as a whole seems to cost a fortune */
+		jit_enabled = false;
+		ReleaseCachedPlan(SPI_plan_get_cached_plan(plan), CurrentResourceOwner);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan;
+		enable_hashjoin = hashjoin;
+		enable_mergejoin = mergejoin;
+		enable_material = material;
+		enable_bitmapscan = bitmapscan;
+		enable_sort = sort;
+		jit_enabled = jit;
+	}
+	PG_END_TRY();
+}
+
 uint64
 sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 {
@@ -49,8 +89,9 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 	Assert(statement->nargs <= SQL_MAX_ARGS);
 	if (statement->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(statement->text, statement->nargs,
-									   statement->argtypes);
+		SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, statement->nargs,
+											  statement->argtypes,
+											  CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s",
@@ -59,6 +100,7 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 			elog(ERROR, "SPI_keepplan failed");
 		statement->plan = plan;
 	}
+	plan_lookups(statement->plan);
 	for (int i = 0; i < statement->nargs; i++)
 		nulls[i] = isnull && isnull[i] ? 'n' : ' ';
 

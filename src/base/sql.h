@@ -3,7 +3,9 @@
  *	  Saved plans and SPI in one place.
  *
  * A statement is a static SqlPlan; its plan is made at first use and kept for
- * the life of the process.  Values travel as parameters only.
+ * the life of the process, while tables grow from nothing to millions of rows.
+ * So all plans look rows up by an index, whatever the size of a table was when
+ * they were made.  Values travel as parameters only.
  */
 #ifndef DAMOOV_SQL_H
 #define DAMOOV_SQL_H

@@ -14,6 +14,7 @@
 #include "lib/ilist.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -146,6 +147,20 @@ downloads_due_ms(const Downloads *downloads)
 
 /* ----- picking ----- */
 
+/*
+ * The statements below go through the priorities of what waits one by one: of
+ * each they read, by the index on priority and due_at, what is due at $1 and not
+ * what was postponed, however much that is.
+ */
+#define WITH_LEVELS \
+	"WITH RECURSIVE level (priority) AS (" \
+	"(SELECT d.priority FROM damoov.downloads AS d " \
+	"WHERE d.state = 'waiting' ORDER BY d.priority LIMIT 1) " \
+	"UNION ALL " \
+	"SELECT (SELECT d.priority FROM damoov.downloads AS d " \
+	"WHERE d.state = 'waiting' AND d.priority > l.priority ORDER BY d.priority LIMIT 1) " \
+	"FROM level AS l WHERE l.priority IS NOT NULL) "
+
 /* Everything is copied: what SPI returned goes with the scope. */
 static void
 take_row(Downloads *downloads, uint64 row)
@@ -171,15 +186,22 @@ take_row(Downloads *downloads, uint64 row)
 static void
 find_next_due(Downloads *downloads)
 {
-	static SqlPlan plan = {
-		.text = "SELECT (extract(epoch FROM min(greatest(d.due_at, d.leased_until)) - clock_timestamp()) * 1000)::bigint "
-		"FROM damoov.downloads AS d "
-		"WHERE d.state = 'waiting'",
-	};
+	/* what is due and was not leased just now is few: leased, or locked by others */
+	static SqlPlan plan = SQL_PLAN(
+		WITH_LEVELS
+		"SELECT (extract(epoch FROM min(least("
+		"(SELECT min(greatest(d.due_at, d.leased_until)) FROM damoov.downloads AS d "
+		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.due_at <= $1), "
+		"(SELECT d.due_at FROM damoov.downloads AS d "
+		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.due_at > $1 "
+		"ORDER BY d.due_at LIMIT 1))) - clock_timestamp()) * 1000)::bigint "
+		"FROM level AS l",
+		TIMESTAMPTZOID);
+	Datum		now = TimestampTzGetDatum(GetCurrentTimestamp());
 	bool		isnull;
 	Datum		value;
 
-	sql_run(&plan, NULL, NULL);
+	sql_run(&plan, &now, NULL);
 	value = sql_value(0, 1, &isnull);
 	downloads->due_ms = isnull ? PG_INT64_MAX
 		: clock_ms() + Max(PICK_INTERVAL_MS, DatumGetInt64(value));
@@ -189,14 +211,25 @@ find_next_due(Downloads *downloads)
 static void
 take_over_leases(void)
 {
-	static SqlPlan plan = {
-		.text = "UPDATE damoov.downloads AS d "
+	static SqlPlan plan = SQL_PLAN(
+		WITH_LEVELS
+		", gone AS MATERIALIZED ("
+		"SELECT n.kind, n.object_id "
+		"FROM level AS l "
+		"CROSS JOIN LATERAL (SELECT d.kind, d.object_id "
+		"FROM damoov.downloads AS d "
+		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.due_at <= $1 "
+		"AND d.leased_until IS NOT NULL "
+		"AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = d.leased_by) "
+		"FOR UPDATE OF d SKIP LOCKED) AS n) "
+		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL "
-		"WHERE d.state = 'waiting' AND d.leased_until IS NOT NULL "
-		"AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = d.leased_by)",
-	};
+		"FROM gone "
+		"WHERE d.kind = gone.kind AND d.object_id = gone.object_id",
+		TIMESTAMPTZOID);
+	Datum		now = TimestampTzGetDatum(GetCurrentTimestamp());
 
-	sql_run(&plan, NULL, NULL);
+	sql_run(&plan, &now, NULL);
 }
 
 /* Leases what is due; the new ones stand at the end of the list. */
@@ -204,23 +237,31 @@ static void
 lease_due(Downloads *downloads, int room)
 {
 	static SqlPlan plan = SQL_PLAN(
-		"WITH due AS MATERIALIZED ("
-		"SELECT d.kind, d.object_id, d.user_id "
+		WITH_LEVELS
+		", due AS MATERIALIZED ("
+		"SELECT n.kind, n.object_id, n.user_id "
+		"FROM level AS l "
+		"CROSS JOIN LATERAL (SELECT d.kind, d.object_id, d.user_id "
 		"FROM damoov.downloads AS d "
-		"WHERE d.state = 'waiting' AND d.due_at <= clock_timestamp() "
-		"AND (d.leased_until IS NULL OR d.leased_until <= clock_timestamp()) "
-		"ORDER BY d.priority, d.queued_at "
-		"LIMIT $1 FOR UPDATE SKIP LOCKED) "
+		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.due_at <= $1 "
+		"AND (d.leased_until IS NULL OR d.leased_until <= $1) "
+		"ORDER BY d.due_at "
+		"LIMIT $2 FOR UPDATE SKIP LOCKED) AS n "
+		"LIMIT $2) "
 		"UPDATE damoov.downloads AS d "
 		"SET attempts = d.attempts + 1, "
-		"leased_until = clock_timestamp() + $2 * interval '1 second', "
+		"leased_until = $1 + $3 * interval '1 second', "
 		"leased_by = pg_backend_pid() "
 		"FROM due "
 		"LEFT JOIN damoov.users AS u ON u.user_id = due.user_id "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id "
 		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
-		INT4OID, INT4OID);
-	Datum		arguments[] = {Int32GetDatum(room), Int32GetDatum(LEASE_SECONDS)};
+		TIMESTAMPTZOID, INT4OID, INT4OID);
+	Datum		arguments[] = {
+		TimestampTzGetDatum(GetCurrentTimestamp()),
+		Int32GetDatum(room),
+		Int32GetDatum(LEASE_SECONDS)
+	};
 	int			scope = sql_enter();
 	uint64		rows;
 

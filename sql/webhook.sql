@@ -61,6 +61,13 @@ FROM (VALUES
     (10, 'deleted', pg_temp.grid('{}', '{"eventType": "Microsoft.EventGrid.SubscriptionDeletedEvent"}')::text),
     (11, 'empty', '')
 ) AS v (n, what, body) ORDER BY v.n;
+-- Some gateways write each header as an array of the values that came
+SELECT v.headers, pg_temp.push('[]', v.headers) AS answer
+FROM (VALUES
+    (1, '{"Authorization": ["Bearer correct horse battery staple"], "Accept": ["x", "y"]}'::jsonb),
+    (2, '{"authorization": ["correct horse battery staple", "correct horse battery staple"]}'),
+    (3, '{"authorization": ["correct horse battery staple"], "Authorization": "correct horse battery staple"}')) AS v (n, headers) ORDER BY v.n;
+SELECT pg_temp.push('', '{"WebHook-Request-Origin": ["eventgrid.azure.net"]}');
 SELECT source, count(*) FILTER (WHERE outcome = 'stored') AS stored, count(*) FILTER (WHERE outcome = 'control') AS control FROM damoov.events GROUP BY source;
 SELECT source, reason, sqlstate FROM damoov.quarantine ORDER BY quarantine_id;
 SELECT source, received, stored, duplicate, unknown, control, quarantined, balanced FROM damoov.ledger;
@@ -96,7 +103,12 @@ FROM pg_temp.note(9) AS note,
     (6, 'nothing', note::text, '{"Authorization": ""}'),
     (7, 'nothing behind Bearer', note::text, '{"Authorization": "Bearer "}'),
     (8, 'another scheme', note::text, '{"Authorization": "Basic correct horse battery staple"}'),
-    (9, 'no string', note::text, '{"Authorization": ["Bearer correct horse battery staple"]}'),
+    (9, 'no string', note::text, '{"Authorization": {"Authorization": "Bearer correct horse battery staple"}}'),
+    (9, 'arrays that differ', note::text, '{"Authorization": ["Bearer correct horse battery staple", "x"]}'),
+    (9, 'an array and another value', note::text, '{"Authorization": ["Bearer correct horse battery staple"], "authorization": "x"}'),
+    (9, 'an array in an array', note::text, '{"Authorization": [["Bearer correct horse battery staple"]]}'),
+    (9, 'an object in an array', note::text, '{"Authorization": [{"Authorization": "Bearer correct horse battery staple"}]}'),
+    (9, 'an empty array', note::text, '{"Authorization": [], "x": ["Bearer correct horse battery staple"]}'),
     (10, 'deeper', note::text, '{"x": {"Authorization": "Bearer correct horse battery staple"}}'),
     (11, 'another header', note::text, '{"X-Secret": "correct horse battery staple"}'),
     (12, 'a header whose name begins so', note::text, '{"Authorization2": "correct horse battery staple", "Auth": "correct horse battery staple"}'),
@@ -108,7 +120,7 @@ FROM pg_temp.note(9) AS note,
     (18, 'SNS, Message an object', pg_temp.sns('{"Message": {}}')::text, '{}'),
     (19, 'no JSON', 'hello', '{}'),
     (20, 'deep', repeat('[', 100000), '{}')
-) AS v (n, what, body, headers) ORDER BY v.n;
+) AS v (n, what, body, headers) ORDER BY v.n, v.what COLLATE "C";
 SELECT pg_temp.snapshot() = taken AS nothing_changed FROM before;
 -- SNS for a listed topic, refused before anything is asked: an old message, another place of the certificate
 ALTER SERVER regress_damoov_push OPTIONS (ADD topic_arns 'arn:aws:sns:eu-central-1:000000000000:damoov,arn:aws:sns:eu-central-1:000000000000');

@@ -265,6 +265,23 @@ find_address(const Api *api, const char *url, ApiTarget *target, UrlParts **part
 	return url_parse(target->url, parts, fault);
 }
 
+/*
+ * Whose hosts these are is known for sure.  An operator may allow any other; a
+ * list of those that are stores would never be complete.
+ */
+static bool
+is_platform(const char *host)
+{
+	ListCell   *cell;
+
+	foreach(cell, split_words(DEFAULT_HOSTS))
+	{
+		if (url_host_matches(host, lfirst(cell)))
+			return true;
+	}
+	return false;
+}
+
 static bool
 url_refused(Fault *fault, const char *problem)
 {
@@ -297,8 +314,9 @@ api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
 		target->private_allowed = true;
 		return true;
 	}
-	if (target->storage == STORAGE_NONE && storage_url_is_signed(parts))
-		target->storage = STORAGE_SIGNED;
+	if (target->storage == STORAGE_NONE &&
+		(storage_url_is_signed(parts) || !is_platform(parts->host)))
+		target->storage = STORAGE_OTHER;
 	/* a store is one at every port, and must not see the device token */
 	if (!own_store && (other_port || strcmp(parts->scheme, "https") != 0 || parts->port != 443))
 		return url_refused(fault, "has a port that is not allowed");
@@ -315,7 +333,7 @@ api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
 			return true;
 		}
 	}
-	return url_refused(fault, target->storage == STORAGE_NONE
+	return url_refused(fault, target->storage == STORAGE_NONE || target->storage == STORAGE_OTHER
 					   ? "has a host that is not allowed"
 					   : "has a host or bucket that is not allowed");
 }

@@ -34,7 +34,7 @@ extern char *api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *
 typedef struct ApiTarget
 {
 	char	   *url;			/* to be asked; of an s3:// URL its address */
-	StorageKind storage;		/* a store must not see the device token */
+	StorageKind storage;		/* only STORAGE_NONE may see the device token */
 	bool		private_allowed;	/* named exactly by the operator: may resolve
 									 * to an address that is not public */
 } ApiTarget;

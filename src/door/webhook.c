@@ -139,7 +139,8 @@ answer_jsonb(const Answer *answer)
 
 /*
  * The value of a header, whatever the case of its name; NULL when it is absent
- * or given twice with different values.
+ * or given twice with different values.  Some gateways write each value as an
+ * array of those that came: {"name": ["value"]}.
  */
 static char *
 header(const Push *push, const char *name)
@@ -147,15 +148,21 @@ header(const Push *push, const char *name)
 	JsonbIterator *iterator = JsonbIteratorInit(&push->headers->root);
 	JsonbValue	value;
 	JsonbIteratorToken token;
+	int			depth = 0;
 	bool		is_it = false;
 	char	   *found = NULL;
 
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
-		if (token == WJB_KEY)
+		if (token == WJB_BEGIN_OBJECT || token == WJB_BEGIN_ARRAY)
+			depth++;
+		else if (token == WJB_END_OBJECT || token == WJB_END_ARRAY)
+			depth--;
+		else if (token == WJB_KEY && depth == 1)
 			is_it = pg_strncasecmp(value.val.string.val, name, value.val.string.len) == 0 &&
 				strlen(name) == (Size) value.val.string.len;
-		else if (token == WJB_VALUE && is_it && value.type == jbvString)
+		else if (is_it && value.type == jbvString &&
+				 ((token == WJB_VALUE && depth == 1) || (token == WJB_ELEM && depth == 2)))
 		{
 			char	   *text = pnstrdup(value.val.string.val, value.val.string.len);
 

@@ -148,7 +148,7 @@ storage_open(StorageKind kind, const char *url, const char *source,
 	if (!url_parse(url, &out->parts, fault))
 		return false;
 	/* a URL with its own signature is sent as it is written */
-	if (kind == STORAGE_SIGNED || storage_url_is_signed(out->parts))
+	if (kind == STORAGE_OTHER || storage_url_is_signed(out->parts))
 		return true;
 	if (!options_load(source, &options, &unreadable))
 		return fault_set(fault, REASON_STORAGE_ACCESS,

@@ -15,7 +15,7 @@ typedef enum StorageKind
 	STORAGE_NONE,				/* the platform: it gets the device token */
 	STORAGE_S3,
 	STORAGE_BLOB,
-	STORAGE_SIGNED				/* any other host; the URL opens the object */
+	STORAGE_OTHER				/* any other host; the URL opens the object */
 } StorageKind;
 
 /* What the name of a host says of it: S3, blob or none. */

@@ -103,6 +103,7 @@ unit_easy_cleanup(CURL *curl)
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(unit_http_failure);
+PG_FUNCTION_INFO_V1(unit_http_sockets);
 
 /* A port of this machine that takes connections and never says a word. */
 static int
@@ -189,5 +190,54 @@ unit_http_failure(PG_FUNCTION_ARGS)
 	failing = "";
 	close(fd);
 	appendStringInfo(&told, "touched %d", touched);
+	PG_RETURN_TEXT_P(cstring_to_text(told.data));
+}
+
+/* How many more descriptors the server lets others have. */
+static int
+free_descriptors(void)
+{
+	int			count = 0;
+
+	while (AcquireExternalFD())
+		count++;
+	for (int i = 0; i < count; i++)
+		ReleaseExternalFD();
+	return count;
+}
+
+/*
+ * So many requests at once, while only "limit" descriptors may be had; then the
+ * same once more.  Returns what each was told, and how many descriptors are
+ * lost afterwards.
+ */
+Datum
+unit_http_sockets(PG_FUNCTION_ARGS)
+{
+	int			requests = PG_GETARG_INT32(0);
+	int			limit = PG_GETARG_INT32(1);
+	int			safe = max_safe_fds;
+	int			before = free_descriptors();
+	StringInfoData told;
+	int			port;
+	int			fd = silent_port(&port);
+
+	damoov_allow_http_loopback = true;
+	initStringInfo(&told);
+	max_safe_fds = 3 * (safe / 3 - before + limit);
+	for (int round = 1; round <= 2; round++)
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "http",
+													  ALLOCSET_DEFAULT_SIZES);
+		HttpClient *client = http_client(context);
+
+		for (int i = 0; i < requests; i++)
+			start(client, port, &told);
+		wait_for(client, &told, requests * round);
+		MemoryContextDelete(context);
+	}
+	max_safe_fds = safe;
+	close(fd);
+	appendStringInfo(&told, "lost %d", before - free_descriptors());
 	PG_RETURN_TEXT_P(cstring_to_text(told.data));
 }

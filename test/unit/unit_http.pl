@@ -12,6 +12,8 @@ use Test::More;
 functions(q{
 CREATE FUNCTION unit_http_failure(call text, again boolean)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
+CREATE FUNCTION unit_http_sockets(requests integer, "limit" integer)
+RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
 });
 
 my $failed = '0 exchange with "host" failed: Internal error';
@@ -38,5 +40,13 @@ for my $case (
 			"failure of libcurl at $call" . ($again eq 'true' ? ', and at the end' : ''));
 	}
 }
+
+# One descriptor is for what the server waits with, and one is left.
+my $full = '0 could not connect to "host": this process has too many open files';
+my $told = query('SELECT unit_http_sockets(12, 6)') =~ s/127\.0\.0\.1:\d+/host/gr;
+
+is(() = $told =~ /^\Q$full\E$/mg, 16, 'more connections than the server can spare fail, and can be tried again');
+is(() = $told =~ /^\Q$silent\E$/mg, 8, '... the others do not');
+like($told, qr/^lost 0$/m, '... and each descriptor is given back');
 
 1;

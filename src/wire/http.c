@@ -12,11 +12,13 @@
 #include <curl/curl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "lib/ilist.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "storage/fd.h"
 #include "utils/memutils.h"
 
 #include "base/secret.h"
@@ -60,6 +62,7 @@ typedef struct HttpTransfer
 	int			header_count;
 	bool		too_big;
 	bool		refused_address;
+	bool		no_socket;		/* as many are open as may be */
 	bool		started;		/* libcurl has it */
 	bool		finished;		/* to be reported */
 	CURLcode	result;
@@ -90,6 +93,7 @@ static void transfer_release(void *arg);
 static int	on_socket(CURL *curl, curl_socket_t fd, int what, void *arg, void *unused);
 static int	on_timer(CURLM *multi, long timeout_ms, void *arg);
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+static int	on_close(void *arg, curl_socket_t fd);
 static size_t on_body(char *data, size_t size, size_t count, void *arg);
 static size_t on_header(char *data, size_t size, size_t count, void *arg);
 static int	on_progress(void *arg, curl_off_t total, curl_off_t now,
@@ -348,6 +352,7 @@ close_the_edge(HttpTransfer *transfer)
 	easy_setopt(curl, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	easy_setopt(curl, CURLOPT_OPENSOCKETDATA, transfer);
+	easy_setopt(curl, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 }
 
 static void
@@ -468,6 +473,31 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
+/*
+ * The server has to know of each descriptor, for else it takes what is left for
+ * its own files.  One more must be free: what it waits with needs it.
+ */
+static bool
+reserve_socket(void)
+{
+	if (!AcquireExternalFD())
+		return false;
+	if (AcquireExternalFD())
+	{
+		ReleaseExternalFD();
+		return true;
+	}
+	ReleaseExternalFD();
+	return false;
+}
+
+static int
+on_close(void *arg, curl_socket_t fd)
+{
+	ReleaseExternalFD();
+	return close(fd);
+}
+
 /* Called for every address before it is connected to, after resolving. */
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -479,7 +509,17 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		transfer->refused_address = true;
 		return CURL_SOCKET_BAD;
 	}
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (reserve_socket())
+	{
+		curl_socket_t fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+								  address->protocol);
+
+		if (fd != CURL_SOCKET_BAD)
+			return fd;
+		ReleaseExternalFD();
+	}
+	transfer->no_socket = true;
+	return CURL_SOCKET_BAD;
 }
 
 static size_t
@@ -645,6 +685,9 @@ set_fault(HttpTransfer *transfer)
 		/* the next answer of the name server may be another one */
 		fault_set(fault, REASON_UNREACHABLE,
 				  "host \"%s\" resolves to an address that is not public", host);
+	else if (transfer->no_socket && transfer->result == CURLE_COULDNT_CONNECT)
+		fault_set(fault, REASON_UNREACHABLE,
+				  "could not connect to \"%s\": this process has too many open files", host);
 	else if (transfer->result == CURLE_COULDNT_RESOLVE_HOST)
 		fault_set(fault, REASON_UNREACHABLE, "could not resolve host \"%s\"", host);
 	else if (transfer->result == CURLE_COULDNT_CONNECT)

@@ -114,34 +114,7 @@ $$;
 -- What is compared
 -- ---------------------------------------------------------------------
 
--- pg_temp.tables() is written from the catalog, so that no table and no column
--- is left out but these: keys and clocks of the database, and what says how
--- often something came.
-DO $$
-DECLARE
-    names CONSTANT jsonb := '{
-        "user_id": "(SELECT u.device_token FROM damoov.users AS u WHERE u.user_id = t.user_id)",
-        "event_id": "(SELECT e.event || e.object_id || e.sent_text FROM damoov.events AS e WHERE e.event_id = t.event_id)",
-        "trip_id": "(SELECT r.track_token FROM damoov.trips AS r WHERE r.trip_id = t.trip_id)",
-        "raw_track_id": "(SELECT r.track_token FROM damoov.raw_tracks AS r WHERE r.raw_track_id = t.raw_track_id)",
-        "crash_id": "(SELECT c.crash_token FROM damoov.crashes AS c WHERE c.crash_id = t.crash_id)"}';
-    clocks CONSTANT text[] := '{due_at,queued_at,stored_at,header_stored_at,leased_until,leased_by,fetched_at,last_error_at,version,quarantine_id,forgotten_at,
-        events.received_at,quarantine.received_at}';
-BEGIN
-    -- plpgsql keeps its plan
-    EXECUTE 'CREATE FUNCTION pg_temp.tables() RETURNS jsonb LANGUAGE plpgsql STABLE AS $f$ BEGIN RETURN jsonb_build_object(' || (
-        SELECT string_agg(format('%L, (SELECT coalesce(jsonb_agg(r ORDER BY r::text COLLATE "C"), ''[]'') FROM (SELECT %s FROM damoov.%I AS t) AS r)',
-            k.relname, k.columns, k.relname), ', ')
-        FROM (
-            SELECT c.relname, string_agg(coalesce(names ->> a.attname || ' AS ', 't.') || quote_ident(a.attname), ', ' ORDER BY a.attnum) AS columns
-            FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-            WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('receipts', 'redeliveries')
-                AND a.attname <> ALL (clocks) AND c.relname || '.' || a.attname <> ALL (clocks)
-            GROUP BY c.relname) AS k)
-        || '); END $f$';
-END
-$$;
-
+\i :srcdir/sql/tables.psql
 -- Rows that only one of two has, without the columns that are null
 CREATE FUNCTION pg_temp.difference(a jsonb, b jsonb) RETURNS SETOF text LANGUAGE sql AS $$
     SELECT format('%s %s: %s', s.sign, t.key, jsonb_strip_nulls(r.value))

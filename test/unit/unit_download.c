@@ -26,6 +26,7 @@ no_downloads(void)
 
 	if (client == NULL)
 		client = http_client(TopMemoryContext);
+	damoov_allow_http_loopback = true;
 	damoov_max_downloads = 64;
 	damoov_max_document_size = 1024;
 	damoov_keep_documents = -1;
@@ -79,6 +80,7 @@ unit_answer(PG_FUNCTION_ARGS)
 	download->attempts = PG_GETARG_INT32(5);
 	download->started = true;
 	download->fetch.request = request;
+	download->fetch.url = pstrdup("");	/* the document tells what it is */
 	request->status = PG_GETARG_INT32(6);
 	request->reply = VARDATA_ANY(body);
 	request->reply_len = VARSIZE_ANY_EXHDR(body);

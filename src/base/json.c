@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "mb/pg_wchar.h"
+#include "utils/json.h"
 
 #include "base/json.h"
 #include "compat.h"
@@ -338,6 +339,16 @@ json_find(JsonSpan object, const char *name, JsonSpan *value)
 			return true;
 	}
 	return false;
+}
+
+char *
+json_quoted(const char *text)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	escape_json(&quoted, text);
+	return quoted.data;
 }
 
 /* ----- numbers ----- */

@@ -113,6 +113,9 @@ json_name(const JsonWalk *walk, int level)
 	return walk->level[level].name ? walk->level[level].name : "";
 }
 
+/* The text as a JSON string. */
+extern char *json_quoted(const char *text);
+
 /* Converts a number token; false when it is out of a double's range. */
 extern bool json_double(const char *text, double *value);
 

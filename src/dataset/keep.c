@@ -4,9 +4,9 @@
  */
 #include "postgres.h"
 
-#include "utils/json.h"
 #include "utils/memutils.h"
 
+#include "base/json.h"
 #include "dataset/keep.h"
 
 #define REDACTED	"[redacted]"
@@ -119,12 +119,10 @@ void
 keep_append_member(StringInfo object, const char *name, const char *start,
 					 Size len, const Secrets *secrets)
 {
-	StringInfoData quoted;
+	char	   *quoted = json_quoted(name);
 
-	initStringInfo(&quoted);
-	escape_json(&quoted, name);
-	append_hiding(object, quoted.data, quoted.data + quoted.len, secrets->hidden);
-	pfree(quoted.data);
+	append_hiding(object, quoted, quoted + strlen(quoted), secrets->hidden);
+	pfree(quoted);
 	appendStringInfoChar(object, ':');
 	keep_append(object, start, len, secrets);
 }

@@ -22,7 +22,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -84,14 +83,8 @@ log_once(const char *reason)
 static Answer
 error_answer(int status, const char *reason)
 {
-	StringInfoData body;
-
 	log_once(reason);
-	initStringInfo(&body);
-	appendStringInfoString(&body, "{\"error\": ");
-	escape_json(&body, reason);
-	appendStringInfoChar(&body, '}');
-	return (Answer) {.status = status, .body = body.data};
+	return (Answer) {.status = status, .body = psprintf("{\"error\": %s}", json_quoted(reason))};
 }
 
 /*
@@ -129,9 +122,7 @@ answer_jsonb(const Answer *answer)
 						 "\"WebHook-Allowed-Rate\": \"*\", \"Allow\": \"POST\"", answer->origin);
 	else if (answer->body)
 		appendStringInfoString(&text, "\"Content-Type\": \"application/json\"");
-	appendStringInfoString(&text, "}, \"body\": ");
-	escape_json(&text, answer->body ? answer->body : "");
-	appendStringInfoChar(&text, '}');
+	appendStringInfo(&text, "}, \"body\": %s}", json_quoted(answer->body ? answer->body : ""));
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text.data));
 }
 
@@ -260,14 +251,12 @@ stored_answer(List *entries)
 	StringInfoData body;
 	ListCell   *cell;
 
-	initStringInfo(&body);
 	if (code)
-	{
-		appendStringInfoString(&body, "{\"validationResponse\": ");
-		escape_json(&body, code);
-		appendStringInfoChar(&body, '}');
-		return (Answer) {.status = 200, .body = body.data};
-	}
+		return (Answer) {
+			.status = 200,
+			.body = psprintf("{\"validationResponse\": %s}", json_quoted(code))
+		};
+	initStringInfo(&body);
 	foreach(cell, entries)
 		counts[((IngestEntry *) lfirst(cell))->outcome]++;
 	for (int i = 0; i < INGEST_OUTCOMES; i++)

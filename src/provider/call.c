@@ -125,7 +125,7 @@ call_send(Call *call)
 	request = http_request_in(call->context, source->http, call->method, service->url(call));
 	call->request = request;
 	request->body = call->body;
-	request->body_len = call->body_len;
+	request->body_len = call->body ? strlen(call->body) : 0;
 	/* POST and PUT have a body; libcurl would add a type to one of no bytes */
 	if (call->body == NULL && call->method[0] == 'P')
 	{

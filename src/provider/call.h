@@ -66,7 +66,6 @@ struct Call
 	const char *path;
 	const char *query;
 	const char *body;			/* NULL: none, or one of no bytes */
-	Size		body_len;
 	int			wait_seconds;	/* of a receive: to wait so long, */
 	int			asked;			/* for so many messages, */
 	int			lease_seconds;	/* which are ours so long */

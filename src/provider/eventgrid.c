@@ -14,7 +14,6 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "utils/json.h"
 
 #include "base/fault.h"
 #include "base/json.h"
@@ -137,7 +136,7 @@ static void
 eventgrid_sign(Call *call, HttpRequest *request)
 {
 	http_header(request, "accept", "application/json");
-	if (call->body_len > 0)
+	if (call->body)
 		http_header(request, "content-type", "application/json");
 }
 
@@ -161,13 +160,10 @@ prepare_tokens(Call *call)
 
 	initStringInfo(&body);
 	while ((message = source_unsettled(call->delivery, &at)) != NULL)
-	{
-		appendStringInfoString(&body, body.len > 0 ? "," : "{\"lockTokens\":[");
-		escape_json(&body, message->handle);
-	}
+		appendStringInfo(&body, "%s%s", body.len > 0 ? "," : "{\"lockTokens\":[",
+						 json_quoted(message->handle));
 	appendStringInfoString(&body, "]}");
 	call->body = body.data;
-	call->body_len = body.len;
 }
 
 /*
@@ -178,7 +174,6 @@ static void
 prepare_check(Call *call)
 {
 	call->body = "{\"lockTokens\":[\"bm8gdG9rZW4=\"]}";
-	call->body_len = strlen(call->body);
 }
 
 /* ----- replies ----- */

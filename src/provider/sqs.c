@@ -13,10 +13,10 @@
 
 #include "common/md5.h"
 #include "lib/stringinfo.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "base/fault.h"
+#include "base/json.h"
 #include "base/options.h"
 #include "provider/call.h"
 #include "provider/finding.h"
@@ -157,14 +157,7 @@ static void
 set_body(Call *call, const char *members)
 {
 	const SqsConfig *config = call->source->config;
-	StringInfoData body;
-
-	initStringInfo(&body);
-	appendStringInfoString(&body, "{\"QueueUrl\":");
-	escape_json(&body, config->queue_url);
-	appendStringInfo(&body, "%s}", members);
-	call->body = body.data;
-	call->body_len = body.len;
+	call->body = psprintf("{\"QueueUrl\":%s%s}", json_quoted(config->queue_url), members);
 }
 
 static void
@@ -189,12 +182,9 @@ prepare_batch(Call *call)
 
 	initStringInfo(&members);
 	while ((message = source_unsettled(call->delivery, &at)) != NULL)
-	{
-		appendStringInfo(&members, "%s{\"Id\":\"%d\",\"ReceiptHandle\":",
-						 members.len > 0 ? "," : ",\"Entries\":[", at);
-		escape_json(&members, message->handle);
-		appendStringInfo(&members, "%s}", call->query);
-	}
+		appendStringInfo(&members, "%s{\"Id\":\"%d\",\"ReceiptHandle\":%s%s}",
+						 members.len > 0 ? "," : ",\"Entries\":[", at,
+						 json_quoted(message->handle), call->query);
 	appendStringInfoChar(&members, ']');
 	set_body(call, members.data);
 }

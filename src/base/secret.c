@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
 
 #include "base/secret.h"
 

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "jit/jit.h"
 #include "optimizer/cost.h"
 #include "utils/array.h"
@@ -144,8 +143,6 @@ sql_array(const Datum *values, const bool *nulls, int count, Oid type)
 	int			dims[1] = {count};
 	int			lower[1] = {1};
 
-	if (count == 0)
-		return PointerGetDatum(construct_empty_array(type));
 	get_typlenbyvalalign(type, &length, &byvalue, &align);
 	return PointerGetDatum(construct_md_array(unconstify(Datum *, values),
 											  unconstify(bool *, nulls),

@@ -21,7 +21,6 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/timestamp.h"
-#include "base/uuid.h"
 #include "compat.h"
 #include "message/part.h"
 #include "message/s3_event.h"

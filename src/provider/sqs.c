@@ -13,7 +13,6 @@
 
 #include "common/md5.h"
 #include "lib/stringinfo.h"
-#include "utils/memutils.h"
 
 #include "base/fault.h"
 #include "base/json.h"

@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "lib/stringinfo.h"
 
 #include "base/fault.h"
 #include "base/options.h"

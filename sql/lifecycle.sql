@@ -131,6 +131,57 @@ INSERT INTO damoov.regress_more SELECT 1, user_id FROM damoov.users;
 INSERT INTO damoov.regress_more_parts VALUES (1, 1), (1, 2);
 SELECT * FROM damoov_forget(:bob) WHERE table_name LIKE 'regress%' ORDER BY 1;
 ROLLBACK;
+
+-- In whatever spelling, and whatever stands before and behind
+CREATE FUNCTION pg_temp.spelled(token text, format text) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN (SELECT string_agg(format(format, c, lpad(to_hex(ascii(c)), 2, '0'), left(lpad(to_hex(ascii(c)), 2, '0'), 1), right(to_hex(ascii(c)), 1)), '' ORDER BY n)
+    FROM string_to_table(token, NULL) WITH ORDINALITY AS s (c, n));
+CREATE FUNCTION pg_temp.spellings(token uuid) RETURNS TABLE (n bigint, name text, body bytea) LANGUAGE sql AS $$
+    SELECT row_number() OVER (), s.name, convert_to(s.body, 'UTF8')
+    FROM (VALUES
+        ('hyphens', token::text), ('capitals', upper(token::text)), ('digits', replace(token::text, '-', '')), ('hyphens everywhere', pg_temp.spelled(token::text, '%1$s--')),
+        ('of a URL', pg_temp.spelled(token::text, '%%%2$s')), ('one digit of it', '%' || to_hex(ascii(left(token::text, 1))) || substr(token::text, 2)),
+        ('the last one', left(token::text, 35) || '%' || to_hex(ascii(right(token::text, 1)))),
+        ('twice', pg_temp.spelled(token::text, '%%25%2$s')), ('three times', pg_temp.spelled(token::text, '%%2525%2$s')), ('hyphens of it', replace(token::text, '-', '%2D')),
+        ('of JSON', pg_temp.spelled(token::text, '\u00%2$s')), ('one digit of it', '\u00' || to_hex(ascii(left(token::text, 1))) || substr(token::text, 2)),
+        ('in a text in a text', pg_temp.spelled(token::text, '\\u00%2$s')), ('and again', pg_temp.spelled(token::text, '\\\\u00%2$s')),
+        ('of C', pg_temp.spelled(token::text, '\x%2$s')),
+        ('of a URL in JSON', pg_temp.spelled(token::text, '\u0025%2$s')), ('every character', pg_temp.spelled(token::text, '\u0025\u003%3$s%4$s')),
+        ('of JSON in a URL', pg_temp.spelled(token::text, '%%5Cu00%2$s')), ('of texts in it', pg_temp.spelled(token::text, '%%5C%%5cu00%2$s'))
+    ) AS s (name, body)
+    UNION ALL
+    SELECT 100, 'two bytes, the greater first', decode(pg_temp.spelled(token::text, '00%2$s'), 'hex')
+    UNION ALL
+    SELECT 101, 'two bytes, the smaller first', decode(pg_temp.spelled(token::text, '%2$s00'), 'hex')
+$$;
+SELECT s.name, bool_and(damoov.names_forgotten(convert_to(b.before, 'UTF8') || s.body || convert_to(b.behind, 'UTF8'))) AS noticed,
+    bool_or(damoov.names_forgotten(convert_to(b.before, 'UTF8') || o.body || convert_to(b.behind, 'UTF8'))) AS another
+FROM pg_temp.spellings(:ann) AS s JOIN pg_temp.spellings('a0000000-0000-4000-8000-00000000000b') AS o USING (n, name),
+    (VALUES ('', ''), ('exports/2024-05-14-', '.json'), ('abc', 'def'), ('-', '-'), ('{', '}'), ('%', ''), ('%2', ''), ('\', ''), ('\u00', ''), ('a0000000-0000-4000-8000-000000000000', '0'),
+        ('00000000-0000-4000-8000-0000000000001-', '-00000000-0000-4000-8000-000000000000'), ('ä', 'ö'), ('"', '"')) AS b (before, behind)
+GROUP BY s.n, s.name ORDER BY s.n;
+SELECT damoov.names_forgotten(convert_to(left(:ann, 35), 'UTF8')), damoov.names_forgotten(''), damoov.names_forgotten('%%%%%%%%a\\\\\\u\\u00'), damoov.names_forgotten(convert_to(repeat('%', 100000), 'UTF8'));
+-- ... at each door, and what is there already goes with the person
+CREATE FUNCTION pg_temp.bucket_event(key text) RETURNS jsonb LANGUAGE sql
+RETURN jsonb_build_object('Records', jsonb_build_array(jsonb_build_object('eventVersion', '2.1', 'eventSource', 'aws:s3', 'awsRegion', 'eu-west-1', 'eventTime', '2024-05-14T10:00:00Z',
+    'eventName', 'ObjectCreated:Put', 's3', jsonb_build_object('bucket', '{"name": "fleet"}'::jsonb, 'object', jsonb_build_object('key', key, 'size', 1, 'sequencer', '01')))));
+CREATE SERVER regress_push TYPE 'webhook' FOREIGN DATA WRAPPER damoov;
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_push OPTIONS (webhook_secret 'ALongRandomText');
+CREATE FUNCTION pg_temp.take_everything(person uuid) RETURNS TABLE (events bigint, downloads bigint, quarantine bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.damoov_ingest(pg_temp.bucket_event('exports/2024-05-14-' || s.n || '/7' || convert_from(s.body, 'UTF8') || '.json')) FROM pg_temp.spellings(person) AS s WHERE s.n < 100;
+    PERFORM public.damoov_webhook('7' || s.body || s.n::text::bytea, '{"Authorization": "ALongRandomText"}') FROM pg_temp.spellings(person) AS s;
+    RETURN QUERY SELECT (SELECT count(*) FROM damoov.events AS e WHERE e.outcome = 'control'), (SELECT count(*) FROM damoov.downloads AS d WHERE d.kind = 'object'),
+        (SELECT count(*) FROM damoov.quarantine AS q WHERE q.source = 'regress_push');
+END
+$$;
+BEGIN;
+SELECT * FROM pg_temp.take_everything(:ann);
+SELECT * FROM pg_temp.take_everything('c0000000-0000-4000-8000-00000000000d');
+SELECT * FROM damoov_forget('c0000000-0000-4000-8000-00000000000d') ORDER BY 1;
+SELECT * FROM pg_temp.take_everything('c0000000-0000-4000-8000-00000000000d');
+ROLLBACK;
+DROP SERVER regress_push CASCADE;
 -- Who comes back is welcome without the mark
 DELETE FROM damoov.forgotten WHERE token_digest = damoov.token_digest(:ann);
 SELECT event, outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));

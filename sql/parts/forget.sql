@@ -2,14 +2,12 @@
 -- Forgetting a person
 -- ---------------------------------------------------------------------
 
-CREATE FUNCTION damoov.plain_hex(body bytea) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT lower(replace(encode(body, 'escape'), '-', ''));
-END;
-REVOKE ALL ON FUNCTION damoov.plain_hex(bytea) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.plain_hex(bytea) IS 'text in which every spelling of a UUID is 32 digits in lower case';
+-- The one search for a token in a text: what is kept must not name who was
+-- forgotten, in no spelling and wherever it stands.
+CREATE FUNCTION damoov.spelled_uuids(body bytea) RETURNS SETOF uuid
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_spelled_uuids';
+REVOKE ALL ON FUNCTION damoov.spelled_uuids(bytea) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.spelled_uuids(bytea) IS 'every UUID that could be read in these bytes, from whatever digit on: with hyphens or without, in both cases, in two-byte characters, escaped as in JSON (\u0030) or in URLs (%30), also both';
 
 CREATE FUNCTION damoov.names_forgotten(body bytea) RETURNS boolean
     LANGUAGE plpgsql STABLE STRICT
@@ -18,8 +16,8 @@ AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM damoov.forgotten) AND EXISTS (
         SELECT
-        FROM regexp_matches(damoov.plain_hex(body), '[0-9a-f]{32}', 'g') AS m (digits)
-        WHERE damoov.is_forgotten(m.digits[1]::uuid));
+        FROM damoov.spelled_uuids(body) AS s (id)
+        JOIN damoov.forgotten AS f ON f.token_digest = damoov.token_digest(s.id));
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;
@@ -72,7 +70,7 @@ BEGIN
     SELECT u.user_id INTO person FROM damoov.users AS u WHERE u.device_token = erase_person.device_token;
 
     DELETE FROM damoov.quarantine AS q
-    WHERE strpos(damoov.plain_hex(q.body), replace(erase_person.device_token::text, '-', '')) > 0
+    WHERE erase_person.device_token IN (SELECT damoov.spelled_uuids(q.body))
         OR q.object_id IN (
             SELECT e.object_id FROM damoov.events AS e WHERE e.user_id = person
             UNION ALL
@@ -84,18 +82,19 @@ BEGIN
     END IF;
 
     -- keys of a bucket may name a person that no column does
-    WITH gone AS (
-        DELETE FROM damoov.events AS e
-        WHERE e.outcome = 'control'
-            AND strpos(damoov.plain_hex(convert_to(e.payload::text, 'UTF8')), replace(erase_person.device_token::text, '-', '')) > 0
-        RETURNING e.object_id
-    ), dropped AS (
-        DELETE FROM damoov.downloads AS d
-        USING gone AS g
-        WHERE d.kind = 'object' AND d.object_id = g.object_id
-    )
-    SELECT count(*) INTO row_count FROM gone;
+    DELETE FROM damoov.events AS e
+    WHERE e.outcome = 'control'
+        AND erase_person.device_token IN (SELECT damoov.spelled_uuids(convert_to(e.payload::text, 'UTF8')));
+    GET DIAGNOSTICS row_count = ROW_COUNT;
     table_name := 'events';
+    IF row_count > 0 THEN
+        RETURN NEXT;
+    END IF;
+    DELETE FROM damoov.downloads AS d
+    WHERE d.kind = 'object'
+        AND erase_person.device_token IN (SELECT damoov.spelled_uuids(convert_to(d.url, 'UTF8')));
+    GET DIAGNOSTICS row_count = ROW_COUNT;
+    table_name := 'downloads';
     IF row_count > 0 THEN
         RETURN NEXT;
     END IF;

@@ -47,6 +47,65 @@ uuid_prefix(const char *text, pg_uuid_t *uuid)
 	return 0;
 }
 
+/*
+ * The character at *at, which moves behind it, with escapes undone; -1 when there
+ * is none.  What was undone may begin an escape itself: %2530, \\u0030, %5Cu0030
+ * and \u002530 are all a 0.  Without "backslashes" one of these stands for itself.
+ */
+static int
+spelled_char(const char **at, const char *end, bool backslashes, int depth)
+{
+	int			c = *at < end && depth < 4 ? (unsigned char) *(*at)++ : -1;
+
+	while (c == '%' || (c == '\\' && backslashes))
+	{
+		int			digits = 2;
+		int			value = 0;
+
+		if (c == '\\')
+		{
+			while ((c = spelled_char(at, end, false, depth + 1)) == '\\')
+				;
+			if (c != 'u' && c != 'x')
+				return -1;
+			digits = c == 'u' ? 4 : 2;
+		}
+		while (digits-- > 0)
+		{
+			int			digit = spelled_char(at, end, true, depth + 1);
+
+			if (digit < 0 || digit > 127 || (digit = text_hex_digit((char) digit)) < 0)
+				return -1;
+			value = value << 4 | digit;
+		}
+		c = value;
+	}
+	return c;
+}
+
+Size
+uuid_spelled(const char *text, const char *end, pg_uuid_t *uuid)
+{
+	const char *at = text;
+
+	for (int i = 0; i < 2 * UUID_LEN;)
+	{
+		int			c = spelled_char(&at, end, true, 0);
+		int			digit = c >= 0 && c < 128 ? text_hex_digit((char) c) : -1;
+
+		if (digit >= 0)
+		{
+			unsigned char *byte = &uuid->data[i / 2];
+
+			*byte = i % 2 == 0 ? digit << 4 : *byte | digit;
+			i++;
+		}
+		else if (i == 0 || (c != '-' && c != '\0'))
+			return 0;
+	}
+	return at - text;
+}
+
 bool
 uuid_is_zero(const pg_uuid_t *uuid)
 {

@@ -21,6 +21,7 @@
 #include "door/person.h"
 
 SQL_FUNCTION(damoov_forget);
+SQL_FUNCTION(damoov_spelled_uuids);
 
 bool
 person_exists(int64 user_id)
@@ -80,6 +81,50 @@ person_of_new_token(const pg_uuid_t *device_token)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not store the person because of a concurrent change")));
 	return DatumGetInt64(sql_value(0, 1, NULL));
+}
+
+/* ----- names in texts ----- */
+
+typedef struct Search
+{
+	const char *at;
+	const char *end;
+} Search;
+
+/*
+ * Of each place, for they may overlap: digits before a token are those of
+ * another UUID, too.
+ */
+Datum
+damoov_spelled_uuids(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *call;
+	Search	   *search;
+	pg_uuid_t  *found = palloc(sizeof(pg_uuid_t));
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old;
+		bytea	   *body;
+
+		call = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(call->multi_call_memory_ctx);
+		body = PG_GETARG_BYTEA_P_COPY(0);
+		search = palloc(sizeof(Search));
+		search->at = VARDATA(body);
+		search->end = search->at + VARSIZE(body) - VARHDRSZ;
+		call->user_fctx = search;
+		MemoryContextSwitchTo(old);
+	}
+	call = SRF_PERCALL_SETUP();
+	search = call->user_fctx;
+	while (search->at < search->end)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (uuid_spelled(search->at++, search->end, found) > 0)
+			SRF_RETURN_NEXT(call, UUIDPGetDatum(found));
+	}
+	SRF_RETURN_DONE(call);
 }
 
 /* ----- damoov_forget ----- */

@@ -23,7 +23,7 @@ authorize_v4(HttpRequest *request, const SignV4Input *in)
 	http_header(request, "x-amz-date", signature.amz_date);
 	if (in->session_token)
 		http_header(request, "x-amz-security-token", in->session_token);
-	http_header(request, "authorization", signature.authorization);
+	http_header(request, "Authorization", signature.authorization);
 }
 
 void
@@ -38,5 +38,5 @@ authorize_storage(HttpRequest *request, SignSharedKeyInput *in, const char *vers
 	in->nheaders = lengthof(headers);
 	add_headers(request, headers, lengthof(headers));
 	if (in->account_key)
-		http_header(request, "authorization", sign_shared_key(in));
+		http_header(request, "Authorization", sign_shared_key(in));
 }

@@ -12,6 +12,7 @@ OBJS         = \
 	src/base/options.o \
 	src/base/secret.o \
 	src/base/secret_file.o \
+	src/base/shared.o \
 	src/base/sql.o \
 	src/base/text.o \
 	src/base/timestamp.o \
@@ -28,6 +29,7 @@ OBJS         = \
 	src/dataset/track.o \
 	src/dataset/trip_events.o \
 	src/door/api.o \
+	src/door/certificate.o \
 	src/door/check.o \
 	src/door/download.o \
 	src/door/fetch.o \

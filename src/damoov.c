@@ -11,6 +11,7 @@
 
 #include "base/wakeup.h"
 #include "compat.h"
+#include "door/certificate.h"
 #include "guc.h"
 #include "process/launcher.h"
 
@@ -28,6 +29,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	wakeup_init();
+	certificate_init();
 	launcher_register();
 }
 

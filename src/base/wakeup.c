@@ -12,11 +12,10 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "storage/shmem.h"
 
+#include "base/shared.h"
 #include "base/wakeup.h"
 #include "compat.h"
 
@@ -33,61 +32,29 @@ typedef struct WorkerSlot
 
 typedef struct WorkerTable
 {
-	LWLock	   *lock;
 	WorkerSlot	slot[MAX_WORKERS];
 } WorkerTable;
 
 static WorkerTable *workers = NULL;
 static bool wake_pending = false;
 static bool callback_registered = false;
-static shmem_request_hook_type previous_request_hook = NULL;
-static shmem_startup_hook_type previous_startup_hook = NULL;
-
-static void
-request_memory(void)
-{
-	if (previous_request_hook)
-		previous_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerTable)));
-	RequestNamedLWLockTranche("damoov", 1);
-}
-
-static void
-attach_memory(void)
-{
-	bool		found;
-
-	if (previous_startup_hook)
-		previous_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	workers = ShmemInitStruct("damoov workers", sizeof(WorkerTable), &found);
-	if (!found)
-	{
-		memset(workers, 0, sizeof(WorkerTable));
-		workers->lock = &GetNamedLWLockTranche("damoov")->lock;
-	}
-	LWLockRelease(AddinShmemInitLock);
-}
 
 void
 wakeup_init(void)
 {
-	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = attach_memory;
+	shared_request("damoov workers", sizeof(WorkerTable), (void **) &workers);
 }
 
 static void
 free_slot(int code, Datum arg)
 {
-	LWLockAcquire(workers->lock, LW_EXCLUSIVE);
+	shared_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_WORKERS; i++)
 	{
 		if (workers->slot[i].pid == MyProcPid)
 			workers->slot[i].pid = 0;
 	}
-	LWLockRelease(workers->lock);
+	shared_unlock();
 }
 
 void
@@ -96,7 +63,7 @@ wakeup_register_worker(void)
 	if (workers == NULL)
 		return;
 	before_shmem_exit(free_slot, (Datum) 0);
-	LWLockAcquire(workers->lock, LW_EXCLUSIVE);
+	shared_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_WORKERS; i++)
 	{
 		if (workers->slot[i].pid != 0)
@@ -105,7 +72,7 @@ wakeup_register_worker(void)
 		workers->slot[i].database = MyDatabaseId;
 		break;
 	}
-	LWLockRelease(workers->lock);
+	shared_unlock();
 }
 
 /* Process id of this database's worker, 0 when there is none. */
@@ -116,13 +83,13 @@ worker_pid(void)
 
 	if (workers == NULL)
 		return 0;
-	LWLockAcquire(workers->lock, LW_SHARED);
+	shared_lock(LW_SHARED);
 	for (int i = 0; i < MAX_WORKERS && pid == 0; i++)
 	{
 		if (workers->slot[i].database == MyDatabaseId)
 			pid = workers->slot[i].pid;
 	}
-	LWLockRelease(workers->lock);
+	shared_unlock();
 	return pid;
 }
 

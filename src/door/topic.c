@@ -6,18 +6,15 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "base/fault.h"
+#include "door/certificate.h"
 #include "door/topic.h"
 #include "wire/http.h"
 #include "wire/url.h"
 
 #define FETCH_MS			5000	/* SNS waits for 15 s */
 #define MAX_CERTIFICATE		(64 * 1024)
-#define KEYS				8	/* certificates remembered */
-#define KEY_SECONDS			SECS_PER_DAY
-#define FAILURE_SECONDS		30
 
 /* ----- what a server lists ----- */
 
@@ -62,35 +59,6 @@ topic_address(const ServerOptions *options, const char *topic_arn,
 						 "option \"endpoint\" of a webhook server is for tests: plain http to loopback while \"damoov.allow_http_loopback\" is on");
 	*base_url = psprintf("http://%s", parts->host_header);
 	return true;
-}
-
-/* ----- the keys a session remembers ----- */
-
-typedef struct KnownKey
-{
-	char		url[512];
-	EVP_PKEY   *key;			/* NULL: it could not be had */
-	TimestampTz until;
-} KnownKey;
-
-/* Per session: they can be fetched again at any time. */
-static KnownKey known_keys[KEYS];
-static KnownKey last_failure;
-static int	next_key = 0;
-
-static bool
-is_known(const KnownKey *entry, const char *url)
-{
-	return strcmp(entry->url, url) == 0 && entry->until > GetCurrentTimestamp();
-}
-
-static void
-remember(KnownKey *entry, const char *url, EVP_PKEY *key, int seconds)
-{
-	EVP_PKEY_free(entry->key);
-	strlcpy(entry->url, url, sizeof(entry->url));
-	entry->key = key;
-	entry->until = GetCurrentTimestamp() + seconds * USECS_PER_SEC;
 }
 
 /* ----- fetching one ----- */
@@ -138,10 +106,7 @@ fetch_key(const char *url, const char *topic_arn, bool is_test, Fault *fault)
 		fault_set(fault, REASON_NO_CERTIFICATE,
 				  "certificate of the SNS message could not be fetched");
 	if (key)
-	{
-		remember(&known_keys[next_key], url, key, Min(seconds, KEY_SECONDS));
-		next_key = (next_key + 1) % KEYS;
-	}
+		certificate_keep(url, key, seconds);
 	MemoryContextDelete(context);
 	return key;
 }
@@ -150,21 +115,20 @@ EVP_PKEY *
 topic_key(const char *url, const char *topic_arn, bool is_test, Fault *fault)
 {
 	EVP_PKEY   *key;
+	UrlParts   *parts;
 
-	for (int i = 0; i < KEYS; i++)
-	{
-		if (known_keys[i].key && is_known(&known_keys[i], url))
-			return known_keys[i].key;
-	}
-	/* who repeats a URL that does not work must not make us ask each time */
-	if (is_known(&last_failure, url))
+	if (certificate_find(url, &key, fault))
+		return key;
+	if (!url_parse(url, &parts, fault))
+		return NULL;
+	if (!certificate_may_fetch(parts->host))
 	{
 		fault_set(fault, REASON_NO_CERTIFICATE,
-				  "certificate of the SNS message could not be fetched a moment ago");
+				  "too many certificates of SNS messages were asked for a moment ago");
 		return NULL;
 	}
 	key = fetch_key(url, topic_arn, is_test, fault);
 	if (key == NULL)
-		remember(&last_failure, url, NULL, FAILURE_SECONDS);
+		certificate_keep_failure(url, fault);
 	return key;
 }

@@ -21,8 +21,8 @@ extern bool topic_address(const ServerOptions *options, const char *topic_arn,
 						  char **base_url, bool *is_test, Fault *fault);
 
 /*
- * The key in the certificate at a URL that was checked; it is fetched unless
- * this session has it, and stays ours.  NULL with the fault's reason
+ * The key in the certificate at a URL that was checked, for the caller to free;
+ * it is fetched unless it is known.  NULL with the fault's reason
  *
  *	bad_signature	SNS has no such certificate, or it is no use
  *	no_certificate	SNS could not be asked: may work later

@@ -33,6 +33,7 @@
 #include "base/timestamp.h"
 #include "base/wakeup.h"
 #include "compat.h"
+#include "door/certificate.h"
 #include "door/ingest.h"
 #include "door/topic.h"
 #include "message/envelope.h"
@@ -68,22 +69,19 @@ typedef struct Push
 
 /* ----- answers ----- */
 
-/* Only when the reason changes: anybody can send, and must not fill the log. */
+/* Once a minute for each reason: anybody can send, and must not fill the log. */
 static void
-log_once(const char *reason)
+log_refusal(const char *reason)
 {
-	static char last[128] = "";
-
-	if (strncmp(last, reason, sizeof(last) - 1) != 0)
+	if (certificate_may_log(reason))
 		ereport(LOG, (errmsg("could not take push: %s", reason)));
-	strlcpy(last, reason, sizeof(last));
 }
 
 /* The reason is for the operator, who finds it in the sender's delivery log. */
 static Answer
 error_answer(int status, const char *reason)
 {
-	log_once(reason);
+	log_refusal(reason);
 	return (Answer) {.status = status, .body = psprintf("{\"error\": %s}", json_quoted(reason))};
 }
 
@@ -94,7 +92,7 @@ error_answer(int status, const char *reason)
 static Answer
 trouble_answer(const char *trouble)
 {
-	log_once(trouble);
+	log_refusal(trouble);
 	return (Answer) {.status = 503, .body = "{\"error\": \"not now, see the server log\"}"};
 }
 
@@ -351,6 +349,7 @@ take_sns(const Push *push, const SnsMessage *message)
 	char	   *base_url;
 	bool		is_test;
 	EVP_PKEY   *key;
+	SnsVerdict	verdict;
 	ListCell   *cell;
 
 	foreach(cell, push->servers)
@@ -373,7 +372,9 @@ take_sns(const Push *push, const SnsMessage *message)
 	key = topic_key(psprintf("%s%s", base_url, path), topic_arn, is_test, &fault);
 	if (key == NULL)
 		return error_answer(fault.reason == REASON_NO_CERTIFICATE ? 503 : 403, fault.message);
-	switch (sns_verify(message, key))
+	verdict = sns_verify(message, key);
+	EVP_PKEY_free(key);
+	switch (verdict)
 	{
 		case SNS_VALID:
 			return store(push, message, server->name);

@@ -19,7 +19,8 @@ use Test::More;
 my $directory = abs_path(PostgreSQL::Test::Utils::tempdir());
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $topic = 'arn:aws:sns:eu-west-1:123456789012:damoov';
-my ($cloud, $node) = stage('webhook');
+# not preloaded at first: each session knows nothing of what others have asked for
+my ($cloud, $node) = stage('webhook', preload => 0);
 my $driver = driver();
 my $url = $cloud->base_url;
 
@@ -381,12 +382,68 @@ push_(signed(type => 'SubscriptionConfirmation')) for 1 .. 3;
 $node->poll(2);
 is(scalar(my @three = $cloud->confirmed), 4, 'several are confirmed in one call');
 like($node->error_of("CALL damoov_poll('push')"), qr/^42809: server "push" is not a source of messages that is polled/, 'a webhook is not polled');
-$node->append_conf('postgresql.conf', "damoov.databases = 'postgres'");
-$node->reload;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'damoov'\ndamoov.databases = 'postgres'");
+$node->restart;
 eventually { value('SELECT damoov.worker_pid() IS NOT NULL') eq 't' } 'the worker starts';
 push_(signed(type => 'SubscriptionConfirmation'));
 eventually { subscription() eq 'confirmed|1|t|' } '... and confirms a subscription';
 is(value("SELECT count(*) FROM damoov.sources WHERE source = 'push' AND last_error IS NOT NULL"), 0, '... and does not poll the webhook');
+
+###########################################################################
+# What strangers can make us do
+###########################################################################
+
+my $forged = 0;
+
+# Each names a certificate that nobody has named before.
+sub forge
+{
+	return beat(key => 'stranger', members =>
+		{ SigningCertURL => "$host/SimpleNotificationService-forged" . ++$forged . '.pem' });
+}
+
+# Returns how many were answered with each status.
+sub in_one_session
+{
+	return value('SELECT string_agg(n || $$ x $$ || status, $$, $$ ORDER BY status) FROM (SELECT a ->> $$status$$, count(*) FROM ('
+		  . join(' UNION ALL ', map { 'SELECT ' . call($_) } @_) . ') AS x (a) GROUP BY 1) AS y (status, n)');
+}
+
+sub refusals
+{
+	my ($start, $reason) = @_;
+	return scalar(() = substr(slurp_file($node->logfile), $start) =~ /LOG:  could not take push: $reason/g);
+}
+
+certificate('later');
+$node->restart;
+my $start = -s $node->logfile;
+$mark = $cloud->last_request;
+is(push_(beat(certificate => 'regional')), $stored, 'a certificate that is known');
+push_(forge()) for 1 .. 12;
+is($cloud->count_requests(since => $mark, target => 'certificate'), 5, '... and twelve strangers in as many sessions: five are asked for in all');
+is(in_one_session(map { forge() } 1 .. 12), '12 x 503', '... and for the next ones none, as long as they cannot be told from others');
+like(push_(beat(certificate => 'later')), qr/^503\|.*too many/, '... be it a genuine one that is not known');
+is(in_one_session(map { beat(key => 'stranger', certificate => 'regional') } 1 .. 12), '12 x 403', 'forged ones that name a known one are refused by it');
+is(push_(beat(certificate => 'regional')), $stored, '... and genuine ones are stored, in a session that has asked for none');
+is($cloud->count_requests(since => $mark, target => 'certificate'), 5, '... so that still no more is asked for');
+is(refusals($start, $_->[1]), 1, "the log has one line for $_->[0]")
+  for [ 'certificates that do not exist', 'certificate of the SNS message does not exist' ],
+  [ 'those that are not asked for', 'too many certificates' ], [ 'wrong signatures', 'signature of the SNS message' ];
+$start = -s $node->logfile;
+in_one_session(map { ('{}', altered(beat(), 'TopicArn', 'x')) } 1 .. 50);
+is(refusals($start, 'push is neither'), 1, 'a hundred pushes without a secret or a known topic: a line');
+is(refusals($start, ''), 2, '... for each of both');
+
+# the same in a session without shared memory
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+$mark = $cloud->last_request;
+$start = -s $node->logfile;
+is(in_one_session(map { forge() } 1 .. 12), '5 x 403, 7 x 503', 'twelve strangers in a session: five are looked at');
+is($cloud->count_requests(since => $mark, target => 'certificate'), 5, '... by asking five times');
+is(refusals($start, ''), 2, '... with a line for each reason');
+is(push_(beat()), $stored, 'another session is not affected');
 
 ###########################################################################
 # Nothing of it in the log

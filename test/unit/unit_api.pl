@@ -20,7 +20,7 @@ my $platform = 'https://mobilesdk.telematicssdk.com';
 sub credential
 {
 	my ($url, %options) = @_;
-	my $hosts = $options{hosts} // lc($url =~ m{^\w+://([^/:?]+)})[0];
+	my $hosts = $options{hosts} // lc(($url =~ m{^\w+://([^/:?]+)})[0]);
 
 	return query('SELECT unit_api_credential('
 		  . join(', ', lit($hosts), lit($options{base_url} // $platform), lit($options{s3_endpoint}), lit($url)) . ')');

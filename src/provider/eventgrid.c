@@ -117,6 +117,7 @@ eventgrid_configure(Source *source, const ServerOptions *options, Fault *fault)
 		return false;
 	config->lock_seconds = options_int(options, "lock_seconds", DEFAULT_LOCK_SECONDS);
 	source->min_wait_seconds = MIN_WAIT_SECONDS;
+	identity_set_service(source->identity, config->url);
 	source->max_receives = 1;	/* it brings a hundred */
 	source->token = source->identity ? NULL : &config->token;
 	source->config = config;

@@ -117,6 +117,7 @@ identity_load(const ServerOptions *options, const IdentityWay *way, const char *
 	out->way = way;
 	out->http = http;
 	out->audience = audience;
+	out->host = "";
 	out->context = CurrentMemoryContext;
 	out->release.func = leave_ask;
 	out->release.arg = out;
@@ -126,6 +127,16 @@ identity_load(const ServerOptions *options, const IdentityWay *way, const char *
 		return false;
 	*identity = out;
 	return true;
+}
+
+void
+identity_set_service(Identity *identity, const char *url)
+{
+	UrlParts   *parts;
+	Fault		ignored = {0};
+
+	if (identity && url_parse(url, &parts, &ignored))
+		identity->host = parts->host;
 }
 
 char *

@@ -62,7 +62,8 @@ struct Identity
 	IdentityAsk *asking;		/* under way, or NULL */
 
 	/* settings, NULL where the way does not need them */
-	const char *audience;
+	const char *audience;		/* in the public part of the cloud */
+	const char *host;			/* of the service that it is for; never NULL */
 	char	   *endpoint;		/* of the token service, no slash at the end */
 	char	   *tenant_id;
 	char	   *client_id;
@@ -110,6 +111,9 @@ struct IdentityAsk
 extern bool identity_load(const ServerOptions *options, const IdentityWay *ways,
 						  const char *audience, HttpClient *http, Identity **identity,
 						  Fault *fault);
+
+/* Tells the address of the service they are for; "identity" may be NULL. */
+extern void identity_set_service(Identity *identity, const char *url);
 
 /* The access keys of a user mapping, in the current context. */
 extern bool identity_own_keys(const ServerOptions *options, AwsKeys *keys, Fault *fault);

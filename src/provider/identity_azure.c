@@ -13,10 +13,10 @@
 #include "base/secret.h"
 #include "provider/identity.h"
 #include "wire/http.h"
+#include "wire/partition.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
 
-#define AUTHORITY			"https://login.microsoftonline.com"
 #define METADATA			"http://169.254.169.254"
 #define ASSERTION_TYPE		"urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
 
@@ -27,8 +27,6 @@ configure_client(Identity *identity, const ServerOptions *options, Fault *fault)
 {
 	identity->tenant_id = identity_setting(options, "tenant_id", "AZURE_TENANT_ID");
 	identity->client_id = identity_setting(options, "client_id", "AZURE_CLIENT_ID");
-	if (identity->endpoint == NULL)
-		identity->endpoint = pstrdup(AUTHORITY);
 	return identity_needs(identity->tenant_id, "tenant_id", fault) &&
 		identity_needs(identity->client_id, "client_id", fault);
 }
@@ -118,16 +116,24 @@ on_token(IdentityAsk *ask, const HttpRequest *request)
 		identity_got(ask, token, NULL, ask->now + seconds);
 }
 
+static char *
+audience(const Identity *identity)
+{
+	return sign_encoded(azure_audience(identity->audience, identity->host));
+}
+
 static const char *
 ask_entra(IdentityAsk *ask, const char *proof, const char *secret)
 {
 	const Identity *identity = ask->identity;
+	const char *endpoint = identity->endpoint ? identity->endpoint
+		: psprintf("https://%s", azure_login(identity->host));
 	HttpRequest *request =
-		identity_request(ask, "POST", psprintf("%s/%s/oauth2/v2.0/token", identity->endpoint,
+		identity_request(ask, "POST", psprintf("%s/%s/oauth2/v2.0/token", endpoint,
 											   sign_encoded(identity->tenant_id)));
 	char	   *body =
 		psprintf("grant_type=client_credentials&client_id=%s&scope=%s%%2F.default%s%s",
-				 sign_encoded(identity->client_id), sign_encoded(identity->audience), proof,
+				 sign_encoded(identity->client_id), audience(identity), proof,
 				 secret_own(sign_encoded(secret)));
 
 	ask->service = "Entra ID";
@@ -169,7 +175,7 @@ ask_managed_identity(IdentityAsk *ask)
 	HttpRequest *request;
 
 	ask->service = "the machine's identity service";
-	url = psprintf("%s&resource=%s", url, sign_encoded(identity->audience));
+	url = psprintf("%s&resource=%s", url, audience(identity));
 	if (identity->client_id)
 		url = psprintf("%s&client_id=%s", url, sign_encoded(identity->client_id));
 	request = identity_request(ask, "GET", url);

@@ -249,6 +249,7 @@ bus_configure(Source *source, const ServerOptions *options, Fault *fault)
 	if (!options_int_within(options, "wait_seconds", 0, WAIT_SECONDS_MAX, WAIT_SECONDS,
 							&source->wait_seconds, fault))
 		return false;
+	identity_set_service(source->identity, base);
 	config->receivers = options_int(options, "receivers", RECEIVERS);
 	source->max_receives = 1;
 	source->token = source->identity ? NULL : &config->token;

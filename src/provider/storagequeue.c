@@ -148,6 +148,7 @@ queue_configure(Source *source, const ServerOptions *options, Fault *fault)
 	if (!options_int_within(options, "visibility_seconds", 1, QUEUE_MAX_LEASE_S, QUEUE_LEASE_S,
 							&config->visibility_seconds, fault))
 		return false;
+	identity_set_service(source->identity, config->url);
 	config->max_dequeues = options_int(options, "max_dequeue_count", QUEUE_MAX_DEQUEUES);
 	source->pause_min_ms = QUEUE_PAUSE_MIN_MS;
 	source->pause_max_ms = QUEUE_PAUSE_MAX_MS;

@@ -25,13 +25,15 @@ static const struct
 static const struct
 {
 	const char *storage;
+	const char *service_bus;
 	const char *event_grid;
+	const char *login;
 }			azure[] = {
-	{"core.windows.net", "eventgrid.azure.net"},
-	{"core.usgovcloudapi.net", "eventgrid.azure.us"},
-	{"core.chinacloudapi.cn", "eventgrid.azure.cn"},
+	{"core.windows.net", "servicebus.windows.net", "eventgrid.azure.net", "login.microsoftonline.com"},
+	{"core.usgovcloudapi.net", "servicebus.usgovcloudapi.net", "eventgrid.azure.us", "login.microsoftonline.us"},
+	{"core.chinacloudapi.cn", "servicebus.chinacloudapi.cn", "eventgrid.azure.cn", "login.partner.microsoftonline.cn"},
 	/* of the first: accounts with a zone in their name */
-	{"storage.azure.net", NULL}
+	{"storage.azure.net", NULL, NULL, "login.microsoftonline.com"}
 };
 
 /* The labels in front of a domain, NULL when the host does not end in it. */
@@ -95,6 +97,41 @@ azure_account(const char *host)
 		}
 	}
 	return NULL;
+}
+
+static bool
+is_below(const char *host, const char *domain)
+{
+	return domain && labels_before(host, domain) != NULL;
+}
+
+/* The first one for hosts of nobody's, such as names of one's own. */
+static int
+find_azure(const char *host)
+{
+	for (int i = 0; i < (int) lengthof(azure); i++)
+	{
+		if (is_below(host, azure[i].storage) || is_below(host, azure[i].service_bus) ||
+			is_below(host, azure[i].event_grid))
+			return i;
+	}
+	return 0;
+}
+
+const char *
+azure_login(const char *host)
+{
+	return azure[find_azure(host)].login;
+}
+
+const char *
+azure_audience(const char *audience, const char *host)
+{
+	int			i = find_azure(host);
+
+	if (azure[i].event_grid && strcmp(audience, "https://eventgrid.azure.net") == 0)
+		return psprintf("https://%s", azure[i].event_grid);
+	return audience;
 }
 
 const char *

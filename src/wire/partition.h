@@ -23,6 +23,15 @@ extern char *aws_labels(const char *host);
  */
 extern char *azure_account(const char *host);
 
+/* Where Entra ID gives tokens for the services of a host. */
+extern const char *azure_login(const char *host);
+
+/*
+ * What a token for a host is for, when it is "audience" in the public part:
+ * Event Grid has another name in each, storage and Service Bus have one for all.
+ */
+extern const char *azure_audience(const char *audience, const char *host);
+
 /* The origin that Event Grid names when it pushes, if it is one, else NULL. */
 extern const char *azure_event_grid(const char *origin);
 

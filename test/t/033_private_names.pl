@@ -1,5 +1,5 @@
 # Names of others that lead to this machine: nothing is connected to, neither for
-# a dataset nor for a certificate.
+# a dataset nor for a certificate.  And which names are asked for a token.
 
 use strict;
 use warnings;
@@ -96,6 +96,29 @@ $node->poll(2);
 is($node->sql('SELECT last_error FROM damoov.downloads'), 'host "exports.damoov.com" resolves to an address that is not public',
 	'a dataset at an address that is not public');
 is(connections(), 0, '... is not asked for');
+$node->stop;
+
+###########################################################################
+# Entra ID of another part of Azure
+###########################################################################
+
+# nobody listens there any more: the error tells who was to be asked
+$node = server('government', 'login.microsoftonline.us');
+$listener->close;
+my %sources = (
+	servicebus => "endpoint 'https://fleet.servicebus.usgovcloudapi.net', entity 'q'",
+	eventgrid => "endpoint 'https://fleet.usgovvirginia-1.eventgrid.azure.us', topic 't', subscription 's'",
+	storagequeue => "endpoint 'https://fleet.queue.core.usgovcloudapi.net', queue 'damoov'");
+for my $type (sort keys %sources)
+{
+	$node->sql("CREATE SERVER $type TYPE '$type' FOREIGN DATA WRAPPER damoov OPTIONS ($sources{$type},
+			identity 'client_credentials', tenant_id 't', client_id 'c');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $type OPTIONS (client_secret 'c')");
+}
+$node->poll(2);
+is($node->sql("SELECT last_error FROM damoov.status WHERE source = '$_'"),
+	'could not get credentials from Entra ID: could not connect to "login.microsoftonline.us"', "a $_ asks where it is")
+  for sort keys %sources;
 
 $node->stop;
 done_testing();

@@ -82,6 +82,12 @@ FROM pg_trigger AS t JOIN member AS m ON m.objid = t.tgrelid AND m.classid = 'pg
 WHERE NOT t.tgisinternal AND obj_description(t.oid, 'pg_trigger') IS NULL
 ORDER BY 1, 2;
 
+-- Every table has a key, which changes of rows need where they are published: none without
+SELECT c.oid::regclass AS without_key
+FROM pg_class AS c
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')
+    AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'p');
+
 -- Every function fixes its search_path, is a BEGIN ATOMIC body bound to its objects, or is C; a procedure
 -- that commits can have no setting and does it by itself, first of all and after each COMMIT: none that does not
 SELECT p.oid::regprocedure AS unfixed

@@ -264,6 +264,53 @@ UPDATE damoov.events SET received_at = now() - interval '15 days';
 CALL damoov_purge(false);
 SELECT * FROM pg_temp.counts();
 
+-- crashes of which no stage is known, by what was fetched of them; what has ended; and who has nothing any more,
+-- neither here nor in tables of others
+SELECT table_name, row_count FROM pg_temp.counts();
+INSERT INTO damoov.crashes (crash_token, user_id, header_stored_at, header_received_at)
+SELECT c.crash_token, user_id, c.stored_at, c.received_at FROM damoov.users, (VALUES
+    ('b5555555-0000-4000-8000-000000000001'::uuid, now() - interval '91 days', NULL), ('b5555555-0000-4000-8000-000000000002', now() - interval '89 days', NULL),
+    ('b5555555-0000-4000-8000-000000000003', NULL, NULL), ('b5555555-0000-4000-8000-000000000004', NULL, NULL), ('b5555555-0000-4000-8000-000000000005', NULL, NULL),
+    ('b5555555-0000-4000-8000-000000000006', now() - interval '91 days', now() - interval '89 days'),
+    ('b5555555-0000-4000-8000-000000000007', now() - interval '89 days', now() - interval '91 days')) AS c (crash_token, stored_at, received_at)
+WHERE device_token = :bob;
+INSERT INTO damoov.crash_buffers (crash_id, user_id, sample_count, stored_at)
+SELECT c.crash_id, c.user_id, 0, now() - b.days * interval '1 day'
+FROM damoov.crashes AS c JOIN (VALUES ('b5555555-0000-4000-8000-000000000003'::uuid, 91), ('b5555555-0000-4000-8000-000000000004', 89)) AS b (crash_token, days) USING (crash_token);
+UPDATE damoov.downloads SET state = 'gone', last_error_at = now() - interval '9 days' WHERE object_id = 'a4444444-0000-4000-8000-000000000004';
+UPDATE damoov.downloads SET state = 'failed', last_error_at = now() - interval '11 days' WHERE object_id = 'a3333333-0000-4000-8000-000000000003';
+UPDATE damoov.downloads SET state = 'gone', queued_at = now() - interval '11 days' WHERE object_id = 'b3333333-0000-4000-8000-000000000003';
+UPDATE damoov.downloads SET queued_at = now() - interval '11 days' WHERE object_id = 'b4444444-0000-4000-8000-000000000004';
+INSERT INTO damoov.subscriptions (source, topic_arn, token_digest, state, requested_at, confirmed_at)
+SELECT 'q', s.state || s.days, s.topic::bytea, s.state, now() - s.days * interval '1 day', CASE s.state WHEN 'confirmed' THEN now() - s.days * interval '1 day' END
+FROM (VALUES ('1', 'confirmed', 19), ('2', 'confirmed', 21), ('3', 'failed', 19), ('4', 'failed', 21), ('5', 'waiting', 21)) AS s (topic, state, days);
+INSERT INTO damoov.users (device_token) SELECT ('e0000000-0000-4000-8000-00000000000' || n)::uuid FROM generate_series(1, 3) AS n;
+CREATE SCHEMA regress_own;
+CREATE TABLE regress_own.fleet (driver bigint REFERENCES damoov.users, name text);
+INSERT INTO regress_own.fleet SELECT user_id, 'e2' FROM damoov.users WHERE device_token = 'e0000000-0000-4000-8000-000000000002';
+CALL damoov_purge(true);
+CALL damoov_purge(false);
+SELECT crash_token FROM damoov.crashes ORDER BY 1;
+SELECT object_id, state FROM damoov.downloads ORDER BY 1;
+SELECT topic_arn, state FROM damoov.subscriptions ORDER BY 1;
+SELECT device_token FROM damoov.users ORDER BY 1;
+-- who may not look into those tables removes nobody
+UPDATE damoov.downloads SET state = 'failed', last_error_at = now() - interval '11 days' WHERE object_id = 'a4444444-0000-4000-8000-000000000004';
+CREATE ROLE regress_damoov_purge;
+GRANT USAGE ON SCHEMA damoov TO regress_damoov_purge;
+GRANT ALL ON ALL TABLES IN SCHEMA damoov TO regress_damoov_purge;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA damoov TO regress_damoov_purge;
+GRANT EXECUTE ON PROCEDURE damoov_purge(boolean) TO regress_damoov_purge;
+SET ROLE regress_damoov_purge;
+CALL damoov_purge(false);
+RESET ROLE;
+SELECT device_token FROM damoov.users ORDER BY 1;
+DROP SCHEMA regress_own CASCADE;
+DROP OWNED BY regress_damoov_purge;
+DROP ROLE regress_damoov_purge;
+TRUNCATE damoov.crashes, damoov.downloads CASCADE;
+DELETE FROM damoov.users WHERE device_token NOT IN (:ann, :bob);
+
 -- many rows: more than one transaction
 INSERT INTO damoov.heartbeats (user_id, reported_at)
 SELECT user_id, now() - interval '91 days' - n * interval '1 second' FROM damoov.users, generate_series(1, 1100) AS n;
@@ -382,6 +429,37 @@ DELETE FROM damoov.raw_tracks;
 DELETE FROM damoov.crashes;
 SELECT * FROM pg_temp.counts() WHERE table_name ~ 'raw|crash';
 SELECT count(*) FROM damoov.documents WHERE kind = 'raw';
+ROLLBACK;
+-- what is refused of one stops nobody else's: documents of which nothing else is known, or that a trigger does not
+-- like, and the events of one person; that is told, and those stay as they were
+BEGIN;
+INSERT INTO damoov.documents (kind, object_id, user_id, document)
+SELECT d.kind, d.object_id, user_id, d.document FROM damoov.users, (VALUES
+    ('crash', 'b9999999-0000-4000-8000-000000000001'::uuid, '{"Type": "Accident"}'), ('crash', 'b9999999-0000-4000-8000-000000000002', '[]'),
+    ('raw', 'b9999999-0000-4000-8000-000000000003', '{"Track": {"Points": [{"Number": 1}]}}'), ('processed', 'b9999999-0000-4000-8000-000000000004', pg_temp.document(5))) AS d (kind, object_id, document)
+WHERE device_token = :bob;
+SELECT outcome FROM damoov_ingest((SELECT jsonb_agg(pg_temp.note('HeartbeatReceived', p, p, '2024-05-14T11:00:00Z', '{"ChargeLevel": 9}'))
+    FROM (SELECT ('c0000000-0000-4000-8000-00000000000' || n)::uuid AS p FROM generate_series(1, 5) AS n) AS p));
+UPDATE damoov.heartbeats SET charge_percent = 1 WHERE charge_percent = 9;
+UPDATE damoov.events SET outcome = 'unknown' WHERE user_id = (SELECT user_id FROM damoov.users WHERE device_token = 'c0000000-0000-4000-8000-000000000003');
+DELETE FROM damoov.heartbeats WHERE user_id = (SELECT user_id FROM damoov.users WHERE device_token = 'c0000000-0000-4000-8000-000000000003');
+CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT u.device_token::text FROM damoov.users AS u WHERE u.user_id = NEW.user_id) ~ TG_ARGV[1] THEN
+        RAISE USING MESSAGE = 'I do not like that', ERRCODE = TG_ARGV[0];
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER refuse BEFORE INSERT ON damoov.heartbeats FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse('P0001', '^c.*[135]$');
+CREATE TRIGGER refuse BEFORE INSERT ON damoov.trips FOR EACH ROW WHEN (NEW.track_token = 'b9999999-0000-4000-8000-000000000004') EXECUTE FUNCTION pg_temp.refuse('23514', '.');
+SELECT r.kind, r.object_id, CASE WHEN r.kind IN ('event', 'heartbeat') THEN count(*) END AS count, r.changed = '{(refused)}' AS refused FROM damoov_reparse('-infinity', false) AS r
+GROUP BY r.kind, r.object_id, r.changed ORDER BY r.kind, r.object_id, refused;
+SELECT u.device_token, e.outcome, h.charge_percent
+FROM damoov.users AS u JOIN damoov.events AS e USING (user_id) LEFT JOIN damoov.heartbeats AS h USING (user_id) WHERE u.device_token::text ~ '^c' ORDER BY 1;
+-- what may pass is no refusal
+CREATE TRIGGER full_disk BEFORE INSERT ON damoov.heartbeats FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse('53100', '.');
+SELECT damoov_reparse('-infinity', false);
 ROLLBACK;
 -- stages whose events are gone stay
 DELETE FROM damoov.redeliveries;

@@ -76,7 +76,10 @@ BEGIN ATOMIC
             LIMIT 1),
         (SELECT t.user_id FROM damoov.trips AS t WHERE t.track_token = person_of_object.object_id),
         (SELECT r.user_id FROM damoov.raw_tracks AS r WHERE r.track_token = person_of_object.object_id),
-        (SELECT c.user_id FROM damoov.crashes AS c WHERE c.crash_token = person_of_object.object_id));
+        (SELECT c.user_id FROM damoov.crashes AS c WHERE c.crash_token = person_of_object.object_id),
+        (SELECT d.user_id
+            FROM damoov.documents AS d
+            WHERE d.kind = person_of_object.kind AND d.object_id = person_of_object.object_id));
 END;
 REVOKE ALL ON FUNCTION damoov.person_of_object(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person that a dataset of this kind of an object belongs to, by all that is known of the object; NULL: nobody is known';

@@ -49,21 +49,21 @@ BEGIN
     -- Nothing refers to a person x, neither here nor in tables of others; who may
     -- not look there removes nobody.
     SELECT string_agg(CASE
-            WHEN has_table_privilege(r.relation, 'SELECT')
+            WHEN has_table_privilege(r.relation, 'SELECT') AND has_schema_privilege(r.schema, 'USAGE')
                 THEN format('NOT EXISTS (SELECT FROM %s AS r WHERE r.%I = x.user_id)', r.relation, r.name)
             ELSE 'false'
         END, ' AND ' ORDER BY r.relation, r.name)
     INTO unused
     FROM (
-        SELECT f.conrelid::regclass, a.attname
+        SELECT f.conrelid::regclass, a.attname, f.connamespace
         FROM pg_constraint AS f
         JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
         WHERE f.contype = 'f' AND f.confrelid = 'damoov.users'::regclass
         UNION
-        SELECT format('damoov.%I', t.table_name)::regclass, 'user_id'
+        SELECT format('damoov.%I', t.table_name)::regclass, 'user_id', 'damoov'::regnamespace
         FROM damoov.person_tables AS t
         WHERE t.part_of IS NULL AND t.table_name <> 'users'
-    ) AS r (relation, name);
+    ) AS r (relation, name, schema);
 
     -- The one list of what goes: rows x for which a condition holds at the time
     -- $1, and what is done besides with those that are gone.

@@ -80,7 +80,9 @@ BEGIN
             WHEN SQLSTATE 'DM001' THEN
                 -- the same rows are not written again
                 CONTINUE;
-            WHEN data_exception OR protocol_violation THEN
+            WHEN transaction_rollback OR insufficient_resources OR lock_not_available OR system_error THEN
+                RAISE;
+            WHEN OTHERS THEN
                 changed := ARRAY['(refused)'];
         END;
         RETURN NEXT;
@@ -260,6 +262,47 @@ $$;
 REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[], bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.reparse_events(bigint[], bigint[]) IS 'the part of damoov_reparse() that reads events';
 
+-- What the database refuses of one person stops nobody else's.
+CREATE FUNCTION damoov.reparse_batch(event_ids bigint[], learnt bigint[])
+    RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    people bigint[];
+    half integer;
+BEGIN
+    BEGIN
+        RETURN QUERY SELECT r.* FROM damoov.reparse_events(event_ids, learnt) AS r;
+        RETURN;
+    EXCEPTION
+        WHEN transaction_rollback OR insufficient_resources OR lock_not_available OR system_error THEN
+            RAISE;
+        WHEN OTHERS THEN
+            people := ARRAY(SELECT DISTINCT e.user_id FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) ORDER BY 1);
+    END;
+    half := cardinality(people) / 2;
+    IF half = 0 THEN
+        -- is learnt another time
+        UPDATE damoov.events AS e
+        SET outcome = 'unknown', event = coalesce(e.payload ->> 'Event', e.event)
+        WHERE e.event_id = ANY (event_ids) AND e.event_id = ANY (learnt);
+        RETURN QUERY SELECT 'event', NULL::uuid, ARRAY['(refused)'], people[1];
+        RETURN;
+    END IF;
+    FOR part IN 0 .. 1 LOOP
+        RETURN QUERY
+        SELECT r.*
+        FROM damoov.reparse_batch(ARRAY(
+            SELECT e.event_id
+            FROM damoov.events AS e
+            WHERE e.event_id = ANY (event_ids) AND (e.user_id > people[half]) = (part = 1)), learnt) AS r;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) IS 'damoov.reparse_events() for many persons at once, and for fewer and fewer where that fails';
+
 CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
     LANGUAGE plpgsql VOLATILE
@@ -290,7 +333,7 @@ BEGIN
             GROUP BY n.number
             ORDER BY n.number
         LOOP
-            RETURN QUERY SELECT r.* FROM damoov.reparse_events(batch, learnt) AS r;
+            RETURN QUERY SELECT r.* FROM damoov.reparse_batch(batch, learnt) AS r;
         END LOOP;
         RETURN QUERY SELECT r.* FROM damoov.reparse_documents(since) AS r;
         IF dry_run IS NOT FALSE THEN
@@ -302,4 +345,4 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; errors: 22004 no time';
+COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; changed is {(refused)} for a document, or the events of a person, that cannot be stored, which stay as they were; errors: 22004 no time, 25000 isolation level';

@@ -98,10 +98,17 @@ class Session:
         rows = self.run(statement)
         return rows[0][0] if rows else None
 
-    def close(self):
-        """Returns when the server's process is gone, and its counts are in the statistics."""
+    def bye(self):
         try:
             self.sock.sendall(b"X\0\0\0\4")
+        except OSError:
+            pass
+
+    def close(self):
+        """Returns when the server's process is gone, and its counts are in the statistics."""
+        self.bye()
+        self.sock.settimeout(60)
+        try:
             while self.sock.recv(1 << 18):
                 pass
         except OSError:

@@ -57,12 +57,12 @@ class Event:
 class Story:
     def __init__(self, rng):
         self.rng = rng
-        self.persons = [Thing(rng, None) for _ in range(rng.randint(2, 4))]
+        self.persons = [Thing(rng, None) for _ in range(rng.randint(2, 3))]
         self.tracks, self.crashes, self.files = [], [], []
         for person in self.persons:
             person.person = person
-            self.tracks += [Thing(rng, person, rng.random() < 0.2) for _ in range(rng.randint(2, 4))]
-            self.crashes += [Thing(rng, person, rng.random() < 0.2) for _ in range(rng.randint(1, 2))]
+            self.tracks += [Thing(rng, person, rng.random() < 0.2) for _ in range(rng.randint(2, 3))]
+            self.crashes.append(Thing(rng, person, rng.random() < 0.2))
             self.files.append(Thing(rng, person))
         self.events = []            # all that is going to be told, sooner or later
         self.known = set()          # moments of an object's events, so that no two are one

@@ -6,7 +6,7 @@ from walker import HIGHER, Step
 
 CALLS = {"ingest": 12, "push": 4, "answer": 6, "damage": 1, "retry": 1, "renew": 1, "reparse": 1, "forget": 0.5}
 TASKS = {"call": 24, "block": 44, "void": 8, "savepoint": 4, "lease": 14, "poll": 3, "fetch": 2, "purge": 2,
-         "gate": 8, "lock": 4, "row": 3, "ddl": 4, "cancel": 2, "terminate": 0.4}
+         "gate": 12, "lock": 4, "row": 3, "ddl": 4, "cancel": 2, "terminate": 0.4}
 SECRET = "ALongRandomText"
 HEADERS = compact({"Authorization": SECRET})
 
@@ -94,7 +94,8 @@ class Tasks:
     def furnish(self):
         """What a user has added before, some of it anew."""
         self.chapter.control.run(OWN)
-        self.pieces = set(self.rng.sample(sorted(PIECES), self.rng.randint(0, 8)))
+        gates = sorted(piece for piece in PIECES if "gate" in piece)
+        self.pieces = set(self.rng.sample(gates, self.rng.randint(0, 8)) + self.rng.sample(sorted(set(PIECES) - set(gates)), self.rng.randint(0, 4)))
         for piece in sorted(self.pieces):
             self.chapter.control.run(PIECES[piece][0])
 

@@ -51,8 +51,8 @@ class Book:
             for statement in prepared(options):
                 session.run(statement)
 
-    def open(self, database, **settings):
-        return Session(self.options.socket, self.options.port, database, self.options.user, **settings)
+    def open(self, database):
+        return Session(self.options.socket, self.options.port, database, self.options.user, jit="off")
 
     def deadlocks(self):
         return int(self.control.value("SELECT deadlocks FROM pg_stat_database WHERE datname = 'walk'"))
@@ -97,8 +97,11 @@ class Chapter:
                 self.step()
             self.come_home()
         finally:
+            # one may wait for another
             for walker in self.walkers:
-                walker.leave()
+                walker.session.bye()
+            for walker in self.walkers:
+                walker.session.close()
         self.say("all is quiet")
         if self.single and self.book.deadlocks() > self.deadlocks:
             raise Fault("a deadlock was met and hidden", [])
@@ -109,7 +112,9 @@ class Chapter:
     def set_out(self):
         self.book.cloud.reset()
         for session in (self.control, self.book.plain):
-            session.run(EMPTY)
+            session.start(EMPTY)
+        for session in (self.control, self.book.plain):
+            session.wait()
         self.tasks.furnish()
         self.deadlocks = self.book.deadlocks()
         self.walkers = [Walker(self, name) for name in "ABCD"[:self.rng.randint(2, 4)]]

@@ -51,6 +51,8 @@ OBJS         = \
 	src/message/sns.o \
 	src/process/launcher.o \
 	src/process/poll.o \
+	src/process/run_state.o \
+	src/process/transaction.o \
 	src/process/worker.o \
 	src/provider/call.o \
 	src/provider/connection_string.o \
@@ -59,6 +61,7 @@ OBJS         = \
 	src/provider/identity.o \
 	src/provider/identity_aws.o \
 	src/provider/identity_azure.o \
+	src/provider/inbox.o \
 	src/provider/providers.o \
 	src/provider/queue_list.o \
 	src/provider/servicebus.o \
@@ -115,7 +118,7 @@ DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(
 # the folder for them is everybody's: names of our own
 DOCS         = docs/damoov.md docs/damoov-datasets.md
 
-REGRESS      = install ingest envelopes datasets replacement orders privileges lifecycle storage objects webhook plans
+REGRESS      = install ingest envelopes datasets replacement orders leases privileges lifecycle storage objects webhook plans
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use

@@ -18,6 +18,7 @@ CREATE TABLE damoov.downloads (
     due_at timestamptz NOT NULL DEFAULT now(),
     leased_until timestamptz,
     leased_by integer,
+    leased_by_start timestamptz,
     last_status integer,
     last_error text,
     last_error_at timestamptz,
@@ -42,6 +43,7 @@ COMMENT ON COLUMN damoov.downloads.attempts IS 'tries since the newest notificat
 COMMENT ON COLUMN damoov.downloads.due_at IS 'not before this time';
 COMMENT ON COLUMN damoov.downloads.leased_until IS 'a fetch is under way; taken over by another one after this time';
 COMMENT ON COLUMN damoov.downloads.leased_by IS 'process id of the session that fetches';
+COMMENT ON COLUMN damoov.downloads.leased_by_start IS 'when that session was started: process ids are used again';
 COMMENT ON COLUMN damoov.downloads.last_status IS 'HTTP status of the last answer, 0 when there was none';
 COMMENT ON COLUMN damoov.downloads.last_error IS 'why the last try failed';
 COMMENT ON COLUMN damoov.downloads.last_error_at IS 'when';

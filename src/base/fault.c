@@ -100,7 +100,7 @@ fault_report(const Fault *fault)
 }
 
 bool
-fault_is_transient(int sqlstate)
+fault_is_passing(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -108,10 +108,17 @@ fault_is_transient(int sqlstate)
 		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
 		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
 		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
-			/* a missing right or table is not the message's fault either */
-		case ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION):
 			return true;
 	}
 	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlstate == ERRCODE_IO_ERROR ||
 		sqlstate == ERRCODE_READ_ONLY_SQL_TRANSACTION;
+}
+
+bool
+fault_is_transient(int sqlstate)
+{
+	return fault_is_passing(sqlstate) ||
+		ERRCODE_TO_CATEGORY(sqlstate) ==
+		ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
 }

@@ -90,8 +90,14 @@ extern const char *fault_reason_name(Reason reason);
 extern int	fault_report(const Fault *fault);
 
 /*
- * True for errors of the surroundings, which may be gone at the next try
- * (deadlock, full disk, missing right): not the fault of what is stored.
+ * True for errors that may be gone at the next try, without anybody's doing:
+ * deadlock, lock, full disk, lost connection.
+ */
+extern bool fault_is_passing(int sqlstate);
+
+/*
+ * True for those, and for a missing right or table, which somebody has to mend:
+ * errors of the surroundings, as it seems, and not the fault of what is stored.
  */
 extern bool fault_is_transient(int sqlstate);
 

@@ -5,7 +5,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "jit/jit.h"
+#include "nodes/parsenodes.h"
 #include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -150,8 +152,12 @@ sql_array(const Datum *values, const bool *nulls, int count, Oid type)
 											  length, byvalue, align));
 }
 
-bool
-sql_try(void (*step) (void *argument), void *argument, Fault *fault)
+/*
+ * NULL when the step is done.  Its subtransaction has ended in any case: whoever
+ * catches what is thrown later must not find it open.
+ */
+static ErrorData *
+run_in_subtransaction(void (*step) (void *argument), void *argument, bool keep)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -162,22 +168,43 @@ sql_try(void (*step) (void *argument), void *argument, Fault *fault)
 	PG_TRY();
 	{
 		step(argument);
-		ReleaseCurrentSubTransaction();
+		if (keep)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		/* first of all: whoever catches what is thrown on must not find it open */
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
+ * Was this session cancelled?  A trigger may fail with the same SQLSTATE, when a
+ * server that it asks was cancelled or shut down.
+ */
+static bool
+is_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname &&
+		strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+bool
+sql_try(void (*step) (void *argument), void *argument, Fault *fault)
+{
+	ErrorData  *error = run_in_subtransaction(step, argument, true);
+
 	if (error == NULL)
 		return true;
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+	if (is_cancel(error))
 		ReThrowError(error);
 	fault_set_state(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
 	FreeErrorData(error);
@@ -202,6 +229,45 @@ damoov_need_read_committed(PG_FUNCTION_ARGS)
 {
 	sql_need_read_committed();
 	PG_RETURN_VOID();
+}
+
+void
+sql_look(void (*step) (void *argument), void *argument)
+{
+	ErrorData  *error = run_in_subtransaction(step, argument, false);
+
+	if (error)
+		ReThrowError(error);
+}
+
+/* Functions of users run with the search_path that they have at the commit. */
+static void
+set_constraints_immediate(void *argument)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+	int			scope = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", GetConfigOptionResetString("search_path"),
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	AfterTriggerSetState(statement);
+	AtEOXact_GUC(true, scope);
+}
+
+void
+sql_check_deferred(void)
+{
+	/* rolled back, for what is deferred stays so: others may mend it by the commit */
+	sql_look(set_constraints_immediate, NULL);
+}
+
+void
+sql_commit_durably(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	/* also when the caller sets it back */
+	ForceSyncCommit();
 }
 
 /* Asked from a procedure, whose connection to SPI is still the current one. */

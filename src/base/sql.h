@@ -66,12 +66,30 @@ extern Datum sql_array(const Datum *values, const bool *nulls, int count,
  * Runs the step in a subtransaction of its own.  True when it is done, and its
  * work released to the transaction.  Else what it wrote is undone, nothing of
  * the subtransaction is left, and the fault has the error's SQLSTATE and
- * message, with REASON_STORE_FAILED.  A cancelled statement and a shutdown
- * (class 57) are thrown on, after the same cleaning up.
+ * message, with REASON_STORE_FAILED.  Only when this session is cancelled the
+ * error is thrown on, after the same cleaning up.
  *
  * What the step allocates in the memory context of the caller stays.  Needs a
  * transaction; may be called inside or outside of sql_enter().
  */
 extern bool sql_try(void (*step) (void *argument), void *argument, Fault *fault);
+
+/*
+ * Runs the step in a subtransaction that is always rolled back, so that no lock
+ * of what it has read stays.  An error is thrown on.
+ */
+extern void sql_look(void (*step) (void *argument), void *argument);
+
+/*
+ * The last call of a step for sql_try(): checks now what is deferred to the
+ * commit, which is checked then, too.  Throws what would make the commit fail.
+ */
+extern void sql_check_deferred(void);
+
+/*
+ * The open transaction will be on disk, here and where a synchronous standby is
+ * waited for, before its commit is answered.
+ */
+extern void sql_commit_durably(void);
 
 #endif							/* DAMOOV_SQL_H */

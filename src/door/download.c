@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "lib/ilist.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -33,12 +34,15 @@
 #define RETRY_CAP_MS		300000
 #define RETRY_AFTER_CAP_S	900
 #define PICK_INTERVAL_MS	50	/* rows locked by others may look due */
+#define PICK_RETRY_MS		1000
+#define TAKE_OVER_MS		60000
 #define GONE_ATTEMPTS		5	/* the notification may overtake the data */
 #define REFUSED_ATTEMPTS	2
 #define UNREADABLE_ATTEMPTS 5
 #define ACCESS_RETRY_MS		300000	/* somebody has to mend keys or rights */
 #define ACCESS_CAP_MS		3600000
 #define ACCESS_ATTEMPTS		48
+#define STORE_ATTEMPTS		48	/* somebody has to mend a table or a trigger */
 
 typedef struct Download
 {
@@ -54,9 +58,12 @@ typedef struct Download
 	int64		version;
 	int			attempts;
 
-	bool		started;		/* its lease is committed */
+	bool		leased;			/* its lease is committed */
+	bool		started;
 	Fetch		fetch;
 	bool		forgotten;		/* about an erased person */
+	int			refusals;		/* that could not be entered into the row */
+	int64		due_ms;			/* not to be stored before, by clock_ms() */
 
 	bool		stored;			/* settled in the open transaction */
 	int64		row_id;			/* what it became, 0: nothing */
@@ -70,7 +77,7 @@ struct Downloads
 	dlist_head	list;			/* in the order of leasing */
 	int			count;
 	int64		due_ms;			/* of the next row, by clock_ms() */
-	bool		took_over;		/* leases of sessions that are gone */
+	int64		take_over_ms;	/* leases of sessions that are gone, not before */
 	int64		clock_offset_s; /* the stores' clock minus ours */
 };
 
@@ -109,6 +116,23 @@ download_create(Downloads *downloads, DatasetKind kind, const pg_uuid_t *object_
 	return download;
 }
 
+/* Is it being fetched, or its answer still to be stored? */
+static bool
+is_under_way(const Downloads *downloads, DatasetKind kind, const pg_uuid_t *object_id)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &unconstify(Downloads *, downloads)->list)
+	{
+		const Download *download = dlist_container(Download, node, iter.cur);
+
+		if (!download->stored && download->kind == kind &&
+			memcmp(&download->object_id, object_id, sizeof(*object_id)) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 download_free(Download *download)
 {
@@ -124,19 +148,26 @@ downloads_in_flight(const Downloads *downloads)
 	return downloads->count;
 }
 
-bool
-downloads_have_answers(const Downloads *downloads)
+static bool
+has_answer(const Download *download)
 {
+	return download->started && download->fetch.answered && !download->stored;
+}
+
+int64
+downloads_store_due_ms(const Downloads *downloads)
+{
+	int64		due_ms = PG_INT64_MAX;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &unconstify(Downloads *, downloads)->list)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (download->started && download->fetch.answered && !download->stored)
-			return true;
+		if (has_answer(download))
+			due_ms = Min(due_ms, download->due_ms);
 	}
-	return false;
+	return due_ms;
 }
 
 int64
@@ -161,17 +192,24 @@ downloads_due_ms(const Downloads *downloads)
 	"WHERE d.state = 'waiting' AND d.priority > l.priority ORDER BY d.priority LIMIT 1) " \
 	"FROM level AS l WHERE l.priority IS NOT NULL) "
 
-/* Everything is copied: what SPI returned goes with the scope. */
+/*
+ * Everything is copied: what SPI returned goes with the scope.  One that is under
+ * way here is not begun again, though its lease may look over when the clock jumps.
+ */
 static void
 take_row(Downloads *downloads, uint64 row)
 {
-	Download   *download = download_create(downloads,
-										   dataset_kind(sql_text(CurrentMemoryContext, row, 1)),
-										   DatumGetUUIDP(sql_value(row, 2, NULL)));
-	Dataset    *dataset = &download->fetch.dataset;
+	DatasetKind kind = dataset_kind(sql_text(CurrentMemoryContext, row, 1));
+	const pg_uuid_t *object_id = DatumGetUUIDP(sql_value(row, 2, NULL));
+	Download   *download;
+	Dataset    *dataset;
 	bool		nobody;			/* knows yet whose it is */
 	Datum		value;
 
+	if (is_under_way(downloads, kind, object_id))
+		return;
+	download = download_create(downloads, kind, object_id);
+	dataset = &download->fetch.dataset;
 	value = sql_value(row, 3, &nobody);
 	dataset->key.user_id = nobody ? 0 : DatumGetInt64(value);
 	value = sql_value(row, 4, &nobody);
@@ -207,7 +245,10 @@ find_next_due(Downloads *downloads)
 		: clock_ms() + Max(PICK_INTERVAL_MS, DatumGetInt64(value));
 }
 
-/* What a session that is gone had leased need not wait for the lease's end. */
+/*
+ * What a session that is gone had leased need not wait for the lease's end.  A
+ * session is known by its process id and its start, which may be hidden from us.
+ */
 static void
 take_over_leases(void)
 {
@@ -220,7 +261,8 @@ take_over_leases(void)
 		"FROM damoov.downloads AS d "
 		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.due_at <= $1 "
 		"AND d.leased_until IS NOT NULL "
-		"AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = d.leased_by) "
+		"AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = d.leased_by "
+		"AND coalesce(a.backend_start = d.leased_by_start, true)) "
 		"FOR UPDATE OF d SKIP LOCKED) AS n) "
 		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL "
@@ -251,23 +293,27 @@ lease_due(Downloads *downloads, int room)
 		"UPDATE damoov.downloads AS d "
 		"SET attempts = d.attempts + 1, "
 		"leased_until = $1 + $3 * interval '1 second', "
-		"leased_by = pg_backend_pid() "
+		"leased_by = $4, leased_by_start = $5 "
 		"FROM due "
 		"LEFT JOIN damoov.users AS u ON u.user_id = due.user_id "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id "
 		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
-		TIMESTAMPTZOID, INT4OID, INT4OID);
+		TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID);
 	Datum		arguments[] = {
 		TimestampTzGetDatum(GetCurrentTimestamp()),
 		Int32GetDatum(room),
-		Int32GetDatum(LEASE_SECONDS)
+		Int32GetDatum(LEASE_SECONDS),
+		Int32GetDatum(MyProcPid),
+		TimestampTzGetDatum(MyStartTimestamp)
 	};
 	int			scope = sql_enter();
 	uint64		rows;
 
-	if (!downloads->took_over)
+	if (clock_ms() >= downloads->take_over_ms)
+	{
 		take_over_leases();
-	downloads->took_over = true;
+		downloads->take_over_ms = clock_ms() + TAKE_OVER_MS;
+	}
 	rows = sql_run(&plan, arguments, NULL);
 	for (uint64 row = 0; row < rows; row++)
 		take_row(downloads, row);
@@ -297,6 +343,21 @@ downloads_pick(Downloads *downloads)
 }
 
 void
+downloads_unpick(Downloads *downloads)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &downloads->list)
+	{
+		Download   *download = dlist_container(Download, node, iter.cur);
+
+		if (!download->leased)
+			download_free(download);
+	}
+	downloads->due_ms = clock_ms() + PICK_RETRY_MS;
+}
+
+void
 downloads_start(Downloads *downloads)
 {
 	dlist_iter	iter;
@@ -305,7 +366,7 @@ downloads_start(Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (download->started)
+		if (!download->leased || download->started)
 			continue;
 		download->started = true;
 		/* unless it was refused before it was asked */
@@ -314,9 +375,8 @@ downloads_start(Downloads *downloads)
 	}
 }
 
-/* Those that are stored, or those whose lease is not committed. */
-static void
-forget(Downloads *downloads, bool stored)
+void
+downloads_end(Downloads *downloads, bool committed)
 {
 	dlist_mutable_iter iter;
 
@@ -324,15 +384,14 @@ forget(Downloads *downloads, bool stored)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (stored ? download->stored : !download->started)
+		if (committed ? download->stored : !download->leased)
 			download_free(download);
+		else
+		{
+			download->leased = true;
+			download->stored = false;
+		}
 	}
-}
-
-void
-downloads_forget_unstarted(Downloads *downloads)
-{
-	forget(downloads, false);
 }
 
 /* ----- storing one ----- */
@@ -346,12 +405,15 @@ downloads_finish(DatasetKind kind, const pg_uuid_t *object_id, int64 version)
 		"WHERE d.kind = $1 AND d.object_id = $2 AND d.version = $3) "
 		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL "
-		"WHERE d.kind = $1 AND d.object_id = $2 AND d.version <> $3",
-		TEXTOID, UUIDOID, INT8OID);
+		"WHERE d.kind = $1 AND d.object_id = $2 AND d.version <> $3 "
+		"AND d.leased_by = $4 AND d.leased_by_start = $5",
+		TEXTOID, UUIDOID, INT8OID, INT4OID, TIMESTAMPTZOID);
 	Datum		arguments[] = {
 		CStringGetTextDatum(dataset_kind_name(kind)),
 		UUIDPGetDatum(unconstify(pg_uuid_t *, object_id)),
-		Int64GetDatum(version)
+		Int64GetDatum(version),
+		Int32GetDatum(MyProcPid),
+		TimestampTzGetDatum(MyStartTimestamp)
 	};
 
 	sql_run(&plan, arguments, NULL);
@@ -361,6 +423,21 @@ static bool
 has_failed(const Download *download, Reason reason)
 {
 	return download->fetch.fault.sqlstate != 0 && download->fetch.fault.reason == reason;
+}
+
+/* What passes does so by itself; what is wrong with the data does not. */
+static int
+storing_attempts(int sqlstate)
+{
+	if (fault_is_passing(sqlstate))
+		return PG_INT32_MAX;
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION):
+			return UNREADABLE_ATTEMPTS;
+	}
+	return STORE_ATTEMPTS;
 }
 
 /* State after a failure, and how long to wait. */
@@ -375,6 +452,8 @@ judge_failure(const Download *download, int64 *wait_ms)
 	if (retry_after_s > 0)
 		*wait_ms = Max(*wait_ms, Min(retry_after_s, RETRY_AFTER_CAP_S) * (int64) 1000);
 
+	if (has_failed(download, REASON_STORE_FAILED))
+		return attempts < storing_attempts(download->fetch.fault.sqlstate) ? "waiting" : "failed";
 	if (has_failed(download, REASON_BAD_URL) || has_failed(download, REASON_TOO_BIG) ||
 		has_failed(download, REASON_STORAGE_REFUSED) || has_failed(download, REASON_NOT_JSON))
 		return "failed";
@@ -394,8 +473,12 @@ judge_failure(const Download *download, int64 *wait_ms)
 	return attempts < REFUSED_ATTEMPTS ? "waiting" : "failed";
 }
 
+/*
+ * A step: enters why there is nothing to be stored, unless the lease is another's
+ * now.  Waits for no lock: one may have been waited for already.
+ */
 static void
-store_failure(Download *download)
+store_failure(void *argument)
 {
 	/* a newer notification has started the count anew: it is due at once */
 	static SqlPlan plan = SQL_PLAN(
@@ -405,9 +488,13 @@ store_failure(Download *download)
 		"due_at = CASE WHEN d.version = $3 "
 		"THEN clock_timestamp() + $5 * interval '1 millisecond' ELSE d.due_at END, "
 		"last_status = $6, last_error = $7, last_error_at = clock_timestamp() "
-		"WHERE d.kind = $1 AND d.object_id = $2 "
+		"FROM (SELECT l.kind, l.object_id FROM damoov.downloads AS l "
+		"WHERE l.kind = $1 AND l.object_id = $2 AND l.leased_by = $8 AND l.leased_by_start = $9 "
+		"FOR UPDATE NOWAIT) AS mine "
+		"WHERE d.kind = mine.kind AND d.object_id = mine.object_id "
 		"RETURNING d.state",
-		TEXTOID, UUIDOID, INT8OID, TEXTOID, INT8OID, INT4OID, TEXTOID);
+		TEXTOID, UUIDOID, INT8OID, TEXTOID, INT8OID, INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID);
+	Download   *download = argument;
 	const Fetch *fetch = &download->fetch;
 	const char *kind = dataset_kind_name(download->kind);
 	int64		wait_ms;
@@ -419,7 +506,9 @@ store_failure(Download *download)
 		CStringGetTextDatum(state),
 		Int64GetDatum(wait_ms),
 		Int32GetDatum(fetch->status),
-		CStringGetTextDatum(fetch->fault.message)
+		CStringGetTextDatum(fetch->fault.message),
+		Int32GetDatum(MyProcPid),
+		TimestampTzGetDatum(MyStartTimestamp)
 	};
 	char		id[UUID_TEXT_SIZE];
 
@@ -439,37 +528,6 @@ store_failure(Download *download)
 					kind, uuid_format(&download->object_id, id), fetch->fault.message),
 			 errdetail("It stays in damoov.downloads as \"%s\" after %d attempts.",
 					   state, download->attempts)));
-}
-
-static void
-store_step(void *argument)
-{
-	Download   *download = argument;
-
-	if (!dataset_store(&download->fetch.dataset, true, &download->row_id))
-		download->row_id = 0;	/* it is not wanted any more */
-}
-
-/*
- * A dataset that the database refuses must not hold up the others: it fails
- * alone.  What may work later is thrown on.
- */
-static bool
-try_store(Download *download)
-{
-	Fault		fault = {0};
-	MemoryContext old;
-
-	if (sql_try(store_step, download, &fault))
-		return true;
-	if (fault_is_transient(fault.sqlstate))
-		fault_raise(&fault);
-	download->row_id = 0;
-	old = MemoryContextSwitchTo(download->context);
-	fault_set_state(&download->fetch.fault, fault.sqlstate, fault.reason,
-			  "could not store the dataset: %s", fault.message);
-	MemoryContextSwitchTo(old);
-	return false;
 }
 
 /* Its row, locked: whoever fetches the same has to wait. */
@@ -508,13 +566,29 @@ identify(Download *download)
 	MemoryContextSwitchTo(old);
 }
 
-/* Stores the answer, or what is wrong with it, and settles the row. */
-static void
-store_answer(Download *download)
+/* What has to be locked for it, and may have to. */
+static List *
+append_ids(List *ids, Download *download)
 {
 	const Dataset *dataset = &download->fetch.dataset;
-	bool		unidentified = download->kind == DATASET_OBJECT && dataset->content == NULL;
 
+	ids = lappend(ids, &download->object_id);
+	if (download->kind == DATASET_OBJECT && dataset->document)
+		ids = object_ids(ids, dataset, download->fetch.url);
+	return ids;
+}
+
+/* A step: stores the answer, or what is wrong with it, and settles the row. */
+static void
+store_answer(void *argument)
+{
+	Download   *download = argument;
+	const Dataset *dataset = &download->fetch.dataset;
+	bool		unidentified;
+
+	lock_for_storing(append_ids(NIL, download));
+	identify(download);
+	unidentified = download->kind == DATASET_OBJECT && dataset->content == NULL;
 	download->ended = NULL;
 	download->row_id = 0;
 	/* what comes for a forgotten person leaves no trace */
@@ -522,18 +596,41 @@ store_answer(Download *download)
 	{
 		if ((!unidentified && !person_exists(dataset->key.user_id)) || !is_awaited(download))
 			return;
-		if (dataset->content == NULL || !try_store(download))
+		if (dataset->content == NULL)
 		{
 			store_failure(download);
 			return;
 		}
+		if (!dataset_store(&download->fetch.dataset, true, &download->row_id))
+			download->row_id = 0;	/* it is not wanted any more */
 	}
 	downloads_finish(download->kind, &download->object_id, download->version);
+	sql_check_deferred();
+}
+
+/*
+ * It cannot be stored: its row says why.  False when that cannot be written now;
+ * then the answer is kept, and tried again.
+ */
+static bool
+refuse(Download *download, const Fault *fault)
+{
+	MemoryContext old = MemoryContextSwitchTo(download->context);
+	Fault		ignored = {0};
+
+	download->row_id = 0;
+	fault_set_state(&download->fetch.fault, fault->sqlstate, fault->reason,
+					"could not store the dataset: %s", fault->message);
+	MemoryContextSwitchTo(old);
+	if (sql_try(store_failure, download, &ignored))
+		return true;
+	download->due_ms = clock_ms() + clock_backoff_ms(RETRY_BASE_MS, download->refusals++, RETRY_CAP_MS);
+	return false;
 }
 
 /* ----- storing all that is here ----- */
 
-/* Those whose answer is here. */
+/* Those whose answer is here and may be stored. */
 static List *
 answered_downloads(Downloads *downloads)
 {
@@ -544,7 +641,7 @@ answered_downloads(Downloads *downloads)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
-		if (download->started && download->fetch.answered)
+		if (has_answer(download) && download->due_ms <= clock_ms())
 			answered = lappend(answered, download);
 	}
 	return answered;
@@ -556,14 +653,7 @@ downloads_ids(List *ids, Downloads *downloads)
 	ListCell   *cell;
 
 	foreach(cell, answered_downloads(downloads))
-	{
-		Download   *download = lfirst(cell);
-		const Dataset *dataset = &download->fetch.dataset;
-
-		ids = lappend(ids, &download->object_id);
-		if (download->kind == DATASET_OBJECT && dataset->document)
-			ids = object_ids(ids, dataset, download->fetch.url);
-	}
+		ids = append_ids(ids, lfirst(cell));
 	return ids;
 }
 
@@ -617,31 +707,32 @@ alert_ended(const List *answered)
 	sql_run(&plan, &argument, NULL);
 }
 
-void
+bool
 downloads_store(Downloads *downloads)
 {
 	List	   *answered = answered_downloads(downloads);
-	int			scope = sql_enter();
+	List	   *stored = NIL;
+	int			scope;
 	ListCell   *cell;
+	Fault		fault = {0};
 
-	lock_for_storing(downloads_ids(NIL, downloads));
+	if (answered == NIL)
+		return true;
+	scope = sql_enter();
 	foreach(cell, answered)
 	{
 		Download   *download = lfirst(cell);
 
-		identify(download);
-		store_answer(download);
-		download->stored = true;
+		download->stored = sql_try(store_answer, download, &fault) || refuse(download, &fault);
+		if (download->stored)
+			stored = lappend(stored, download);
+		if (fault_is_passing(fault.sqlstate))
+			break;
 	}
-	notify_stored(answered);
-	alert_ended(answered);
+	notify_stored(stored);
+	alert_ended(stored);
 	sql_leave(scope);
-}
-
-void
-downloads_forget_stored(Downloads *downloads)
-{
-	forget(downloads, true);
+	return !fault_is_passing(fault.sqlstate);
 }
 
 /* ----- giving back ----- */
@@ -653,14 +744,15 @@ downloads_release(Downloads *downloads)
 		"UPDATE damoov.downloads AS d "
 		"SET leased_until = NULL, attempts = d.attempts - 1 "
 		"FROM unnest($1, $2) AS n (kind, object_id) "
-		"WHERE d.kind = n.kind AND d.object_id = n.object_id AND d.attempts > 0",
-		TEXTARRAYOID, UUIDARRAYOID);
+		"WHERE d.kind = n.kind AND d.object_id = n.object_id AND d.attempts > 0 "
+		"AND d.leased_by = $3 AND d.leased_by_start = $4",
+		TEXTARRAYOID, UUIDARRAYOID, INT4OID, TIMESTAMPTZOID);
 	Datum	   *kinds = palloc(Max(1, downloads->count) * sizeof(Datum));
 	Datum	   *ids = palloc(Max(1, downloads->count) * sizeof(Datum));
 	List	   *locked = NIL;
 	int			count = 0;
 	dlist_iter	iter;
-	Datum		arguments[2];
+	Datum		arguments[4];
 	int			scope;
 
 	dlist_foreach(iter, &downloads->list)
@@ -677,6 +769,8 @@ downloads_release(Downloads *downloads)
 	lock_for_storing(locked);
 	arguments[0] = sql_array(kinds, NULL, count, TEXTOID);
 	arguments[1] = sql_array(ids, NULL, count, UUIDOID);
+	arguments[2] = Int32GetDatum(MyProcPid);
+	arguments[3] = TimestampTzGetDatum(MyStartTimestamp);
 	sql_run(&plan, arguments, NULL);
 	sql_leave(scope);
 }

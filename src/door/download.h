@@ -17,29 +17,37 @@ extern Downloads *downloads_create(MemoryContext context, HttpClient *http);
 
 /* Fetches under way, and answers that wait to be stored. */
 extern int	downloads_in_flight(const Downloads *downloads);
-extern bool downloads_have_answers(const Downloads *downloads);
+
+/* When one of those answers may be stored, by clock_ms(); PG_INT64_MAX: there is none. */
+extern int64 downloads_store_due_ms(const Downloads *downloads);
 
 /*
  * Leases due rows while there is room.  Inside a transaction; the requests
  * start with downloads_start() after its commit, or are forgotten with it.
  */
 extern void downloads_pick(Downloads *downloads);
+
+/* Forgets what downloads_pick() has leased when that was rolled back. */
+extern void downloads_unpick(Downloads *downloads);
+
 extern void downloads_start(Downloads *downloads);
-extern void downloads_forget_unstarted(Downloads *downloads);
 
 /*
  * Appends what has to be locked to store the answers that are here, like
- * ingest_ids(); downloads_store() locks it, too.
+ * ingest_ids(); downloads_store() locks it, too, but for one after the other.
  */
 extern List *downloads_ids(List *ids, Downloads *downloads);
 
 /*
- * Stores all answers that are here, or reschedules what failed.  Inside a
- * transaction; when it is rolled back, call again: the answers are kept until
- * downloads_forget_stored() after the commit.
+ * Stores all answers that are here, or reschedules what failed, each by itself:
+ * why one cannot be stored is entered into its row.  Inside a transaction.  False:
+ * one had to wait in vain, for a lock perhaps, and those behind it are left for
+ * the next transaction.
  */
-extern void downloads_store(Downloads *downloads);
-extern void downloads_forget_stored(Downloads *downloads);
+extern bool downloads_store(Downloads *downloads);
+
+/* The transaction has ended: what it has leased and stored is so now, or is not. */
+extern void downloads_end(Downloads *downloads, bool committed);
 
 /*
  * When downloads_pick() should be called again, by clock_ms(); far in

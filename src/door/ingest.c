@@ -492,12 +492,21 @@ insert_receipt(List *entries, const char *source)
 	sql_run(&plan, arguments, NULL);
 }
 
+/* Whoever has sent it is told that it is stored, and the worker what to fetch. */
+static void
+finish_storing(void)
+{
+	sql_commit_durably();
+	wakeup_at_commit();
+}
+
 /* ----- storing a batch ----- */
 
 typedef struct Batch
 {
 	List	   *entries;
 	const char *source;
+	bool		look_ahead;		/* to errors of the commit */
 } Batch;
 
 /* A step for sql_try(); may be called again for the same entries. */
@@ -514,6 +523,8 @@ store_batch(void *argument)
 		refuse_foreign_removals(batch->entries, batch->source);
 		insert_events(batch->entries, batch->source);
 		count_duplicates(batch->entries, batch->source);
+		if (batch->look_ahead)
+			sql_check_deferred();
 	}
 	PG_FINALLY();
 	{
@@ -522,36 +533,47 @@ store_batch(void *argument)
 	PG_END_TRY();
 }
 
-/*
- * False, with the error in the fault, when the data cannot be stored; what may
- * work later is thrown on.
- */
-static bool
-try_store(List *entries, const char *source, Fault *fault)
-{
-	Batch		batch = {entries, source};
-	Fault		refused = {0};
-
-	if (sql_try(store_batch, &batch, &refused))
-		return true;
-	if (fault_is_transient(refused.sqlstate))
-		fault_raise(&refused);
-	return fault_set_state(fault, refused.sqlstate, refused.reason,
-					 "could not store notification: %s", refused.message);
-}
-
-/* One by one: the entries that cannot be stored become faults. */
-static void
-store_isolated(List *entries, const char *source)
+bool
+ingest_has_stored(const List *entries)
 {
 	ListCell   *cell;
 
 	foreach(cell, entries)
 	{
-		IngestEntry *entry = lfirst(cell);
+		const IngestEntry *entry = lfirst(cell);
 
+		if (entry->fault.sqlstate == 0 && entry->outcome == INGEST_STORED)
+			return true;
+	}
+	return false;
+}
+
+/* False, with the error in the fault; thrown is what the care leaves to the caller. */
+static bool
+try_store(Batch *batch, IngestCare care, Fault *fault)
+{
+	if (sql_try(store_batch, batch, fault))
+		return true;
+	if (care == INGEST_BLAME
+		? fault_is_passing(fault->sqlstate) : fault_is_transient(fault->sqlstate))
+		fault_raise(fault);
+	return false;
+}
+
+/* One by one: the entries that cannot be stored become faults. */
+static void
+store_isolated(const Batch *batch, IngestCare care)
+{
+	ListCell   *cell;
+
+	foreach(cell, batch->entries)
+	{
+		IngestEntry *entry = lfirst(cell);
+		Batch		single = *batch;
+
+		single.entries = list_make1(entry);
 		if (entry->fault.sqlstate == 0)
-			(void) try_store(list_make1(entry), source, &entry->fault);
+			(void) try_store(&single, care, &entry->fault);
 	}
 }
 
@@ -580,19 +602,54 @@ ingest_ids(List *ids, const List *entries)
 	return ids;
 }
 
-void
-ingest_store(List *entries, const char *source)
+/*
+ * What the database has refused goes to the quarantine as such.  Where nothing
+ * could be stored it may be the table or a trigger that refuses everything.
+ */
+static void
+judge_refused(List *entries, IngestCare care)
 {
+	bool		doubtful = care == INGEST_DOUBT && !ingest_has_stored(entries);
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		Fault	   *fault = &((IngestEntry *) lfirst(cell))->fault;
+
+		if (fault->sqlstate == 0 || fault->reason != REASON_STORE_FAILED)
+			continue;
+		if (doubtful && ERRCODE_TO_CATEGORY(fault->sqlstate) !=
+			ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION))
+			fault_raise(fault);
+		fault->message = psprintf("could not store notification: %s", fault->message);
+	}
+}
+
+static void
+check_deferred(void *argument)
+{
+	sql_check_deferred();
+}
+
+void
+ingest_store(List *entries, const char *source, IngestCare care)
+{
+	Batch		batch = {.entries = entries, .source = source};
 	int			scope = sql_enter();
 	Fault		fault = {0};
 
 	lock_for_storing(ingest_ids(NIL, entries));
-	if (!try_store(entries, source, &fault))
-		store_isolated(entries, source);
+	/* not when it is the caller who has left something to be mended by the commit */
+	batch.look_ahead = sql_try(check_deferred, NULL, &fault);
+	if (!try_store(&batch, care, &fault))
+	{
+		store_isolated(&batch, care);
+		judge_refused(entries, care);
+	}
 	quarantine_refused(entries, source);
 	insert_receipt(entries, source);
 	sql_leave(scope);
-	wakeup_at_commit();
+	finish_storing();
 }
 
 /* ----- SQL functions ----- */
@@ -638,7 +695,7 @@ static void
 store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Batch		batch = {entries, source};
+	Batch		batch = {.entries = entries, .source = source};
 	ListCell   *cell;
 	int			scope;
 
@@ -649,7 +706,7 @@ store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
 	raise_first_fault(entries, source);
 	insert_receipt(entries, source);
 	sql_leave(scope);
-	wakeup_at_commit();
+	finish_storing();
 
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(cell, entries)

@@ -43,6 +43,16 @@ extern List *ingest_read(List *entries, const char *body, Size len);
 /* The same for a body that is not to be read, with what is wrong with it. */
 extern List *ingest_refuse(List *entries, const char *body, Size len, const Fault *fault);
 
+/* What is done with an entry that the database refuses. */
+typedef enum IngestCare
+{
+	INGEST_DECIDE,				/* passing errors, missing rights and tables are thrown,
+								 * what else is refused goes to the quarantine */
+	INGEST_DOUBT,				/* the same, but when nothing of the lot can be stored
+								 * only bad data goes there, all else is thrown */
+	INGEST_BLAME				/* only passing errors are thrown */
+} IngestCare;
+
 /*
  * Appends what has to be locked to store the entries, for lock_for_storing():
  * ids that live as long as the entries.  ingest_store() locks it, too; whoever
@@ -51,13 +61,16 @@ extern List *ingest_refuse(List *entries, const char *body, Size len, const Faul
 extern List *ingest_ids(List *ids, const List *entries);
 
 /*
- * Stores entries of one source inside the caller's transaction: events with
- * all that follows from them, the quarantine, the receipt.  An error while
- * storing the lot is traced to the entries that cause it; those go to the
- * quarantine as store_failed.  Transient errors (deadlock, full disk) and
- * cancels are thrown: then nothing is stored and nothing may be settled.
+ * Stores entries of one source inside the caller's transaction, which will be
+ * on disk when it is committed: events with all that follows from them, the
+ * quarantine, the receipt.  An error while storing the lot is traced to the
+ * entries that cause it; those go to the quarantine as store_failed.  When one
+ * is thrown nothing is stored and nothing may be settled.
  */
-extern void ingest_store(List *entries, const char *source);
+extern void ingest_store(List *entries, const char *source, IngestCare care);
+
+/* Is something new and known among them?  After ingest_store(). */
+extern bool ingest_has_stored(const List *entries);
 
 extern const char *ingest_outcome_name(IngestOutcome outcome);
 

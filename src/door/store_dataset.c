@@ -84,10 +84,35 @@ raise_fetch_fault(const Fetch *fetch)
 	fault_raise(&fault);
 }
 
-static void
-fetch_now(Fetch *fetch, const char *source)
+typedef struct TrackFetch
 {
-	fetch_find(fetch, source, NULL);
+	Fetch		fetch;
+	const pg_uuid_t *person;	/* as given, or NULL */
+	int64		version;		/* of the waiting download, or 0 */
+} TrackFetch;
+
+/* A step for sql_look(): whose it is, and where. */
+static void
+prepare(void *argument)
+{
+	TrackFetch *track = argument;
+	Dataset    *dataset = &track->fetch.dataset;
+	int			scope = sql_enter();
+	char	   *source;
+
+	track->version = waiting_version(&track->fetch, &source);
+	if (track->person)
+		uuid_format(track->person, dataset->device_token);
+	else
+		need_person(dataset);
+	person_refuse_forgotten(dataset->device_token);
+	fetch_find(&track->fetch, source, NULL);
+	sql_leave(scope);
+}
+
+static void
+fetch_now(Fetch *fetch)
+{
 	if (!fetch->answered)
 		fetch_send(fetch);
 	while (!fetch->answered)
@@ -100,34 +125,25 @@ fetch_now(Fetch *fetch, const char *source)
 }
 
 static int64
-fetch_track(Fetch *fetch, const pg_uuid_t *person)
+store_track(TrackFetch *track)
 {
-	Dataset    *dataset = &fetch->dataset;
+	Dataset    *dataset = &track->fetch.dataset;
 	int			scope = sql_enter();
-	char	   *source;
-	int64		version = waiting_version(fetch, &source);
 	int64		trip_id;
 	Datum		row_id;
 
-	sql_need_read_committed();
-	if (person)
-		uuid_format(person, dataset->device_token);
-	else
-		need_person(dataset);
-	person_refuse_forgotten(dataset->device_token);
-	fetch_now(fetch, source);
-
-	lock_for_storing(person ? list_make2(&dataset->key.object_id, unconstify(pg_uuid_t *, person))
+	lock_for_storing(track->person
+					 ? list_make2(&dataset->key.object_id, unconstify(pg_uuid_t *, track->person))
 					 : list_make1(&dataset->key.object_id));
 	person_refuse_forgotten(dataset->device_token);
-	if (person)
-		dataset->key.user_id = person_of_new_token(person);
+	if (track->person)
+		dataset->key.user_id = person_of_new_token(track->person);
 	if (!dataset_store(dataset, true, &trip_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("track was removed"),
 				 errhint("Its history stands in damoov.removed_tracks.")));
-	downloads_finish(DATASET_PROCESSED, &dataset->key.object_id, version);
+	downloads_finish(DATASET_PROCESSED, &dataset->key.object_id, track->version);
 	row_id = Int64GetDatum(trip_id);
 	dataset_notify(DATASET_PROCESSED, &row_id, 1);
 	sql_leave(scope);
@@ -140,11 +156,13 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 	ErrorContextCallback hiding;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov fetch",
 												  ALLOCSET_DEFAULT_SIZES);
-	Fetch	   *fetch = MemoryContextAllocZero(context, sizeof(Fetch));
+	TrackFetch *track = MemoryContextAllocZero(context, sizeof(TrackFetch));
+	Fetch	   *fetch = &track->fetch;
 	pg_uuid_t	person;
 	int64		trip_id;
 
 	hide_statement(&hiding);
+	sql_need_read_committed();
 	fetch->context = context;
 	fetch->clock_offset_s = MemoryContextAllocZero(context, sizeof(int64));
 	fetch->dataset.key.kind = DATASET_PROCESSED;
@@ -152,9 +170,14 @@ damoov_fetch_track(PG_FUNCTION_ARGS)
 				&fetch->dataset.key.object_id);
 	PreventCommandIfReadOnly("damoov_fetch_track()");
 	if (!PG_ARGISNULL(1))
+	{
 		parse_token("device", text_to_cstring(PG_GETARG_TEXT_PP(1)), &person);
+		track->person = &person;
+	}
 	fetch->http = http_client(context);
-	trip_id = fetch_track(fetch, PG_ARGISNULL(1) ? NULL : &person);
+	sql_look(prepare, track);
+	fetch_now(fetch);
+	trip_id = store_track(track);
 	fetch_end(fetch);
 	MemoryContextDelete(context);
 	hide_end(&hiding);

@@ -196,18 +196,34 @@ wipe_servers(Push *push)
 		options_wipe(lfirst(cell));
 }
 
-static bool
-is_paused(const ServerOptions *options)
+typedef struct Pause
+{
+	const char *source;
+	bool		found;
+} Pause;
+
+static void
+look_for_pause(void *argument)
 {
 	static SqlPlan plan = SQL_PLAN(
 		"SELECT FROM damoov.sources WHERE source = $1 AND paused",
 		TEXTOID);
-	Datum		argument = CStringGetTextDatum(options->name);
+	Pause	   *pause = argument;
+	Datum		parameter = CStringGetTextDatum(pause->source);
 	int			scope = sql_enter();
-	bool		paused = sql_run(&plan, &argument, NULL) > 0;
 
+	pause->found = sql_run(&plan, &parameter, NULL) > 0;
 	sql_leave(scope);
-	return paused || options_bool(options, "paused");
+}
+
+/* Leaves no lock: a certificate may have to be fetched after this. */
+static bool
+is_paused(const ServerOptions *options)
+{
+	Pause		pause = {.source = options->name};
+
+	sql_look(look_for_pause, &pause);
+	return pause.found || options_bool(options, "paused");
 }
 
 /* ----- storing ----- */
@@ -295,7 +311,7 @@ store_step(void *argument)
 	const PushContent *content = argument;
 	const SnsMessage *message = content->message;
 
-	ingest_store(content->entries, content->source);
+	ingest_store(content->entries, content->source, INGEST_DECIDE);
 	if (message && sns_is_confirmation(message) &&
 		strlen(message->value[SNS_TOKEN]) <= MAX_TOKEN)
 	{

@@ -8,8 +8,15 @@
  *	start			receives and downloads
  *	wait			sockets, latch, postmaster; "done" callbacks fill the
  *					inboxes and the downloads' answers
- *	store			what came in, all of it together	(transaction)
- *	settle			only what that transaction has committed
+ *	store			what came in, all of it together	(transaction),
+ *					then one by one what has failed before	(transaction)
+ *	settle			only what was committed
+ *
+ * A unit that is stored (the messages of a source; one that has failed; one
+ * dataset) has a subtransaction of its own: when it fails the others are stored
+ * all the same.  A transaction waits for a lock once: behind the unit that had to
+ * wait no other is begun, so that what is done already is committed, and the unit
+ * comes last the next time.
  *
  * Events that race, and what decides:
  *	- a crash between commit and settle: redelivery, counted as duplicate
@@ -28,6 +35,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -44,15 +52,18 @@
 #include "door/lock.h"
 #include "door/subscribe.h"
 #include "process/poll.h"
+#include "process/run_state.h"
+#include "provider/inbox.h"
 #include "provider/providers.h"
 #include "provider/source.h"
 #include "wire/http.h"
 
 #define HOUSEKEEPING_MS		5000	/* changed options are seen within this */
 #define BUSY_HOUSEKEEPING_MS 1000
-#define STATUS_INTERVAL_MS	60000	/* last_poll_at of an idle source */
 #define STORE_RETRY_BASE_MS 1000
 #define STORE_RETRY_CAP_MS	30000
+#define SINGLE_UNITS		50		/* in one transaction */
+#define MAX_REQUESTS		128		/* in flight, but for one of each kind and source */
 #define LAST_RECEIVE_MS		1000	/* no receive is worth it after this */
 #define FINISH_MS			10000	/* to settle what is stored, at the end */
 #define GIVE_BACK_MS		500		/* for what is not stored, at a shutdown */
@@ -66,7 +77,7 @@ struct Poll
 	HttpClient *http;
 	Downloads  *downloads;
 	Subscriptions *subscriptions;
-	PollTransaction transaction;
+	const TransactionHost *host;
 	char	   *only_source;
 	bool		obey_backoff;	/* of an earlier call: kept in damoov.sources */
 	List	   *sources;		/* Source * */
@@ -76,10 +87,14 @@ struct Poll
 	int64		housekeeping_ms;	/* due at */
 	int64		store_at_ms;	/* after a failed transaction: not before */
 	int			store_failures;
+	bool		held_up;		/* a unit of the open transaction has waited in vain */
+	bool		confirmed;		/* an answer to a confirmation is written in it */
+	Fault		trouble;		/* with what is none of messages and datasets, said already */
+	bool		complained;		/* about any in the last look */
 };
 
 Poll *
-poll_create(MemoryContext context, const char *only_source, PollTransaction transaction)
+poll_create(MemoryContext context, const char *only_source, const TransactionHost *host)
 {
 	Poll	   *poll = MemoryContextAllocZero(context, sizeof(Poll));
 
@@ -88,7 +103,7 @@ poll_create(MemoryContext context, const char *only_source, PollTransaction tran
 	poll->http = http_client(context);
 	poll->downloads = downloads_create(context, poll->http);
 	poll->subscriptions = subscriptions_create(context, poll->http);
-	poll->transaction = transaction;
+	poll->host = host;
 	poll->only_source = only_source ? MemoryContextStrdup(context, only_source) : NULL;
 	return poll;
 }
@@ -101,6 +116,60 @@ static void
 poll_end_at(Poll *poll, int64 end_ms)
 {
 	poll->end_ms = end_ms;
+}
+
+/* ----- transactions ----- */
+
+/* Says what cannot be done, once. */
+static void
+complain(Poll *poll, const Fault *fault)
+{
+	poll->complained = true;
+	if (poll->trouble.sqlstate == 0 || strcmp(poll->trouble.message, fault->message) != 0)
+		ereport(LOG, (errmsg("could not look after sources and downloads: %s", fault->message)));
+	if (poll->trouble.sqlstate != 0)
+		pfree(poll->trouble.message);
+	poll->trouble = *fault;
+	poll->trouble.message = MemoryContextStrdup(poll->context, fault->message);
+}
+
+/* A part of a transaction, which goes on without it when it fails. */
+static bool
+attempt(Poll *poll, void (*step) (void *argument), void *argument)
+{
+	Fault		fault = {0};
+
+	if (sql_try(step, argument, &fault))
+		return true;
+	poll->held_up |= fault_is_passing(fault.sqlstate);
+	complain(poll, &fault);
+	return false;
+}
+
+/*
+ * Runs the step in a transaction.  False, with the fault, when nothing of it is
+ * kept.  What memory says of leases, messages and statuses follows.
+ */
+static bool
+transact(Poll *poll, void (*step) (void *poll), Fault *fault)
+{
+	bool		done;
+	ListCell   *cell;
+
+	poll->held_up = false;
+	done = transaction_run(poll->host, step, poll, fault);
+	downloads_end(poll->downloads, done);
+	foreach(cell, poll->sources)
+	{
+		Source	   *source = lfirst(cell);
+
+		inbox_end(source, done);
+		/* a status that was not committed is still to be written */
+		source->status_changed |= !done;
+	}
+	if (!done)
+		subscriptions_forget_unstarted(poll->subscriptions);
+	return done;
 }
 
 /* ----- housekeeping ----- */
@@ -133,8 +202,9 @@ is_wanted(const Poll *poll, const ForeignServer *server)
 	return source_is_polled(server->servertype);
 }
 
+/* Which servers are sources: notes those that are new, and those that are gone. */
 static void
-update_sources(Poll *poll)
+find_sources(Poll *poll)
 {
 	List	   *names = options_server_names();
 	ListCell   *cell;
@@ -160,71 +230,25 @@ update_sources(Poll *poll)
 			MemoryContextSwitchTo(old);
 		}
 		source->gone = false;
-		source_configure(source);
 	}
 }
 
 static void
-read_run_state(const Poll *poll, Source *source)
+write_status(void *argument)
 {
-	static SqlPlan plan = {
-		.text = "SELECT r.paused, r.resumed, r.wait_ms FROM damoov.run_state($1) AS r",
-		.nargs = 1, .argtypes = {TEXTOID}
-	};
-	Datum		argument = CStringGetTextDatum(source->name);
-	bool		paused;
-	bool		resumed;
-	int64		wait_ms;
+	run_state_write(argument);
+}
 
-	sql_run(&plan, &argument, NULL);
-	paused = DatumGetBool(sql_value(0, 1, NULL));
-	resumed = DatumGetBool(sql_value(0, 2, NULL));
-	wait_ms = DatumGetInt64(sql_value(0, 3, NULL));
-	if (source->state == SOURCE_NEW && poll->obey_backoff)
-		source->retry_at_ms = clock_ms() + wait_ms;
-	/* damoov_resume() has emptied the row: forget the back-off here, too */
-	if (resumed && source->failures > 0 && !source->status_changed)
+static void
+write_statuses(Poll *poll)
+{
+	ListCell   *cell;
+
+	foreach(cell, poll->sources)
 	{
-		source->failures = 0;
-		source->retry_at_ms = 0;
+		if (run_state_is_stale(lfirst(cell)))
+			(void) attempt(poll, write_status, lfirst(cell));
 	}
-	source_set_paused(source, paused || source->option_paused);
-}
-
-static void
-write_status(Source *source)
-{
-	static SqlPlan plan = {
-		.text = "UPDATE damoov.sources AS s SET state = $2, last_poll_at = coalesce($3, s.last_poll_at), "
-		"last_message_at = coalesce($4, s.last_message_at), last_error = $5, last_error_at = $6, "
-		"failures = $7, retry_at = $8 WHERE s.source = $1",
-		.nargs = 8,
-		.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID,
-		INT4OID, TIMESTAMPTZOID}
-	};
-	TimestampTz now = GetCurrentTimestamp();
-	bool		stale = source->last_poll_at > source->status_written_at &&
-		TimestampDifferenceExceeds(source->status_written_at, now, STATUS_INTERVAL_MS);
-	Datum		values[] = {
-		CStringGetTextDatum(source->name),
-		CStringGetTextDatum(source_state_name(source->state)),
-		TimestampTzGetDatum(source->last_poll_at),
-		TimestampTzGetDatum(source->last_message_at),
-		source->error ? CStringGetTextDatum(source->error) : (Datum) 0,
-		TimestampTzGetDatum(source->error_at),
-		Int32GetDatum(source->failures),
-		TimestampTzGetDatum(source->retry_at)
-	};
-	bool		nulls[] = {
-		false, false, source->last_poll_at == 0, source->last_message_at == 0,
-		source->error == NULL, source->error == NULL, false, source->retry_at == 0
-	};
-
-	if (!source->status_changed && !stale)
-		return;
-	sql_run(&plan, values, nulls);
-	source->status_changed = false;
-	source->status_written_at = now;
 }
 
 /* Is the extension there?  If so, it stays until the transaction ends. */
@@ -239,31 +263,65 @@ hold_extension(void)
 	return get_extension_oid("damoov", true) == extension;
 }
 
+/* A step: what is set for a source, which is not asked before that is known. */
 static void
-housekeeping(Poll *poll)
+look(void *argument)
 {
+	source_configure(argument);
+	run_state_read(argument, false);
+}
+
+/* The same, and obeys the back-off of another session. */
+static void
+look_and_obey(void *argument)
+{
+	source_configure(argument);
+	run_state_read(argument, true);
+}
+
+static void
+pick(void *argument)
+{
+	downloads_pick(argument);
+}
+
+static bool
+pick_downloads(Poll *poll)
+{
+	if (attempt(poll, pick, poll->downloads))
+		return true;
+	downloads_unpick(poll->downloads);
+	return false;
+}
+
+static void
+pick_subscription(void *argument)
+{
+	subscriptions_pick(((Poll *) argument)->subscriptions);
+}
+
+static void
+housekeeping(void *argument)
+{
+	Poll	   *poll = argument;
 	ListCell   *cell;
-	int			scope;
 
 	/* dropped, or not created yet: wait for it quietly */
 	poll->installed = hold_extension();
 	if (!poll->installed)
 		return;
-	update_sources(poll);
-	scope = sql_enter();
+	find_sources(poll);
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (source->gone)
-			continue;
-		read_run_state(poll, source);
-		write_status(source);
+		if (!source->gone)
+			(void) attempt(poll, poll->obey_backoff ? look_and_obey : look, source);
 	}
-	sql_leave(scope);
-	downloads_pick(poll->downloads);
-	subscriptions_pick(poll->subscriptions);
-	poll->looked = true;
+	write_statuses(poll);
+	if (pick_downloads(poll))
+		poll->looked = true;
+	(void) attempt(poll, pick_subscription, poll);
 }
 
 /* A dropped server's source goes when what it has received is stored and settled. */
@@ -276,7 +334,7 @@ drop_gone_sources(Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (!source->gone || !source_is_quiet(source))
+		if (!source->gone || !source_is_quiet(source) || source->inbox != NIL)
 			continue;
 		poll->sources = foreach_delete_current(poll->sources, cell);
 		source_free(source);
@@ -285,167 +343,245 @@ drop_gone_sources(Poll *poll)
 
 /* ----- storing ----- */
 
-/* What a source has received, as entries. */
-static List *
-read_inbox(const Source *source)
+/* Messages of a source that are stored together, or one that has failed before. */
+typedef struct Unit
 {
-	List	   *entries = NIL;
+	Source	   *source;
+	List	   *messages;		/* SourceMessage * */
+	List	   *entries;
+	IngestCare	care;
+} Unit;
+
+static Unit *
+read_unit(Source *source, List *messages, IngestCare care)
+{
+	Unit	   *unit = palloc0(sizeof(Unit));
 	ListCell   *cell;
 
-	foreach(cell, source->inbox)
+	unit->source = source;
+	unit->messages = messages;
+	unit->care = care;
+	foreach(cell, messages)
 	{
-		Delivery   *delivery = lfirst(cell);
+		SourceMessage *message = lfirst(cell);
 
-		for (int i = 0; i < delivery->count; i++)
-		{
-			SourceMessage *message = &delivery->messages[i];
-
-			entries = message->fault.sqlstate == 0
-				? ingest_read(entries, message->body, message->body_len)
-				: ingest_refuse(entries, message->body, message->body_len, &message->fault);
-		}
+		unit->entries = message->fault.sqlstate == 0
+			? ingest_read(unit->entries, message->body, message->body_len)
+			: ingest_refuse(unit->entries, message->body, message->body_len, &message->fault);
 	}
-	return entries;
-}
-
-/* All that is to be stored is locked at once, whichever source it came from. */
-static void
-store_inboxes(Poll *poll)
-{
-	List	   *batches = NIL;
-	List	   *ids = downloads_ids(NIL, poll->downloads);
-	int			scope;
-	ListCell   *cell;
-	ListCell   *batch;
-
-	foreach(cell, poll->sources)
-	{
-		List	   *entries = read_inbox(lfirst(cell));
-
-		batches = lappend(batches, entries);
-		ids = ingest_ids(ids, entries);
-	}
-	/* not before: memory that is taken inside goes with the scope */
-	scope = sql_enter();
-	lock_for_storing(ids);
-	sql_leave(scope);
-	forboth(cell, poll->sources, batch, batches)
-	{
-		if (lfirst(batch) != NIL)
-			ingest_store(lfirst(batch), ((Source *) lfirst(cell))->name);
-	}
+	return unit;
 }
 
 static void
-write_statuses(Poll *poll)
+store_unit(void *argument)
+{
+	Unit	   *unit = argument;
+
+	ingest_store(unit->entries, unit->source->name, unit->care);
+}
+
+static bool
+try_unit(Poll *poll, Unit *unit, Fault *fault)
+{
+	bool		fresh;
+	ListCell   *cell;
+
+	if (!sql_try(store_unit, unit, fault))
+	{
+		poll->held_up |= fault_is_passing(fault->sqlstate);
+		return false;
+	}
+	fresh = ingest_has_stored(unit->entries);
+	foreach(cell, unit->messages)
+		inbox_stored(lfirst(cell), fresh, unit->care == INGEST_BLAME);
+	return true;
+}
+
+static void
+lock_ids(void *argument)
 {
 	int			scope = sql_enter();
-	ListCell   *cell;
 
-	foreach(cell, poll->sources)
-	{
-		Source	   *source = lfirst(cell);
-
-		if (!source->gone)
-			write_status(source);
-	}
+	lock_for_storing(argument);
 	sql_leave(scope);
 }
 
+/* What is stored needs the extension, and that nobody is being forgotten. */
 static void
-store_everything(Poll *poll)
+begin_storing(void)
 {
 	if (!hold_extension())
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"damoov\" does not exist")));
-	store_inboxes(poll);
-	if (downloads_have_answers(poll->downloads))
-		downloads_store(poll->downloads);
-	if (subscriptions_have_answer(poll->subscriptions))
-		subscriptions_store(poll->subscriptions);
-	write_statuses(poll);
-	/* what was just stored may be due, and room may have become free */
-	downloads_pick(poll->downloads);
+	lock_ids(NIL);
 }
 
+static void
+store_subscription(void *argument)
+{
+	subscriptions_store(((Poll *) argument)->subscriptions);
+}
+
+/* A step: all that came, but for what has failed before. */
+static void
+store_together(void *argument)
+{
+	Poll	   *poll = argument;
+	List	   *units = NIL;
+	List	   *ids = NIL;
+	ListCell   *cell;
+	Fault		fault = {0};
+
+	begin_storing();
+	foreach(cell, poll->sources)
+	{
+		List	   *messages = inbox_together(lfirst(cell));
+		Unit	   *unit = read_unit(lfirst(cell), messages, INGEST_DOUBT);
+
+		if (messages != NIL)
+			units = lappend(units, unit);
+		ids = ingest_ids(ids, unit->entries);
+	}
+	/* in one order; what somebody else has got is waited for by its unit alone */
+	(void) sql_try(lock_ids, downloads_ids(ids, poll->downloads), &fault);
+	foreach(cell, units)
+	{
+		Unit	   *unit = lfirst(cell);
+
+		if (!poll->held_up && !try_unit(poll, unit, &fault))
+			inbox_separate(unit->source, &fault);
+	}
+	if (!poll->held_up)
+		poll->held_up = !downloads_store(poll->downloads);
+	poll->confirmed = !poll->held_up && subscriptions_have_answer(poll->subscriptions) &&
+		attempt(poll, store_subscription, poll);
+	write_statuses(poll);
+	/* what was just stored may be due, and room may have become free */
+	(void) pick_downloads(poll);
+}
+
+/* The next that is stored by itself: the sources take turns. */
+static SourceMessage *
+next_single(Poll *poll, Source **source)
+{
+	MemoryContext old;
+	SourceMessage *message;
+	ListCell   *cell;
+
+	foreach(cell, poll->sources)
+	{
+		*source = lfirst(cell);
+		message = inbox_next(*source, clock_ms());
+		if (message == NULL)
+			continue;
+		old = MemoryContextSwitchTo(poll->context);
+		poll->sources = lappend(foreach_delete_current(poll->sources, cell), *source);
+		MemoryContextSwitchTo(old);
+		return message;
+	}
+	return NULL;
+}
+
+/* A step: what has failed before, and what came to the same source since. */
+static void
+store_singly(void *argument)
+{
+	Poll	   *poll = argument;
+	Source	   *source;
+	SourceMessage *message;
+
+	begin_storing();
+	for (int count = 0; count < SINGLE_UNITS && !poll->held_up &&
+		 (message = next_single(poll, &source)) != NULL; count++)
+	{
+		Unit	   *unit = read_unit(source, list_make1(message), inbox_is_to_blame(source, message)
+									 ? INGEST_BLAME : INGEST_DOUBT);
+		Fault		fault = {0};
+
+		if (!try_unit(poll, unit, &fault))
+			inbox_hold(source, message, &fault);
+	}
+	write_statuses(poll);
+}
+
+/* What is to be stored together, and when the rest is due. */
 static bool
-has_work_to_store(const Poll *poll)
+has_together(const Poll *poll)
 {
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
 	{
-		if (((Source *) lfirst(cell))->inbox != NIL)
+		if (inbox_together(lfirst(cell)) != NIL)
 			return true;
 	}
-	return downloads_have_answers(poll->downloads) ||
+	return downloads_store_due_ms(poll->downloads) <= clock_ms() ||
 		subscriptions_have_answer(poll->subscriptions);
 }
 
-/* Everything received is committed: from now on it may be settled. */
-static void
-after_commit(Poll *poll)
+static int64
+singles_due_ms(const Poll *poll)
 {
+	int64		due_ms = PG_INT64_MAX;
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
 	{
-		Source	   *source = lfirst(cell);
-		ListCell   *delivery;
-
-		foreach(delivery, source->inbox)
-			source_stored(lfirst(delivery));
-		list_free(source->inbox);
-		source->inbox = NIL;
+		if (((Source *) lfirst(cell))->one_by_one)
+			due_ms = Min(due_ms, inbox_due_ms(lfirst(cell)));
 	}
-	downloads_forget_stored(poll->downloads);
-	/* subscriptions are confirmed one at a time: look for the next at once */
-	if (subscriptions_forget_stored(poll->subscriptions))
-		poll->housekeeping_ms = 0;
+	return due_ms;
 }
 
-/*
- * Runs the step in a transaction.  NULL when it was committed; else what kept it
- * from that, and what memory says of leases and statuses is put right, for the
- * rollback has undone them.
- */
-static char *
-transact(Poll *poll, void (*step) (Poll *poll))
+static int64
+store_due_ms(const Poll *poll)
 {
-	char	   *problem = poll->transaction(step, poll);
+	if (has_together(poll))
+		return poll->store_at_ms;
+	return Max(poll->store_at_ms,
+			   Min(singles_due_ms(poll), downloads_store_due_ms(poll->downloads)));
+}
+
+/* The transaction as a whole: what keeps it from its end concerns all. */
+static void
+store_failed(Poll *poll, const Fault *fault)
+{
 	ListCell   *cell;
 
-	if (problem == NULL)
-		return NULL;
-	downloads_forget_unstarted(poll->downloads);
-	subscriptions_forget_unstarted(poll->subscriptions);
-	/* the statuses that the transaction had written are still to be written */
+	poll->store_at_ms = clock_ms() +
+		clock_backoff_ms(STORE_RETRY_BASE_MS, poll->store_failures++, STORE_RETRY_CAP_MS);
 	foreach(cell, poll->sources)
-		((Source *) lfirst(cell))->status_changed = true;
-	return problem;
+	{
+		if (inbox_due_ms(lfirst(cell)) != PG_INT64_MAX)
+			source_store_failed(lfirst(cell), fault->message);
+	}
 }
 
 static void
 store(Poll *poll)
 {
-	char	   *problem = transact(poll, store_everything);
-	ListCell   *cell;
+	Fault		fault = {0};
 
-	if (problem == NULL)
+	if (has_together(poll))
 	{
-		poll->store_failures = 0;
-		poll->store_at_ms = 0;
-		after_commit(poll);
+		poll->confirmed = false;
+		if (!transact(poll, store_together, &fault))
+		{
+			store_failed(poll, &fault);
+			return;
+		}
+		/* subscriptions are confirmed one at a time: look for the next at once */
+		if (poll->confirmed && subscriptions_forget_stored(poll->subscriptions))
+			poll->housekeeping_ms = 0;
+	}
+	if (singles_due_ms(poll) <= clock_ms() && !transact(poll, store_singly, &fault))
+	{
+		store_failed(poll, &fault);
 		return;
 	}
-	poll->store_at_ms = clock_ms() +
-		clock_backoff_ms(STORE_RETRY_BASE_MS, poll->store_failures++, STORE_RETRY_CAP_MS);
-	foreach(cell, poll->sources)
-	{
-		if (((Source *) lfirst(cell))->inbox != NIL)
-			source_store_failed(lfirst(cell), problem);
-	}
+	poll->store_failures = 0;
+	poll->store_at_ms = 0;
 }
 
 /* ----- the turn ----- */
@@ -488,6 +624,21 @@ wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
 	return Max(source->min_wait_seconds, Min(source->wait_seconds, (int) (left_ms / 1000)));
 }
 
+static int
+requests_in_flight(const Poll *poll)
+{
+	int			count = downloads_in_flight(poll->downloads);
+	ListCell   *cell;
+
+	foreach(cell, poll->sources)
+	{
+		const Source *source = lfirst(cell);
+
+		count += source->receiving + source->settling;
+	}
+	return count;
+}
+
 static void
 start_requests(Poll *poll, int64 now_ms)
 {
@@ -501,9 +652,12 @@ start_requests(Poll *poll, int64 now_ms)
 		int			seconds;
 
 		source_authorize(source, now_ms);
-		source_settle_due(source, now_ms);
+		inbox_tidy(source);
+		if (source->settling == 0 || requests_in_flight(poll) < MAX_REQUESTS)
+			source_settle_due(source, now_ms);
 		source_renew_due(source, now_ms);
 		while (source_may_receive(source, now_ms) &&
+			   (source->receiving == 0 || requests_in_flight(poll) < MAX_REQUESTS) &&
 			   (seconds = wait_seconds(poll, source, now_ms)) >= 0)
 			source_receive(source, seconds);
 	}
@@ -523,11 +677,26 @@ idle_ms(const Poll *poll, long max_wait_ms, int64 now_ms)
 
 	wait_at_most(&max_wait_ms, poll->housekeeping_ms, now_ms);
 	wait_at_most(&max_wait_ms, downloads_due_ms(poll->downloads), now_ms);
-	if (has_work_to_store(poll))
-		wait_at_most(&max_wait_ms, poll->store_at_ms, now_ms);
+	wait_at_most(&max_wait_ms, store_due_ms(poll), now_ms);
 	foreach(cell, poll->sources)
 		wait_at_most(&max_wait_ms, source_due_ms(lfirst(cell), now_ms, now_ms + max_wait_ms), now_ms);
 	return max_wait_ms;
+}
+
+static void
+look_around(Poll *poll)
+{
+	Fault		fault = {0};
+
+	poll->complained = false;
+	if (!transact(poll, housekeeping, &fault))
+		complain(poll, &fault);
+	if (!poll->complained && poll->trouble.sqlstate)
+	{
+		pfree(poll->trouble.message);
+		poll->trouble.sqlstate = 0;
+	}
+	drop_gone_sources(poll);
 }
 
 void
@@ -538,24 +707,22 @@ poll_turn(Poll *poll, long max_wait_ms)
 
 	if (now_ms >= poll->housekeeping_ms || now_ms >= downloads_due_ms(poll->downloads))
 	{
-		(void) transact(poll, housekeeping);
+		look_around(poll);
 		poll->housekeeping_ms = now_ms +
 			(is_busy(poll) ? BUSY_HOUSEKEEPING_MS : HOUSEKEEPING_MS);
-		drop_gone_sources(poll);
 	}
 	if (poll->installed)
 		start_requests(poll, now_ms);
 	if (http_wait(poll->http, idle_ms(poll, max_wait_ms, now_ms)))
 		poll->housekeeping_ms = 0;	/* another session has stored something: look */
 	CHECK_FOR_INTERRUPTS();
-	if (poll->installed && has_work_to_store(poll) &&
-		clock_ms() >= poll->store_at_ms)
+	if (poll->installed && store_due_ms(poll) <= clock_ms())
 		store(poll);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(poll->turn_context);
 }
 
-/* Nothing is in flight, received or waiting to be settled. */
+/* Nothing is in flight, to be stored or waiting to be settled, but for what is held. */
 static bool
 poll_is_quiet(const Poll *poll)
 {
@@ -563,7 +730,7 @@ poll_is_quiet(const Poll *poll)
 
 	foreach(cell, poll->sources)
 	{
-		if (!source_is_quiet(lfirst(cell)))
+		if (!source_is_quiet(lfirst(cell)) || !inbox_is_quiet(lfirst(cell)))
 			return false;
 	}
 	return downloads_in_flight(poll->downloads) == 0 && subscriptions_are_quiet(poll->subscriptions);
@@ -587,14 +754,16 @@ poll_is_drained(const Poll *poll)
 			wait_seconds(poll, source, clock_ms()) >= 0)
 			return false;
 	}
-	/* what is due only later is the next call's */
-	return poll_is_quiet(poll) &&
+	/* what is due only later is the next call's, but for what is held */
+	return poll_is_quiet(poll) && singles_due_ms(poll) == PG_INT64_MAX &&
 		downloads_due_ms(poll->downloads) > clock_ms() + HOUSEKEEPING_MS;
 }
 
 static void
-leave(Poll *poll)
+leave(void *argument)
 {
+	Poll	   *poll = argument;
+
 	downloads_release(poll->downloads);
 	write_statuses(poll);
 }
@@ -620,7 +789,10 @@ poll_give_back(Poll *poll)
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
+	{
+		inbox_tidy(lfirst(cell));
 		source_release(lfirst(cell));
+	}
 	while (is_settling(poll) && (now_ms = clock_ms()) < end_ms)
 		(void) http_wait(poll->http, (long) (end_ms - now_ms));
 }
@@ -629,34 +801,14 @@ poll_give_back(Poll *poll)
 static void
 poll_leave(Poll *poll)
 {
+	Fault		fault = {0};
+
 	poll_give_back(poll);
-	if (poll->installed)
-		(void) transact(poll, leave);
+	if (poll->installed && !transact(poll, leave, &fault))
+		complain(poll, &fault);
 }
 
 /* ----- CALL damoov_poll() ----- */
-
-/*
- * SPI_commit() opens the next transaction at once.  That one has no snapshot,
- * no transaction id and no lock while the wire is waited for.
- */
-static char *
-procedure_transaction(void (*step) (Poll *poll), Poll *poll)
-{
-	MemoryContext old = CurrentMemoryContext;
-
-	/* has no snapshot yet, see damoov_poll() */
-	XactIsoLevel = XACT_READ_COMMITTED;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-	step(poll);
-	PopActiveSnapshot();
-	SPI_commit();
-	MemoryContextSwitchTo(old);
-	return NULL;
-}
 
 static void
 check_source_exists(const char *name)
@@ -698,6 +850,7 @@ damoov_poll(PG_FUNCTION_ARGS)
 	int			max_seconds = PG_ARGISNULL(1) ? 50 : PG_GETARG_INT32(1);
 	int64		end_ms;
 	MemoryContext context;
+	MemoryContext old;
 	Poll	   *poll;
 
 	if (max_seconds < 1 || max_seconds > 86400)
@@ -715,15 +868,21 @@ damoov_poll(PG_FUNCTION_ARGS)
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
 	/* the transaction of the CALL itself has a snapshot, and with it its level */
+	old = CurrentMemoryContext;
 	SPI_commit();
+	MemoryContextSwitchTo(old);
 	context = AllocSetContextCreate(PortalContext, "damoov poll", ALLOCSET_DEFAULT_SIZES);
-	poll = poll_create(context, only_source, procedure_transaction);
+	poll = poll_create(context, only_source, &transaction_of_procedure);
 	/* a schedule must not defeat the back-off; who names a source wants it asked */
 	poll->obey_backoff = only_source == NULL;
 	end_ms = clock_ms() + max_seconds * (int64) 1000;
 	poll_end_at(poll, end_ms);
 	while (clock_ms() < end_ms && !poll_is_drained(poll))
+	{
 		poll_turn(poll, (long) Max(1, end_ms - clock_ms()));
+		if (!poll->looked && poll->trouble.sqlstate && !fault_is_passing(poll->trouble.sqlstate))
+			fault_raise(&poll->trouble);
+	}
 
 	poll_end_at(poll, clock_ms());
 	end_ms = clock_ms() + FINISH_MS;

@@ -6,18 +6,12 @@
 #ifndef DAMOOV_POLL_H
 #define DAMOOV_POLL_H
 
+#include "process/transaction.h"
+
 typedef struct Poll Poll;
 
-/*
- * How the caller runs a transaction.  It must call step(poll) inside one, with
- * a snapshot, and commit.  Returns NULL, or what made the transaction fail when
- * that may pass, palloc'd in the current context; it may throw instead.
- */
-typedef char *(*PollTransaction) (void (*step) (Poll *poll), Poll *poll);
-
 /* only_source NULL: all sources.  Lives in context. */
-extern Poll *poll_create(MemoryContext context, const char *only_source,
-						 PollTransaction transaction);
+extern Poll *poll_create(MemoryContext context, const char *only_source, const TransactionHost *host);
 
 /*
  * Runs one turn: starts what is due, waits at most max_wait_ms for something

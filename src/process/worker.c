@@ -3,9 +3,9 @@
  *	  The background worker of one database: runs the engine for ever.
  *
  * Started by the launcher, which also restarts it.  It leaves by error or by
- * SIGTERM only.  A transaction that fails for a passing reason (deadlock, full
- * disk) is rolled back and tried again; what is in memory stays there and
- * nothing of it is settled; at the end it is given back.
+ * SIGTERM only.  A transaction that fails is rolled back and tried again; what is
+ * in memory stays there and nothing of it is settled; at the end it is given
+ * back.
  */
 #include "postgres.h"
 
@@ -27,10 +27,10 @@
 #include "compat.h"
 #include "guc.h"
 #include "process/poll.h"
+#include "process/transaction.h"
 #include "process/worker.h"
 
 #define TURN_MS			60000
-#define LOCK_TIMEOUT	"10s"	/* a message's lease is not endless */
 
 pg_noreturn PGDLLEXPORT void damoov_worker_main(Datum argument);
 
@@ -63,45 +63,38 @@ own_resources(void)
 	CurrentResourceOwner = owner;
 }
 
-static char *
-worker_transaction(void (*step) (Poll *poll), Poll *poll)
+static void
+begin_transaction(void)
 {
-	MemoryContext old = CurrentMemoryContext;
-	char	   *volatile problem = NULL;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "storing");
+}
 
-	PG_TRY();
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		pgstat_report_activity(STATE_RUNNING, "storing");
-		step(poll);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		/* the unexpected ends the process; it starts clean */
-		if (!fault_is_transient(error->sqlerrcode))
-			PG_RE_THROW();
-		problem = error->message;
-		EmitErrorReport();
-		HOLD_INTERRUPTS();
-		/* out of subtransactions, too: the step may have been in one */
-		AbortOutOfAnyTransaction();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
+static void
+after_transaction(void)
+{
 	own_resources();
-	MemoryContextSwitchTo(old);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	return problem;
+}
+
+static void
+commit_transaction(void)
+{
+	CommitTransactionCommand();
+	after_transaction();
+}
+
+/* The worker goes on, whatever has failed. */
+static bool
+abort_transaction(bool committing)
+{
+	HOLD_INTERRUPTS();
+	AbortOutOfAnyTransaction();
+	RESUME_INTERRUPTS();
+	after_transaction();
+	return true;
 }
 
 /* Whatever ends the worker: before its transaction and its memory go. */
@@ -114,6 +107,7 @@ give_back(int code, Datum poll)
 void
 damoov_worker_main(Datum argument)
 {
+	static const TransactionHost host = {begin_transaction, commit_transaction, abort_transaction};
 	MemoryContext context;
 	Poll	   *poll;
 
@@ -124,15 +118,11 @@ damoov_worker_main(Datum argument)
 										 damoov_role && damoov_role[0] ? damoov_role : NULL, 0);
 	wakeup_register_worker();
 	pgstat_report_appname("damoov worker");
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION);
 	own_resources();
 
 	context = AllocSetContextCreate(TopMemoryContext, "damoov worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	poll = poll_create(context, NULL, worker_transaction);
+	poll = poll_create(context, NULL, &host);
 	before_shmem_exit(give_back, PointerGetDatum(poll));
 	ereport(LOG,
 			(errmsg("damoov worker started for database \"%s\"", MyBgworkerEntry->bgw_extra)));

@@ -83,8 +83,7 @@ source_free(Source *source)
 bool
 source_is_quiet(const Source *source)
 {
-	return source->receiving == 0 && source->settling == 0 &&
-		source->inbox == NIL && source->outbox == NIL;
+	return source->receiving == 0 && source->settling == 0 && source->outbox == NIL;
 }
 
 static void
@@ -375,15 +374,20 @@ inbox_messages(const Source *source)
 	ListCell   *cell;
 
 	foreach(cell, source->inbox)
-		count += ((Delivery *) lfirst(cell))->count;
+	{
+		int			at = -1;
+
+		while (source_unsettled(lfirst(cell), &at) != NULL)
+			count++;
+	}
 	return count;
 }
 
 bool
 source_may_receive(const Source *source, int64 now_ms)
 {
-	return source_is_usable(source) && !source->gone && source->state != SOURCE_PAUSED &&
-		now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
+	return source->looked && source_is_usable(source) && !source->gone &&
+		source->state != SOURCE_PAUSED && now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
 		source->receiving < (source->busy ? source->max_receives : 1) &&
 		inbox_messages(source) < INBOX_LIMIT;
 }
@@ -589,33 +593,29 @@ source_store_failed(Source *source, const char *problem)
 {
 	char	   *message = psprintf("could not store messages: %s", problem);
 
-	/* whoever ran the transaction has logged it */
+	if (source->error == NULL || strcmp(source->error, message) != 0)
+		ereport(LOG,
+				(errmsg("could not store messages of server \"%s\": %s", source->name, problem)));
 	keep_error(source, message);
 	source->unstored = true;
 	set_activity(source, SOURCE_RETRYING);
 }
 
-static void
-line_up(Delivery *delivery)
+void
+source_stores_again(Source *source)
+{
+	source->unstored = false;
+	forget_trouble(source);
+	set_activity(source, SOURCE_POLLING);
+}
+
+void
+source_line_up(Delivery *delivery)
 {
 	MemoryContext old = MemoryContextSwitchTo(delivery->source->context);
 
 	delivery->source->outbox = lappend(delivery->source->outbox, delivery);
 	MemoryContextSwitchTo(old);
-}
-
-void
-source_stored(Delivery *delivery)
-{
-	Source	   *source = delivery->source;
-
-	if (source->unstored)
-	{
-		source->unstored = false;
-		forget_trouble(source);
-		set_activity(source, SOURCE_POLLING);
-	}
-	line_up(delivery);
 }
 
 static void
@@ -638,8 +638,6 @@ give_up_all(Source *source)
 	{
 		Delivery   *delivery = lfirst(cell);
 
-		if (delivery->renewing)
-			continue;
 		source->outbox = foreach_delete_current(source->outbox, cell);
 		give_up(delivery, "its credentials have expired");
 	}
@@ -662,8 +660,7 @@ source_settle_due(Source *source, int64 now_ms)
 
 		if (source->settling >= MAX_SETTLING)
 			break;
-		/* the renewal's reply needs the delivery */
-		if (now_ms < delivery->settle_at_ms || delivery->renewing)
+		if (now_ms < delivery->settle_at_ms)
 			continue;
 		source->outbox = foreach_delete_current(source->outbox, cell);
 		source->settling++;
@@ -693,7 +690,7 @@ source_due_ms(const Source *source, int64 now_ms, int64 max_ms)
 	{
 		Delivery   *delivery = lfirst(cell);
 
-		if (!delivery->renewing && source->settling < MAX_SETTLING)
+		if (source->settling < MAX_SETTLING)
 			wait_at_most(&max_ms, Max(now_ms + 1, delivery->settle_at_ms), now_ms);
 	}
 	foreach(cell, source->inbox)
@@ -747,7 +744,7 @@ source_settled(Delivery *delivery, const char *problem)
 	{
 		delivery->settle_at_ms = clock_ms() +
 			clock_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);
-		line_up(delivery);
+		source_line_up(delivery);
 	}
 	else
 		give_up(delivery, problem);

@@ -32,8 +32,18 @@ typedef struct SourceMessage
 	char	   *handle;			/* what the provider settles it by */
 	char	   *body;
 	Size		body_len;
-	bool		settled;
+	bool		settled;		/* nothing is to be done with it any more */
 	Fault		fault;			/* set: not to be read, but quarantined */
+
+	/* of inbox.c */
+	bool		storing;		/* stored by the open transaction */
+	bool		fresh;			/* ... and new */
+	bool		blamed;			/* ... as what cannot be stored */
+	bool		stored;			/* committed, to be settled */
+	int			attempts;		/* to store it by itself, that failed */
+	int64		due_ms;			/* not to be stored before, monotonic clock */
+	int			sqlstate;		/* of the last failure */
+	int64		stored_before;	/* its first failure: see Source.stored */
 } SourceMessage;
 
 /* The messages of one receive; they live and die together. */
@@ -114,6 +124,7 @@ struct Source
 	char		fingerprint[65];	/* of all options and secrets */
 	bool		configured;
 	bool		option_paused;	/* option "paused" */
+	bool		looked;			/* is it paused?  That was read */
 	Findings   *findings;		/* of a check, or NULL */
 
 	/* what it is doing */
@@ -121,7 +132,7 @@ struct Source
 	int			receiving;		/* receives in flight */
 	bool		authorizing;	/* credentials are being asked for */
 	int			settling;		/* settlements in flight */
-	List	   *inbox;			/* Delivery *: received, not stored */
+	List	   *inbox;			/* Delivery *: received, not all stored */
 	List	   *outbox;			/* Delivery *: stored, to be settled */
 	bool		busy;			/* the last receive was full: ask for more */
 	bool		drained;		/* an empty receive was answered */
@@ -129,7 +140,11 @@ struct Source
 	int64		retry_at_ms;	/* no receive before, monotonic clock */
 	int			pause_ms;		/* the last one */
 	int64		pause_until_ms; /* no receive before: the queue was empty */
-	bool		unstored;		/* what came could not be stored yet */
+	bool		unstored;		/* something that came could not be stored yet */
+	bool		one_by_one;		/* and is to be stored by itself: see inbox.h */
+	int64		stored;			/* messages, so far, that were new */
+	int			blamed;			/* SQLSTATE of the last message that went to the quarantine
+								 * alone, 0: others were stored since */
 	int64		clock_offset_s; /* the provider's clock minus ours */
 	bool		gone;			/* its server was dropped */
 
@@ -140,7 +155,8 @@ struct Source
 	TimestampTz last_poll_at;
 	TimestampTz last_message_at;
 	TimestampTz retry_at;
-	TimestampTz status_written_at;
+	int64		status_written_ms;	/* monotonic clock */
+	TimestampTz status_poll_at; /* last_poll_at as written */
 };
 
 /* ----- called by the engine ----- */
@@ -151,7 +167,7 @@ extern Source *source_create(MemoryContext context, struct HttpClient *http, con
 /* Breaks off what is in flight; see source_is_quiet(). */
 extern void source_free(Source *source);
 
-/* Is nothing in flight, waiting to be stored or waiting to be settled? */
+/* Is nothing in flight or waiting to be settled?  See inbox_is_quiet(), too. */
 extern bool source_is_quiet(const Source *source);
 
 /*
@@ -190,11 +206,14 @@ extern int64 source_due_ms(const Source *source, int64 now_ms, int64 max_ms);
 /* Gives back what was received and not stored. */
 extern void source_release(Source *source);
 
-/* Storing what is in the inbox failed; it is kept and tried again. */
+/* Something that was received could not be stored; it is kept and tried again. */
 extern void source_store_failed(Source *source, const char *problem);
 
-/* Puts a stored delivery in line to be settled. */
-extern void source_stored(Delivery *delivery);
+/* All of that is stored now. */
+extern void source_stores_again(Source *source);
+
+/* Puts a delivery in line to be settled that has left the inbox. */
+extern void source_line_up(Delivery *delivery);
 
 /* ----- called by providers ----- */
 

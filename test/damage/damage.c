@@ -507,7 +507,7 @@ damage_ingest(PG_FUNCTION_ARGS)
 
 		entries = ingest_read(entries, put_at_end(i, document), document->len);
 	}
-	ingest_store(entries, source);
+	ingest_store(entries, source, INGEST_DECIDE);
 	foreach(cell, entries)
 		put_entry(result, lfirst(cell));
 	return (Datum) 0;

@@ -17,6 +17,7 @@
 
 SQL_FUNCTION(unit_lease);
 SQL_FUNCTION(unit_answer);
+SQL_FUNCTION(unit_downloads);
 
 /* The settings are the extension's; this copy of them has fixed values. */
 static Downloads *
@@ -78,7 +79,7 @@ unit_answer(PG_FUNCTION_ARGS)
 	download->source = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	download->version = PG_GETARG_INT64(4);
 	download->attempts = PG_GETARG_INT32(5);
-	download->started = true;
+	download->leased = download->started = true;
 	download->fetch.request = request;
 	download->fetch.url = pstrdup("");	/* the document tells what it is */
 	request->status = PG_GETARG_INT32(6);
@@ -86,6 +87,29 @@ unit_answer(PG_FUNCTION_ARGS)
 	request->reply_len = VARSIZE_ANY_EXHDR(body);
 	fetch_done(request, &download->fetch);
 	downloads_store(downloads);
-	downloads_forget_stored(downloads);
+	downloads_end(downloads, true);
 	PG_RETURN_VOID();
+}
+
+/* One step of a session that fetches; returns how many it has under way. */
+Datum
+unit_downloads(PG_FUNCTION_ARGS)
+{
+	static Downloads *downloads = NULL;
+	char	   *step = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (downloads == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		downloads = no_downloads();
+		MemoryContextSwitchTo(old);
+	}
+	if (strcmp(step, "pick") == 0)
+		downloads_pick(downloads);
+	else if (strcmp(step, "commit") == 0 || strcmp(step, "roll back") == 0)
+		downloads_end(downloads, step[0] == 'c');
+	else if (strcmp(step, "release") == 0)
+		downloads_release(downloads);
+	PG_RETURN_INT32(downloads->count);
 }

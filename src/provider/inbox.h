@@ -1,0 +1,52 @@
+/*
+ * inbox.h
+ *	  Messages of a source from being received to being settled: which are to be
+ *	  stored, and what became of it.
+ *
+ * As long as nothing goes wrong all are stored together.  What could not be
+ * stored is held and tried again by itself, less and less often; so is what
+ * comes while the source holds something.
+ */
+#ifndef DAMOOV_INBOX_H
+#define DAMOOV_INBOX_H
+
+#include "base/fault.h"
+#include "provider/source.h"
+
+/* When something is to be stored, by clock_ms(); PG_INT64_MAX: nothing waits. */
+extern int64 inbox_due_ms(const Source *source);
+
+/* Is nothing there but what is held? */
+extern bool inbox_is_quiet(const Source *source);
+
+/* All that are to be stored together (SourceMessage *), or NIL. */
+extern List *inbox_together(const Source *source);
+
+/* The next that is to be stored by itself, or NULL. */
+extern SourceMessage *inbox_next(const Source *source, int64 now_ms);
+
+/*
+ * Is it the message that cannot be stored, and not its source as a whole?  Then
+ * it belongs into the quarantine.
+ */
+extern bool inbox_is_to_blame(const Source *source, const SourceMessage *message);
+
+/*
+ * In the open transaction it is stored.  fresh: something came of it that was not
+ * known; blamed: it went to the quarantine, see above.
+ */
+extern void inbox_stored(SourceMessage *message, bool fresh, bool blamed);
+
+/* They could not be stored together: now they are stored one by one. */
+extern void inbox_separate(Source *source, const Fault *fault);
+
+/* It could not be stored by itself: it is held. */
+extern void inbox_hold(Source *source, SourceMessage *message, const Fault *fault);
+
+/* The transaction has ended. */
+extern void inbox_end(Source *source, bool committed);
+
+/* Puts in line to be settled what is stored, and drops what has come again. */
+extern void inbox_tidy(Source *source);
+
+#endif							/* DAMOOV_INBOX_H */

@@ -68,6 +68,7 @@ my @walk = (
 	'--steps' => $steps,
 	$ENV{DAMOOV_WALK_SEED} ? ('--seed' => $ENV{DAMOOV_WALK_SEED}) : (),
 	$ENV{DAMOOV_WALK_CHAPTER} ? ('--chapter' => $ENV{DAMOOV_WALK_CHAPTER}) : (),
+	$ENV{DAMOOV_WALK_VERBOSE} ? '--verbose' : (),
 	$ENV{DAMOOV_WALK_GO_ON} ? '--go-on' : ());
 my $walk = IPC::Run::start(\@walk, \undef, '>&', \my $said);
 IPC::Run::finish($walk);

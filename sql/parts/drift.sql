@@ -12,8 +12,9 @@ CREATE FUNCTION damoov.extra_members(extra jsonb) RETURNS jsonb
 REVOKE ALL ON FUNCTION damoov.extra_members(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.extra_members(jsonb) IS 'members kept in a column extra: name and sample value, without UUIDs';
 
--- Looked up, not listed, like damoov.person_tables.  Parts (points, samples)
--- have no index that would find the few with extra: the newest 1000 must do.
+-- The tables are looked up in the catalog, as in damoov.person_tables.  Parts
+-- (points, samples) have no index that would find the few with extra, so that
+-- only the newest 1000 are read.
 CREATE FUNCTION damoov.extra_drift()
     RETURNS TABLE (table_name text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
     LANGUAGE plpgsql STABLE

@@ -23,7 +23,7 @@ $$;
 REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.names_forgotten(bytea) IS 'does it hold the device token of a forgotten person, in any spelling?';
 
--- Looked up, not listed: a new table cannot be left out
+-- Looked up in the catalog, so that a new table cannot be left out
 CREATE VIEW damoov.person_tables AS
 WITH relation AS (
     SELECT c.oid, c.relname::text AS table_name, EXISTS (

@@ -37,7 +37,7 @@ COMMENT ON COLUMN damoov.events.payload IS 'the notification itself, without its
 COMMENT ON COLUMN damoov.events.notes IS 'what was odd but acceptable, as "member: reason"';
 COMMENT ON COLUMN damoov.events.received_at IS 'first arrival, database clock';
 
--- Apart from the events, so that these are the same whatever came twice
+-- Not in damoov.events, so that its rows do not depend on repeated deliveries
 CREATE TABLE damoov.redeliveries (
     event_id bigint NOT NULL CONSTRAINT redeliveries_event_id_fkey REFERENCES damoov.events ON DELETE CASCADE,
     source text NOT NULL,

@@ -12,8 +12,9 @@ CREATE FUNCTION damoov.read_object_event(
 REVOKE ALL ON FUNCTION damoov.read_object_event(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_object_event(jsonb) IS 'a record of S3 about a new object: s3://bucket/key, when, and the number that orders the events of one key; url is NULL when there is nothing to fetch';
 
--- A sequencer counts in hexadecimal, from the left.  Of what is known of a key
--- only the newest is fetched, in whichever order it came.
+-- A sequencer is hexadecimal; the shorter of two is padded with zeros on the
+-- right.  Of what is known of a key only the newest is fetched, in whichever
+-- order it came.
 CREATE FUNCTION damoov.newest_objects(object_ids uuid[])
     RETURNS TABLE (event_id bigint, object_id uuid, source text, url text, announced_at timestamptz)
     LANGUAGE sql STABLE

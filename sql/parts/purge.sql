@@ -10,11 +10,10 @@ COMMENT ON FUNCTION damoov.may_commit() IS 'may the procedure that asks end its 
 -- It looks for old rows once for many transactions and removes 1000 of them in
 -- each, by their physical address: it locks them, and then asks again whether
 -- they are old.  What others hold, the row or its object, is left for the next
--- call, so that it neither waits nor deadlocks.  What belongs to a row goes with
--- it by triggers and foreign keys.
---
--- A procedure that commits can have no setting of its own, so search_path is
--- set anew in each transaction, like the isolation level.
+-- call, so that it neither waits nor deadlocks.  What belongs to a row is
+-- deleted with it by triggers and foreign keys.  A procedure that commits can
+-- have no setting of its own, so search_path is set anew in each transaction,
+-- like the isolation level.
 CREATE PROCEDURE damoov_purge(dry_run boolean DEFAULT true)
     LANGUAGE plpgsql
 AS $$
@@ -65,8 +64,8 @@ BEGIN
         WHERE t.part_of IS NULL AND t.table_name <> 'users'
     ) AS r (relation, name, schema);
 
-    -- The one list of what goes: rows x for which a condition holds at the time
-    -- $1, and what is done besides with those that are gone.
+    -- The list of what is removed: rows x for which the condition holds at the
+    -- time $1, and what is done in addition with the rows removed.
     FOR rule IN
         -- Receipts of whole days in UTC, as in damoov.ledger, become one row a
         -- source and day.  A day that a batch cuts in two is found again.
@@ -101,9 +100,9 @@ BEGIN
                 OR NOT EXISTS (SELECT FROM damoov.removed_tracks AS r WHERE r.event_id = x.event_id))$sql$,
                 ', tombstones AS (DELETE FROM damoov.removed_tracks AS r USING gone AS g WHERE r.event_id = g.event_id)', 'object_id'),
             (2, 'heartbeats', 'keep_heartbeats', 'x.reported_at < $1', '', NULL),
-            -- A trip is as old as the platform's last word on it.  Not its own
-            -- times: a phone with a wrong clock would have it removed at once,
-            -- or never.
+            -- The age of a trip counts from the platform's newest
+            -- notification, not from its own times: a phone with a wrong clock
+            -- would have it removed at once, or never.
             (3, 'trips', 'keep_trips', 'coalesce(x.enriched_at, x.stored_at) < $1', '', NULL),
             (4, 'raw_tracks', 'keep_trips', 'x.stored_at < $1', '', NULL),
             -- Without a stage a crash is as old as what was fetched of it, and
@@ -155,7 +154,7 @@ BEGIN
                 SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
             END LOOP;
             total := total + removed;
-            -- rows that others hold would be found again and again
+            -- rows locked by others would be found again and again
             EXIT WHEN removed = 0 OR (removed = cardinality(old) AND removed < find_rows);
         END LOOP;
         RAISE NOTICE '%: %', rule.table_name, format(rule.done, total);

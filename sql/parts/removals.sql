@@ -34,8 +34,8 @@ COMMENT ON COLUMN damoov.removed_tracks.start_utc_offset_min IS 'minutes the pho
 -- An object has few rows, a person may have very many: what is asked of both is
 -- looked up by the object.  No index serves IS NOT DISTINCT FROM.
 
--- A source can name the instance that it serves.  What it says takes nothing
--- away that only sources of other instances have told of.
+-- A source can name the instance that it serves.  A removal through it does
+-- not affect tracks that only sources of other instances have announced.
 CREATE FUNCTION damoov.other_tenant(source text, track_token uuid, user_id bigint) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -70,7 +70,7 @@ END;
 REVOKE ALL ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'a track lives when its newest enrichment is newer than its newest removal';
 
--- Merging takes processed tracks away, not what was recorded
+-- Merging removes processed tracks, not raw ones
 CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -112,8 +112,8 @@ END;
 REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
 
--- A merge may only take away tracks of its own person.  Tracks that are not
--- known yet get a tombstone that is bound to the person, see track_lives().
+-- A merge may remove only tracks of its own person.  Tracks that are not known
+-- yet get a tombstone that is bound to the person, see track_lives().
 CREATE FUNCTION damoov.foreign_removals(entries integer[], track_tokens uuid[], device_tokens uuid[], source text)
     RETURNS TABLE (entry integer, of_other_tenant boolean)
     LANGUAGE sql STABLE

@@ -92,8 +92,8 @@ $$;
 REVOKE ALL ON FUNCTION damoov.reparse_documents(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.reparse_documents(timestamptz) IS 'the part of damoov_reparse() that reads datasets';
 
--- An event that has come again since, under its name of today, is stored
--- already; so is one of two that got the same name.
+-- Leaves out an event that has arrived again meanwhile under its current name,
+-- and all but one of those that get the same name.
 CREATE FUNCTION damoov.learn_events(since timestamptz) RETURNS bigint[]
     LANGUAGE sql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -121,8 +121,9 @@ END;
 REVOKE ALL ON FUNCTION damoov.learn_events(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.learn_events(timestamptz) IS 'the part of damoov_reparse() that finds unknown events this version knows, which are stored ones from then on; returns their ids';
 
--- What these events made is taken away, all of it, and made again by the rules.
--- Those just learnt have made nothing yet, and their datasets are to be fetched.
+-- Removes all that these events have led to, and applies the rules again.
+-- Events that have just become known have led to nothing yet; their datasets
+-- are to be fetched.
 CREATE FUNCTION damoov.reparse_events(event_ids bigint[], learnt bigint[])
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
     LANGUAGE plpgsql VOLATILE STRICT

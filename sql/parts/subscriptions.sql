@@ -29,7 +29,8 @@ COMMENT ON COLUMN damoov.subscriptions.attempts IS 'how often SNS was asked to c
 COMMENT ON COLUMN damoov.subscriptions.last_error IS 'why it did not';
 COMMENT ON COLUMN damoov.subscriptions.confirmed_at IS 'when it did';
 
--- Confirming twice is harmless, so a lease is a due time that moves ahead.
+-- Confirming twice is harmless, so that moving due_at ahead is enough of a
+-- lease.
 CREATE FUNCTION damoov.lease_subscription()
     RETURNS TABLE (subscription_id bigint, source text, topic_arn text, token text)
     LANGUAGE plpgsql VOLATILE ROWS 1

@@ -4,9 +4,9 @@
  *
  * The fast way puts tuples straight into the heap, a page at a time, and into
  * the indexes; it knows neither triggers nor rules, defaults, checks or
- * policies.  Whatever a user has added to a table that needs them makes us take
- * the other way, an INSERT from arrays, so that the result is the same and only
- * the time differs.  Both check what INSERT checks: privilege, NOT NULL, unique.
+ * policies.  If a user has added any of these to a table, its rows are
+ * inserted by an INSERT from arrays instead: the result is the same, it only
+ * takes longer.  Both check what INSERT checks: privilege, NOT NULL, unique.
  */
 #include "postgres.h"
 
@@ -31,8 +31,9 @@
 #include "compat.h"
 
 /*
- * Rows at a time.  Beyond a hundred tuples the processor's cache is lost before
- * the indexes get at them; of statements, fewer are better.
+ * Rows at a time.  With more than a hundred tuples at once, the first have
+ * left the processor's cache before the indexes are filled.  For statements,
+ * larger batches are faster.
  */
 #define BATCH_TUPLES	100
 #define BATCH_ARRAYS	1000
@@ -56,14 +57,15 @@ is_plain(Relation relation)
 		return false;
 	if (check_enable_rls(relid, InvalidOid, true) != RLS_NONE)
 		return false;
-	/* without it on the table, the statement looks at that on columns */
+	/* without the right on the table, INSERT checks the rights on columns */
 	return pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
 }
 
 /*
- * Finds our columns in the table as it stands now: map has their indexes in the
- * tuple descriptor.  False when one of them is missing or has another type, or
- * when another column needs a value from elsewhere.
+ * Finds our columns in the table as it stands now: map has their indexes in
+ * the tuple descriptor.  False when one of them is missing or has another
+ * type, or when another column needs a value that we do not give (a default,
+ * NOT NULL).
  */
 static bool
 map_columns(Relation relation, const BulkTable *table, int *map)
@@ -184,7 +186,7 @@ insert_tuples(Relation relation, const BulkTable *table, const int *map,
 	CommandCounterIncrement();
 }
 
-/* There are no arrays of arrays, so an array travels as text. */
+/* An array cannot be an element of an array, so arrays are passed as text. */
 static Oid
 travel_type(Oid type)
 {

@@ -2,14 +2,17 @@
  * fault.h
  *	  Expected trouble as a value.
  *
- * Inside the worker a malformed message or a refused request is an everyday
- * event, not an exception: it travels as a Fault and ends in the quarantine or
- * in a status row.  Only the SQL functions turn one into an error.
+ * Inside the worker a malformed message or a refused request is expected: it
+ * is passed as a Fault and ends in the quarantine or in a status row.  Only
+ * the SQL functions turn one into an error.
  */
 #ifndef DAMOOV_FAULT_H
 #define DAMOOV_FAULT_H
 
-/* What kind of trouble: decides what is done about it, see fault_reason_name(). */
+/*
+ * The kind of a fault, which decides what is done about it; for the names see
+ * fault_reason_name().
+ */
 typedef enum Reason
 {
 	REASON_NONE,
@@ -86,7 +89,7 @@ extern const char *fault_reason_name(Reason reason);
 /* Raises the fault as an error: for the SQL functions. */
 #define fault_raise(fault)	ereport(ERROR, fault_report(fault))
 
-/* The fault as the inside of an ereport(). */
+/* The fault as arguments of ereport(). */
 extern int	fault_report(const Fault *fault);
 
 /*

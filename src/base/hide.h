@@ -6,8 +6,8 @@
 #define DAMOOV_HIDE_H
 
 /*
- * From here to hide_end() no error or message shows the statement that is
- * running: for SQL functions that are given a device token or a key.  The
+ * Between this and hide_end(), no error or message contains the statement that
+ * is running.  For SQL functions that are given a device token or a key.  The
  * caller provides the memory.  An error that leaves the function ends it, too.
  */
 extern void hide_statement(ErrorContextCallback *hiding);

@@ -3,9 +3,8 @@
  *	  The one-pass JSON reader: see json.h.
  *
  * pg_parse_json recurses and checks the stack with an error; it also accepts
- * numbers that would grow to 131 kB as numeric.  One linear look at the bytes
- * beforehand keeps both away from it, so that reading foreign bytes never
- * throws.
+ * numbers that would grow to 131 kB as numeric.  Therefore depth and numbers
+ * are checked before it is called, so that reading foreign bytes never throws.
  */
 #include "postgres.h"
 
@@ -31,7 +30,7 @@ json_skip_mark(const char **text, Size *len)
 
 /* ----- limits ----- */
 
-/* Nothing ends the text: it may stop at the end of the exponent, or before. */
+/* The text is not terminated; the exponent ends at "end" at the latest, and may be empty. */
 static bool
 is_large_exponent(const char *at, const char *end)
 {
@@ -71,7 +70,7 @@ check_number(const char *at, const char *end, int max_number, Fault *fault)
 	return at;
 }
 
-/* Behind the quote that closes the string; NULL when there is none. */
+/* Returns the byte after the closing quote; NULL when there is none. */
 static const char *
 skip_string(const char *at, const char *end)
 {
@@ -272,7 +271,7 @@ skip_blanks(const char *at, const char *end)
 	return at;
 }
 
-/* Behind the value that starts here; NULL when it does not end. */
+/* Returns the byte after the value that starts here; NULL when it does not end. */
 static const char *
 skip_value(const char *at, const char *end)
 {
@@ -390,8 +389,8 @@ json_double(const char *text, double *value)
 	int			scale;
 
 	/*
-	 * Both the digits and the power of ten are doubles without loss here, and
-	 * one division rounds like strtod(), which takes ten times as long.
+	 * A double represents both the digits and the power of ten exactly here,
+	 * and one division gives the result of strtod() in a tenth of the time.
 	 */
 	if (short_decimal(text, &digits, &scale) &&
 		digits <= INT64CONST(1) << 53 && digits >= -(INT64CONST(1) << 53))
@@ -405,7 +404,7 @@ json_double(const char *text, double *value)
 	*value = strtod(text, &end);
 	if (*end != '\0' || !isfinite(*value))
 		return false;
-	/* an underflow to zero would change the value without a word */
+	/* an underflow to zero would change the value silently */
 	if (errno == ERANGE && *value == 0.0)
 		return false;
 	if (*value == 0.0)
@@ -426,7 +425,7 @@ json_int64(const char *text, int64 *value)
 	*value = strtoll(text, &end, 10);
 	if (*end == '\0')
 		return errno == 0;
-	/* 1e2 and 100.0 are whole numbers too; a double tells them apart below 2^53 */
+	/* 1e2 and 100.0 are whole numbers, too; below 2^53 a double is exact */
 	if (!json_double(text, &rounded) || rounded != rint(rounded) ||
 		fabs(rounded) >= 9007199254740992.0)
 		return false;

@@ -2,9 +2,9 @@
  * json.h
  *	  The one-pass JSON reader: PostgreSQL's event parser behind limits.
  *
- * The reader keeps the path to where it is, so that a visitor can ask "am I
- * at Result.Track.Points[]?" without building a tree.  Nothing is judged valid
- * by anyone but PostgreSQL's parser; the limits are checked before it starts.
+ * The reader keeps the path to where it is, so that a visitor can ask "am I at
+ * Result.Track.Points[]?" without building a tree.  PostgreSQL's parser alone
+ * decides whether a text is valid; the limits are checked before it starts.
  */
 #ifndef DAMOOV_JSON_H
 #define DAMOOV_JSON_H
@@ -86,9 +86,9 @@ extern bool json_walk(const char *text, Size len, JsonLimits limits,
 extern void json_skip_mark(const char **text, Size *len);
 
 /*
- * A piece of JSON text, and a look into it that judges nothing: brackets and
- * quotes alone tell where a value ends.  For what wraps texts that are to be
- * judged one by one.
+ * A piece of JSON text that is searched without being validated: only brackets
+ * and quotes decide where a value ends.  For the envelope of texts that are
+ * validated one by one.
  */
 typedef struct JsonSpan
 {

@@ -4,7 +4,7 @@
  *
  * The validator sees options but not the server's TYPE, so it checks that an
  * option exists and that its value can be read; whether it fits the type is
- * said by the source when it starts, in damoov.status.
+ * checked when the source is configured, and shown in damoov.status.
  */
 #include "postgres.h"
 
@@ -50,14 +50,14 @@ typedef enum OptionKind
 typedef struct OptionSpec
 {
 	const char *name;
-	Oid			catalog;		/* where it may stand */
+	Oid			catalog;		/* of the object it belongs to */
 	OptionKind	kind;
 	int			min;
 	int			max;
 } OptionSpec;
 
 static const OptionSpec specs[] = {
-	/* several types, which narrow the ranges */
+	/* of several types, which check narrower ranges */
 	{"endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"wait_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 120},
 	{"batch_size", ForeignServerRelationId, OPTION_INTEGER, 1, 100},
@@ -82,7 +82,7 @@ static const OptionSpec specs[] = {
 	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	/* credentials that have to be asked for */
+	/* temporary credentials */
 	{"identity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"tenant_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},

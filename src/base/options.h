@@ -24,7 +24,7 @@ typedef struct ServerOptions
 	List	   *secrets;		/* DefElem, of the mapping or its secret_file */
 } ServerOptions;
 
-/* Fills the fault for options that will not do; false. */
+/* Fills the fault for options that cannot be used; false. */
 #define options_fault(fault, ...) \
 	fault_set(fault, REASON_CONFIGURATION, __VA_ARGS__)
 

@@ -1,7 +1,7 @@
 /*
  * secret.h
- *	  Keys, tokens and what contains them: forgotten when they are not needed
- *	  any longer.
+ *	  Keys, tokens and texts that contain them: overwritten when they are not
+ *	  needed any longer.
  *
  * Memory that is given back keeps its contents, and may turn up in a core file.
  */

@@ -1,6 +1,6 @@
 /*
  * text.c
- *	  Small questions about foreign text: see text.h.
+ *	  Small checks of text from outside: see text.h.
  */
 #include "postgres.h"
 

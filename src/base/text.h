@@ -1,6 +1,6 @@
 /*
  * text.h
- *	  Small questions about foreign text, independent of the locale.
+ *	  Small checks of text from outside, independent of the locale.
  */
 #ifndef DAMOOV_TEXT_H
 #define DAMOOV_TEXT_H

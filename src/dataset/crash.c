@@ -34,9 +34,9 @@ static const Member header_members[] = {
 };
 
 /*
- * A header has no envelope.  What has a type, a trigger or a speed is one; an
- * empty object or an error reply is not, nor is a buffer, which may have an id
- * and a start as well.
+ * A header has no envelope to recognize it by.  It must have a member other
+ * than its id, start and points: an empty object and an error reply have none
+ * of them, and a buffer may have these as well.
  */
 static bool
 check_header(Content *content, const Document *document, Fault *fault)

@@ -60,7 +60,7 @@ static const KindRules kinds[DATASET_KINDS + 1] = {
 		.read = crash_buffer_read, .store = crash_buffer_store,
 		.channel = "damoov_crash"
 	},
-	/* not asked for by "fetch", without an address, and read as what it turns out to be */
+	/* not in the option "fetch", without an address, and read as what its content is */
 	[DATASET_OBJECT] = {
 		.name = "object",
 		.address = {"", false, "", ""}
@@ -172,7 +172,7 @@ dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *f
 
 /* ----- storing ----- */
 
-/* Keeps the original, or sees to it that no older one stays. */
+/* Keeps the original, or deletes an older one. */
 static void
 keep_document(const Dataset *dataset, bool fetched)
 {

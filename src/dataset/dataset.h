@@ -35,7 +35,7 @@ typedef struct DatasetAddress
 
 extern const DatasetAddress *dataset_address(DatasetKind kind);
 
-/* What a dataset is about; it does not tell that itself, or not reliably. */
+/* What a dataset belongs to; the document does not say that, or not reliably. */
 typedef struct DatasetKey
 {
 	DatasetKind kind;
@@ -70,7 +70,7 @@ typedef struct DatasetIdentity
 	pg_uuid_t	device_token;
 } DatasetIdentity;
 
-/* Looks what a document is that was not asked for; false when it is no JSON. */
+/* Finds out what the object of a bucket is; false when it is not JSON. */
 extern bool dataset_identify(const char *text, Size len,
 							 DatasetIdentity *identity, Fault *fault);
 

@@ -21,7 +21,7 @@ typedef enum EventMember
 	EVENT_END_LATITUDE,
 	EVENT_END_LONGITUDE,
 	EVENT_TIME_START
-	/* the others need no name */
+	/* the others are not referred to by number */
 } EventMember;
 
 #define EVENT_SPEED			NUMBER(0, 600)
@@ -31,7 +31,7 @@ typedef enum EventMember
 #define IN_START			.group = EVENT_POINT_START
 #define IN_END				.group = EVENT_POINT_END
 
-/* all but EVENT_ID, which means the whole in one and a part in the other */
+/* all but EVENT_ID: the id of the document in a crash header, that of one event in a raw track */
 #define EVENT_MEMBERS \
 	[EVENT_POINT_START] = {"PointStart", NULL, PLAIN(KIND_GROUP)}, \
 	[EVENT_START_LATITUDE] = {"Latitude", "start_latitude", NUMBER(-90, 90), IN_START}, \
@@ -40,7 +40,7 @@ typedef enum EventMember
 	[EVENT_END_LATITUDE] = {"Latitude", "end_latitude", NUMBER(-90, 90), IN_END}, \
 	[EVENT_END_LONGITUDE] = {"Longitude", "end_longitude", NUMBER(-180, 180), IN_END}, \
 	[EVENT_TIME_START] = {"TimeStart", "started_at", EPOCH(KIND_EPOCH_MS)}, \
-	/* so called in the callbacks */ \
+	/* other names of the same members */ \
 	{"startPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_START}, \
 	{"endPoint", NULL, PLAIN(KIND_ALIAS), .target = EVENT_POINT_END}, \
 	{"Type", "type", PLAIN(KIND_TEXT)}, \

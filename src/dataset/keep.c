@@ -77,7 +77,7 @@ append_hiding(StringInfo object, const char *start, const char *end, const char 
 void
 keep_add_secret(Secrets *secrets, const char *start, Size len)
 {
-	/* one inside another has come before it */
+	/* values inside this one were added before it, and are covered by it */
 	while (secrets->count > 0 &&
 		   secrets->span[secrets->count - 1].start >= start)
 		secrets->count--;

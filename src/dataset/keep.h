@@ -2,9 +2,9 @@
  * keep.h
  *	  Keeping members as they stand, but not the secrets in them.
  *
- * Members called DeviceToken or UserId hold the person's credential.  It lives
- * in damoov.users and nowhere else, so in what is kept of a document null
- * stands in its place, and "[redacted]" where another string repeats it.
+ * Members called DeviceToken or UserId hold the person's credential.  It is
+ * stored in damoov.users only.  In what is kept of a document, null takes its
+ * place, and "[redacted]" where another string contains it.
  */
 #ifndef DAMOOV_KEEP_H
 #define DAMOOV_KEEP_H
@@ -31,7 +31,7 @@ typedef struct Secrets
 /* Hides the device token of a person wherever a string holds it, in any spelling. */
 extern void keep_hide(Secrets *secrets, const char *device_token);
 
-/* Add them as they end: the inner before the outer. */
+/* Adds a value that must not be kept; inner ones have to be added before outer ones. */
 extern void keep_add_secret(Secrets *secrets, const char *start, Size len);
 
 /* Appends a part of the text, a whole value. */

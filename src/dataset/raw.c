@@ -33,7 +33,7 @@ typedef enum RawPointMember
 	RAW_POINT_LATITUDE,
 	RAW_POINT_LONGITUDE,
 	RAW_POINT_QUANTILE
-	/* the others need no name */
+	/* the others are not referred to by number */
 } RawPointMember;
 
 #define ACCELERATION		NUMBER(-10000, 10000)
@@ -154,7 +154,7 @@ static const Member raw_members[] = {
 	[RAW_RESULT] = {"result", "result", PLAIN(KIND_ENVELOPE)},
 	/* called TripData in format 2 */
 	[RAW_TRACK] = {"Track", "track", PLAIN(KIND_BODY)},
-	/* the path names the person: neither is stored as it stands */
+	/* URL and key contain the person's credential, and are stored without it */
 	[RAW_S3_LOCATION] = {"S3Location", NULL, PLAIN(KIND_CLOSED_GROUP), IN_RESULT},
 	[RAW_S3_URL] = {"S3Url", NULL, PLAIN(KIND_TEXT), IN_S3},
 	[RAW_S3_KEY] = {"Key", NULL, PLAIN(KIND_TEXT), IN_S3},
@@ -241,7 +241,7 @@ hide_ids(const char *path, const pg_uuid_t *track, const pg_uuid_t *instance)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	/* a query would be a signature */
+	/* the query may be a signature: it is cut off */
 	while (*path != '\0' && *path != '?')
 	{
 		pg_uuid_t	uuid;
@@ -292,7 +292,7 @@ static RecordTable raw_table = {
 	.lists = {[RAW_LIST_POINTS] = &points_table, [RAW_LIST_EVENTS] = &events_table}
 };
 
-/* Says the track itself, or else its path, to which instance it belongs? */
+/* The instance that the track names, else that in its path; false: neither does. */
 static bool
 find_instance(const RecordRow *row, pg_uuid_t *instance)
 {

@@ -187,7 +187,10 @@ find_member(const Record *record, int group, const char *name)
 	return -1;
 }
 
-/* Finds a member by the guess that the record is like the one before. */
+/*
+ * Finds a member: first the one at the same position of the previous record,
+ * since most records are alike.
+ */
 static inline int
 guess_member(RecordState *state, const char *name)
 {
@@ -263,7 +266,7 @@ begin_member(RecordReader *reader, const char *name)
 	if (unlikely(members[found].kind == KIND_ALIAS))
 		found = members[found].target;
 	reader->member = found;
-	/* an envelope counts when it is entered */
+	/* a repeated envelope is noticed in enter_group() */
 	if (unlikely(members[found].kind >= KIND_ENVELOPE &&
 				 members[found].kind <= KIND_BODY))
 		return &members[found];
@@ -368,7 +371,7 @@ begin_spread_item(RecordReader *reader, const char *name)
 	return item;
 }
 
-/* Of an item that comes twice the last one counts, as everywhere. */
+/* If an item occurs twice, the last one counts, as for all members. */
 static void
 spread_scalar(RecordReader *reader, const char *name, const char *text,
 			  JsonTokenType type)
@@ -409,7 +412,7 @@ enter_group(JsonWalk *walk, RecordReader *reader, const Member *member)
 
 	if (member->kind == KIND_ENVELOPE || member->kind == KIND_BODY)
 	{
-		/* of two none is more right than the other */
+		/* of two it is not known which is right */
 		if (state->seen & MEMBER_BIT(reader->member))
 			fault_set(&walk->stop, REASON_DATASET_MISMATCH, "dataset has more than one %s",
 					  member->column);
@@ -633,7 +636,7 @@ reader_value(JsonWalk *walk, const char *start, Size len)
 	RecordReader *reader = walk->state;
 	char	   *name = walk->level[walk->depth].name;
 
-	/* nearly always */
+	/* the most frequent case */
 	if (reader->place == PLACE_ELEMENT && reader->skip_depth == 0 &&
 		reader->keep == KEEP_NOTHING)
 		return;
@@ -673,7 +676,7 @@ read_document(RecordReader *reader, Fault *fault)
 	MemoryContextSwitchTo(caller);
 	if (!done)
 	{
-		/* it was written in the middle of things */
+		/* the fault was allocated in the context of the tokens, which is deleted */
 		fault->message = pstrdup(fault->message);
 		if (fault->detail)
 			fault->detail = pstrdup(fault->detail);

@@ -5,11 +5,11 @@
  * A document is one record, as its table of members says; arrays in it can
  * hold records of another kind each (the points of a track).  A member without
  * a column goes to "extra" with its bytes as they stand.  A value that cannot
- * be used is left out and counted in a note: a wrong field never costs the
- * whole.
+ * be used is left out and counted in a note: one wrong field does not make the
+ * whole document unusable.
  *
  * Members called DeviceToken or UserId hold the person's credential.  They are
- * kept nowhere, at no depth.
+ * never kept, at any depth.
  */
 #ifndef DAMOOV_RECORD_H
 #define DAMOOV_RECORD_H
@@ -94,9 +94,9 @@ struct RecordState
 	RecordRow  *row;
 	uint64		seen;
 	uint64		bad;			/* was there, but is of no use */
-	int			group;			/* where we are in it */
+	int			group;			/* being read */
 	int			position;		/* of the member in the record */
-	int8		order[RECORD_MAX_MEMBERS];	/* members of the one before */
+	int8		order[RECORD_MAX_MEMBERS];	/* members of the previous record */
 
 	/* all of them */
 	MemoryContext context;		/* where they are */
@@ -158,8 +158,8 @@ extern void record_check_position(RecordState *state, int latitude);
 extern void record_check_end(RecordState *document, int start, int end);
 
 /*
- * The fault for a document without what it should have, and what it seems to
- * be instead.  Returns false.
+ * Fills the fault for a document without what it should have, saying what it
+ * seems to be instead.  Returns false.
  */
 extern bool record_refuse(const Record *record, const Document *document,
 						  const char *missing, Fault *fault);

@@ -13,9 +13,9 @@
 #include "dataset/record_value.h"
 
 /*
- * Of half a position the missing half is noted, unless it was there and has
- * its note already.  0/0, in the Gulf of Guinea, is what receivers without a
- * fix report.
+ * If only one coordinate can be used, the other one is noted as missing,
+ * unless it was given and has a note already.  0/0, in the Gulf of Guinea, is
+ * what receivers without a fix report.
  */
 void
 record_check_position(RecordState *state, int latitude)
@@ -65,7 +65,7 @@ record_path_name(const Record *record, int group, const char *name)
 					record_path_name(record, outer->group, outer->name), name);
 }
 
-/* Without a list's name there is but one record, and nothing to count. */
+/* The document is a single record: its notes have no count. */
 static char *
 note_line(const RecordState *state, const char *name, Note note, uint32 count)
 {
@@ -111,7 +111,7 @@ record_write_notes(Content *content)
 		write_notes(&content->lists[i], &content->notes);
 }
 
-/* ----- what is it, if not what it should be? ----- */
+/* ----- what a document is that is not the expected one ----- */
 
 typedef struct Outside
 {

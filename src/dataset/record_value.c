@@ -1,6 +1,6 @@
 /*
  * record_value.c
- *	  One JSON value against what is expected of it: see record_value.h.
+ *	  Checks one JSON value against what is expected of it: see record_value.h.
  */
 #include "postgres.h"
 
@@ -162,7 +162,7 @@ judge_text(const Member *member, const char *text, JsonTokenType type,
 	return NOTE_NONE;
 }
 
-/* Number of the text, the same for equal ones; 0 when there are too many. */
+/* The number of a text, the same for equal texts; 0 when there are too many different ones. */
 static int
 intern(ValueMemory *memory, const char *text)
 {

@@ -1,6 +1,6 @@
 /*
  * record_value.h
- *	  One JSON value against what is expected of it.
+ *	  Checks one JSON value against what is expected of it.
  *
  * A dataset is described by tables of members: what a member is called, which
  * column it goes to, and what it must look like.  A value that does not is no
@@ -71,7 +71,7 @@ typedef enum MemberKind
 	KIND_SPREAD4,				/* real[] */
 
 	/* without a column */
-	KIND_STATUS,				/* number as it stands, for whoever asks */
+	KIND_STATUS,				/* number as text, checked by the reader of the dataset */
 	KIND_TOKEN,					/* id of the whole: compared, not stored */
 	KIND_EXTRA,					/* goes to extra, but not as null */
 	KIND_IGNORED,
@@ -151,7 +151,7 @@ typedef struct Texts
 	const char *text[MAX_TEXTS];	/* [0] is NULL: no text */
 } Texts;
 
-/* what judging a value may need to remember something in */
+/* memory for values, and the texts seen so far */
 typedef struct ValueMemory
 {
 	MemoryContext context;		/* of the values */

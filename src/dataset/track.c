@@ -29,7 +29,7 @@
  * They repeat the Number of the point before, and their MidSpeed, Course and
  * Height are 0.  A measured point at a standstill has MidSpeed 0, too, but
  * keeps its Course and Height; one without a fix may have all three 0, but a
- * Number of its own.  Where there are no Numbers the three must do.
+ * Number of its own.  Without a Number, the three zeros alone decide.
  */
 static bool
 is_filler(const RecordRow *point, const RecordRow *before)
@@ -56,7 +56,7 @@ finish_point(RecordState *points)
 		record_row(points, points->count - 2) : NULL;
 
 	record_check_position(points, POINT_LATITUDE);
-	/* what there is without an alert is no value of one */
+	/* without an alert, AlertValue means nothing */
 	if (!row_has(point, POINT_ALERT_TYPE))
 		point->given &= ~MEMBER_BIT(POINT_ALERT_VALUE);
 	row_set(point, POINT_IS_FILLER,

@@ -3,7 +3,7 @@
  *	  What happened on a trip, derived from its measured points.
  *
  * One pass over the points with at most one open event per kind.  Fillers are
- * no measurement and are passed over: they neither end an event nor count.
+ * not measured and are skipped: they neither end an event nor count.
  */
 #include "postgres.h"
 
@@ -117,9 +117,9 @@ begin_event(RecordState *events, OpenEvent *open, TripEventCode kind,
 }
 
 /*
- * The state lasted until here at least.  Points may be out of order.  An event
- * that ended before it began would break every tstzrange() over the table, so
- * then its end is not known.
+ * The state lasted until here at least.  Points may be out of order.  If an
+ * event would end before it starts, its end is left NULL, because tstzrange()
+ * fails for such a pair.
  */
 static void
 reach(RecordRow *event, const RecordRow *first, const RecordRow *point)

@@ -1,6 +1,6 @@
 /*
  * api.c
- *	  Where datasets are fetched from, and where never: see api.h.
+ *	  Where datasets may be fetched from: see api.h.
  *
  * A notification tells a URL and we add the person's permanent credential to
  * the request, so a forged notification must not be able to choose the host.
@@ -102,7 +102,7 @@ check_base_url(const char *option, const char *url, Fault *fault)
 					 "option \"%s\" of the api server is not an https URL", option);
 }
 
-/* Scheme, host and port of the operator's own setting. */
+/* Is the URL at the scheme, host and port of this base URL? */
 static bool
 same_place(const UrlParts *url, const char *base_url)
 {
@@ -115,7 +115,7 @@ same_place(const UrlParts *url, const char *base_url)
 		url->port == base->port;
 }
 
-/* Elsewhere than the platform, for it gets other credentials. */
+/* A store must not be at a host of the platform, since the two get different credentials. */
 static bool
 check_endpoint(const Api *api, const char *option, const char *url, Fault *fault)
 {
@@ -189,7 +189,10 @@ api_dataset_url(const Api *api, DatasetKind kind, const pg_uuid_t *object_id)
 					address->before, uuid_format(object_id, id), address->behind);
 }
 
-/* A store of the operator's, with the bucket or account in path or host. */
+/*
+ * Is the URL at this store of the operator's?  The bucket or account may be in
+ * the path or in the host name.
+ */
 static bool
 at_endpoint(const UrlParts *url, const char *endpoint, bool *other_port)
 {
@@ -207,9 +210,9 @@ at_endpoint(const UrlParts *url, const char *endpoint, bool *other_port)
 }
 
 /*
- * Does an entry of allowed_hosts allow it?  "host/bucket" allows one bucket (or
- * container) of a host.  A host that serves everybody's buckets is not
- * allowed without.
+ * Does an entry of allowed_hosts allow it?  "host/bucket" allows one bucket
+ * (or container) of a host.  A host that serves the buckets of everybody is
+ * allowed only with a bucket.
  */
 static bool
 entry_allows(const char *entry, const UrlParts *url, bool shared, bool *exact)
@@ -226,7 +229,10 @@ entry_allows(const char *entry, const UrlParts *url, bool shared, bool *exact)
 		strncmp(url->path + 1, slash + 1, strlen(slash + 1)) == 0;
 }
 
-/* "." and "..", which somebody on the way may resolve, in any spelling. */
+/*
+ * Does the path contain "." or "..", in any spelling?  A proxy or the service
+ * might resolve them.
+ */
 static bool
 has_dot_segment(const char *path)
 {
@@ -252,7 +258,7 @@ has_dot_segment(const char *path)
 	return false;
 }
 
-/* An s3:// URL names a bucket, wherever that is. */
+/* Finds the address to ask; an s3:// URL names a bucket only. */
 static bool
 find_address(const Api *api, const char *url, ApiTarget *target, UrlParts **parts, Fault *fault)
 {
@@ -317,7 +323,7 @@ api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
 	if (target->storage == STORAGE_NONE &&
 		(storage_url_is_signed(parts) || !is_platform(parts->host)))
 		target->storage = STORAGE_OTHER;
-	/* a store is one at every port, and must not see the device token */
+	/* a store at another port is still a store, which must not get the device token */
 	if (!own_store && (other_port || strcmp(parts->scheme, "https") != 0 || parts->port != 443))
 		return url_refused(fault, "has a port that is not allowed");
 	if (target->storage != STORAGE_NONE && has_dot_segment(parts->path))
@@ -338,7 +344,10 @@ api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
 					   : "has a host or bucket that is not allowed");
 }
 
-/* With an api server that cannot be used the defaults hold; the downloads say why. */
+/*
+ * If the api server cannot be used, the defaults apply here; the downloads
+ * then fail with the reason.
+ */
 Datum
 damoov_fetches(PG_FUNCTION_ARGS)
 {

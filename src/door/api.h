@@ -1,6 +1,6 @@
 /*
  * api.h
- *	  Where datasets are fetched from, and where never.
+ *	  Where datasets may be fetched from.
  */
 #ifndef DAMOOV_API_H
 #define DAMOOV_API_H

@@ -33,7 +33,7 @@ typedef struct Known
 	char		url[512];
 	TimestampTz from;
 	int			seconds;
-	int			key_len;		/* 0: it could not be had */
+	int			key_len;		/* 0: it could not be fetched */
 	unsigned char key[MAX_KEY]; /* as DER */
 	Reason		reason;
 	char		problem[128];

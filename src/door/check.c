@@ -1,10 +1,11 @@
 /*
  * check.c
- *	  damoov_check(), the doctor: what is in the way, and what mends it.
+ *	  damoov_check(): finds problems of the configuration, and says how to
+ *	  correct them.
  *
  * Asks every source what its provider can tell without taking a message, and
  * looks at the server's own settings.  Nothing is stored and nothing is
- * consumed; as with damoov_fetch_track() the caller waits for the wire.
+ * consumed; as with damoov_fetch_track(), the caller waits for the network.
  */
 #include "postgres.h"
 
@@ -81,7 +82,7 @@ check_source(Doctor *doctor, const char *name)
 	source_check(source, findings);
 }
 
-/* What the run state says: pauses, and what is waiting for a human. */
+/* What the tables say of the source: whether it is paused, and what is in the quarantine. */
 static void
 check_run_state(Findings *findings)
 {

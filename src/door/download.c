@@ -6,7 +6,8 @@
  * transaction -> one transaction that checks whether the dataset is still
  * wanted, stores it and removes the row.  A notification that came meanwhile
  * has given the row another version; then the row stays and is fetched again.
- * Without a row somebody else has stored what is newer, or nobody wants it.
+ * If the row is gone, somebody else has stored a newer dataset, or none is
+ * wanted any more.
  */
 #include "postgres.h"
 
@@ -67,7 +68,7 @@ typedef struct Download
 
 	bool		stored;			/* settled in the open transaction */
 	int64		row_id;			/* what it became, 0: nothing */
-	const char *ended;			/* "gone" or "failed" instead, NULL: not so */
+	const char *ended;			/* state it has ended in, "gone" or "failed"; else NULL */
 } Download;
 
 struct Downloads
@@ -203,7 +204,7 @@ take_row(Downloads *downloads, uint64 row)
 	const pg_uuid_t *object_id = DatumGetUUIDP(sql_value(row, 2, NULL));
 	Download   *download;
 	Dataset    *dataset;
-	bool		nobody;			/* knows yet whose it is */
+	bool		nobody;			/* the column is NULL */
 	Datum		value;
 
 	if (is_under_way(downloads, kind, object_id))
@@ -246,8 +247,8 @@ find_next_due(Downloads *downloads)
 }
 
 /*
- * What a session that is gone had leased need not wait for the lease's end.  A
- * session is known by its process id and its start, which may be hidden from us.
+ * Ends the leases of sessions that no longer exist.  A session is known by its
+ * process id and its start, which may be hidden from us.
  */
 static void
 take_over_leases(void)
@@ -369,7 +370,7 @@ downloads_start(Downloads *downloads)
 		if (!download->leased || download->started)
 			continue;
 		download->started = true;
-		/* unless it was refused before it was asked */
+		/* unless it was not allowed: nothing is sent */
 		if (!download->fetch.answered)
 			fetch_send(&download->fetch);
 	}
@@ -530,7 +531,7 @@ store_failure(void *argument)
 					   state, download->attempts)));
 }
 
-/* Its row, locked: whoever fetches the same has to wait. */
+/* Locks the row, so that others who have fetched the same wait; false when it is gone. */
 static bool
 is_awaited(const Download *download)
 {
@@ -560,7 +561,7 @@ identify(Download *download)
 		return;
 	old = MemoryContextSwitchTo(download->context);
 	download->fetch.fault.sqlstate = 0;
-	/* what is not understood would be kept, and with it who was forgotten */
+	/* a document that is not understood would be kept, with the token of a forgotten person */
 	if (!object_identify(dataset, download->fetch.url, &download->forgotten, &download->fetch.fault))
 		download->forgotten = person_names_forgotten(dataset->document, dataset->document_len);
 	MemoryContextSwitchTo(old);
@@ -591,7 +592,7 @@ store_answer(void *argument)
 	unidentified = download->kind == DATASET_OBJECT && dataset->content == NULL;
 	download->ended = NULL;
 	download->row_id = 0;
-	/* what comes for a forgotten person leaves no trace */
+	/* nothing about a forgotten person is kept */
 	if (!download->forgotten)
 	{
 		if ((!unidentified && !person_exists(dataset->key.user_id)) || !is_awaited(download))

@@ -56,9 +56,9 @@ extern void downloads_end(Downloads *downloads, bool committed);
 extern int64 downloads_due_ms(const Downloads *downloads);
 
 /*
- * A dataset was stored that was asked for at this version of its row: that
- * goes when nothing newer was announced since, else it is due again at once.
- * Between sql_enter() and sql_leave().
+ * Called when a dataset has been stored that was requested at this version of
+ * its row: deletes the row, or makes it due again at once if something newer
+ * was announced since.  Between sql_enter() and sql_leave().
  */
 extern void downloads_finish(DatasetKind kind, const pg_uuid_t *object_id, int64 version);
 

@@ -1,9 +1,10 @@
 /*
  * fetch.c
- *	  One dataset over the wire: see fetch.h.
+ *	  One dataset over the network: see fetch.h.
  *
- * The platform opens a dataset to the person's device token, a store to the
- * keys of the source or to what stands in the URL; neither sees the other's.
+ * The platform is sent the person's device token; a store is sent a signature
+ * by the keys of the source, or the one in the URL.  Neither gets the
+ * credentials of the other.
  */
 #include "postgres.h"
 
@@ -81,7 +82,7 @@ take_answer(Fetch *fetch, const HttpRequest *request)
 	fetch->answered = true;
 	fetch->status = request->status;
 	fetch->retry_after_s = request->retry_after_s;
-	/* what is damaged must not be looked at again */
+	/* damaged bytes are not kept */
 	if (request->status == 200 && (usable || fetch->fault.reason != REASON_DAMAGED))
 	{
 		const char *text = request->reply;

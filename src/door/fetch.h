@@ -1,6 +1,7 @@
 /*
  * fetch.h
- *	  One dataset over the wire: which address is asked for it, and what came.
+ *	  One dataset over the network: which address is asked for it, and the
+ *	  answer.
  */
 #ifndef DAMOOV_FETCH_H
 #define DAMOOV_FETCH_H
@@ -24,7 +25,7 @@ typedef struct Fetch
 	Storage    *storage;		/* NULL: from the platform */
 
 	HttpRequest *request;		/* NULL: none in flight */
-	bool		again;			/* repeated with what a refusal taught */
+	bool		again;			/* sent again with the region or clock that the store told */
 
 	/*
 	 * The answer.  The dataset has a document when the status is 200, unless
@@ -39,8 +40,8 @@ typedef struct Fetch
 
 /*
  * Decides the address, by what a notification told (NULL: nothing) and the api
- * server of the source.  What must not be fetched is answered right away.
- * Needs a transaction.
+ * server of the source.  If it is not allowed, the fetch counts as answered,
+ * with the fault.  Needs a transaction.
  */
 extern void fetch_find(Fetch *fetch, const char *source, const char *url);
 

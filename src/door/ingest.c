@@ -71,7 +71,7 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 	List	   *parts = envelope_open(body, len, &fault);
 	ListCell   *cell;
 
-	/* a queue's message ends as something, also one that holds nothing */
+	/* each message of a queue has an outcome, also an empty array */
 	if (fault.sqlstate == 0 && parts == NIL && origin == NOTIFICATION_RAW)
 		fault_set(&fault, REASON_BAD_TYPE, "array holds no notification");
 	if (fault.sqlstate != 0)
@@ -83,8 +83,9 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 
 		entry->part = *(EnvelopePart *) lfirst(cell);
 		/*
-		 * Of several parts each is kept by itself, a single one as delivered;
-		 * but never in an encoding in which nobody finds a device token.
+		 * What the quarantine keeps: of several parts each by itself, a single
+		 * one as delivered.  What was encoded is kept decoded, so that
+		 * damoov_forget() finds device tokens in it.
 		 */
 		by_itself = list_length(parts) > 1 || entry->part.decoded;
 		entry->body = by_itself ? entry->part.text : body;
@@ -196,8 +197,8 @@ is_event(const IngestEntry *entry)
 }
 
 /*
- * Whoever is not known yet becomes a person, unless damoov_forget() was called
- * for this token: nothing of such an entry is kept.
+ * Adds the persons that are not known yet, but not those that damoov_forget()
+ * has erased: nothing of their entries is kept.
  */
 static void
 add_users(List *entries)
@@ -241,7 +242,7 @@ add_users(List *entries)
 	}
 }
 
-/* A merge may only take away tracks of its own person and instance. */
+/* A merge may remove only tracks of its own person and instance. */
 static void
 refuse_foreign_removals(List *entries, const char *source)
 {
@@ -342,7 +343,10 @@ put_event(Columns *columns, int index, IngestEntry *entry)
 	columns->rows++;
 }
 
-/* Not even what could not be read may bring a forgotten person back. */
+/*
+ * What cannot be read is kept in the quarantine, but not if it contains the
+ * token of a forgotten person.
+ */
 static bool
 names_forgotten(const IngestEntry *entry)
 {
@@ -449,7 +453,10 @@ count_duplicates(List *entries, const char *source)
 	}
 }
 
-/* What has a fault, but for what names a forgotten person, is kept there. */
+/*
+ * Puts entries with a fault into the quarantine, except those that contain the
+ * token of a forgotten person.
+ */
 static void
 quarantine_refused(List *entries, const char *source)
 {

@@ -63,8 +63,8 @@ extern List *ingest_ids(List *ids, const List *entries);
 /*
  * Stores entries of one source inside the caller's transaction, which will be
  * on disk when it is committed: events with all that follows from them, the
- * quarantine, the receipt.  An error while storing the lot is traced to the
- * entries that cause it; those go to the quarantine as store_failed.  When one
+ * quarantine, the receipt.  If storing all of them fails, they are stored one
+ * by one, and those that fail go to the quarantine as store_failed.  When one
  * is thrown nothing is stored and nothing may be settled.
  */
 extern void ingest_store(List *entries, const char *source, IngestCare care);

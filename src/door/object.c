@@ -1,8 +1,8 @@
 /*
  * object.c
- *	  Whose an object is, and what one of a bucket is: see object.h.
+ *	  The person of an object, and what an object of a bucket is: see object.h.
  *
- * What notifications said of an object holds against everybody else; then the
+ * What notifications have said of an object takes precedence; then the
  * document itself, then a known person in its address.
  */
 #include "postgres.h"
@@ -36,7 +36,7 @@ object_find_person(Dataset *dataset)
 	return true;
 }
 
-/* A buffer of samples does not tell by itself what it is. */
+/* A buffer of samples cannot be recognized by its content. */
 static bool
 is_announced_buffer(const pg_uuid_t *object_id)
 {
@@ -64,8 +64,8 @@ person_of_token(const pg_uuid_t *device_token, int64 *user_id)
 }
 
 /*
- * The ids in an address: the last one that is not a person's is the object's; a
- * person must be known already, for anybody can write a name.
+ * The ids in an address: the last one that is not a person's is the object's;
+ * a person has to be known already, since anybody can put a UUID into a key.
  */
 static DatasetIdentity
 ids_of_address(const char *url, int64 *user_id)
@@ -151,7 +151,7 @@ find_owner(Dataset *dataset, const DatasetIdentity *identity, const DatasetIdent
 	return true;
 }
 
-/* Fills the key, but for the kind of what is only known as a buffer by its events. */
+/* Fills the key, except the kind of a buffer, which is known by its events only. */
 static bool
 find_key(Dataset *dataset, const DatasetIdentity *identity, const char *url, Fault *fault)
 {
@@ -189,7 +189,7 @@ object_identify(Dataset *dataset, const char *url, bool *forgotten, Fault *fault
 	dataset->key.kind = identity.kind;
 	if (!dataset_read(dataset, fault))
 		return false;
-	/* who is not known becomes a person only when all the rest is right */
+	/* a person who is not known is added only when the document has been read */
 	if (dataset->key.user_id == 0)
 		dataset->key.user_id = person_of_new_token(&identity.device_token);
 	return true;

@@ -1,6 +1,6 @@
 /*
  * object.h
- *	  Whose an object is; and what one is that lay in a bucket.
+ *	  The person of an object, and what an object of a bucket is.
  *
  * All of it between sql_enter() and sql_leave().
  */

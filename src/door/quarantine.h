@@ -16,9 +16,10 @@ typedef struct Refused
 } Refused;
 
 /*
- * Keeps what was refused of a source.  kind is "message", or that of a dataset
- * with the id of its object; else object_id is NULL.  What is there already, or
- * twice among them, is not a second row.  Between sql_enter() and sql_leave().
+ * Keeps what was refused of a source. kind is "message", or that of a dataset
+ * with the id of its object; else object_id is NULL.  What is there already,
+ * or occurs twice, does not become a second row.  Between sql_enter() and
+ * sql_leave().
  */
 extern void quarantine_insert(const char *source, const char *kind, const pg_uuid_t *object_id,
 							  const Refused *refused, int count);

@@ -3,7 +3,7 @@
  *	  The SQL functions that store one dataset at once: damoov_fetch_track()
  *	  what it fetches, damoov.store_dataset() what it is given.
  *
- * Nothing is locked or written while bytes are on the wire.
+ * Nothing is locked or written while waiting for the network.
  */
 #include "postgres.h"
 

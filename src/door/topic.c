@@ -52,7 +52,7 @@ topic_address(const ServerOptions *options, const char *topic_arn,
 	*is_test = endpoint != NULL;
 	if (endpoint == NULL)
 		return true;
-	/* who names the certificate's host could sign for any topic: tests only */
+	/* whoever chooses the host of the certificate can sign for any topic: tests only */
 	if (!url_parse(endpoint, &parts, fault) || !url_scheme_allowed(parts) ||
 		strcmp(parts->scheme, "http") != 0)
 		return fault_set(fault, REASON_CONFIGURATION,

@@ -1,6 +1,6 @@
 /*
  * topic.h
- *	  Topics of SNS that a webhook server lists: where their SNS is asked, and
+ *	  Topics of SNS that a webhook server lists: the base URL of their SNS, and
  *	  the keys that sign their messages.
  */
 #ifndef DAMOOV_TOPIC_H
@@ -13,9 +13,9 @@
 extern bool topic_is_listed(const ServerOptions *options, const char *topic_arn);
 
 /*
- * Where a topic's SNS is asked, without a slash at the end; *is_test: it is a
- * stand-in on loopback.  False with the fault filled when the server does not
- * list the topic or its options cannot be used.
+ * The base URL of SNS for a topic, without a slash at the end; *is_test: it is
+ * a stand-in on loopback.  False with the fault filled when the server does
+ * not list the topic or its options cannot be used.
  */
 extern bool topic_address(const ServerOptions *options, const char *topic_arn,
 						  char **base_url, bool *is_test, Fault *fault);

@@ -3,9 +3,9 @@
  *	  The door for pushes: SNS, Event Grid, CloudEvents behind a gateway.
  *
  * damoov_webhook() gets a request from a gateway and says what to answer.
- * Anybody can send to a gateway, so until the sender is known nothing is
- * written: a message of SNS is known by its signature and its topic, any other
- * push by a shared secret.  Then it goes the way of every notification.
+ * Anybody can send to a gateway, so nothing is written before the sender is
+ * verified: a message of SNS by its signature and topic, any other push by a
+ * shared secret.  Then it is stored like every other notification.
  *
  * The answers follow the senders' rules.  A push that was refused gets 403,
  * which neither SNS nor Event Grid tries again.  What may be right the next
@@ -43,7 +43,7 @@
 #include "wire/partition.h"
 #include "wire/sign.h"
 
-/* SNS retries for an hour; the rest is for clocks */
+/* SNS retries for an hour; the rest allows for clocks that differ */
 #define MAX_AGE				(INT64CONST(75) * USECS_PER_MINUTE)
 #define MAX_TOKEN			1024
 #define GRID_VALIDATION		"Microsoft.EventGrid.SubscriptionValidationEvent"
@@ -64,7 +64,7 @@ typedef struct Push
 	Size		body_len;
 	Jsonb	   *headers;
 	List	   *servers;		/* ServerOptions *, of TYPE webhook */
-	Fault		trouble;		/* why one more server could not be used, if so */
+	Fault		trouble;		/* why another server could not be loaded, if so */
 } Push;
 
 /* ----- answers ----- */
@@ -279,7 +279,7 @@ stored_answer(List *entries)
 	return (Answer) {.status = 200, .body = body.data};
 }
 
-/* The worker asks SNS to confirm; nobody visits what a message says. */
+/* Has the worker confirm the subscription.  The URL in the message itself is not used. */
 static void
 ask_for_confirmation(const SnsMessage *message, const char *source)
 {
@@ -323,8 +323,8 @@ store_step(void *argument)
 }
 
 /*
- * Errors of the surroundings are an answer, too: a gateway might translate
- * them into a status that is not tried again.
+ * A transient error is answered, not raised: a gateway might translate an
+ * error into a status after which the sender does not try again.
  */
 static Answer
 store(const Push *push, const SnsMessage *message, const char *source)

@@ -109,7 +109,10 @@ read_element(Reader *reader, bool *is_string, bool *is_bytes)
 	return true;
 }
 
-/* Appends text in UTF-16LE; half a pair may be waiting from the last record. */
+/*
+ * Appends text in UTF-16LE; *first_half is the first half of a surrogate pair
+ * left over from the record before, or 0.
+ */
 static bool
 append_utf16(StringInfo text, const uint8 *bytes, Size len, pg_wchar *first_half)
 {
@@ -120,7 +123,7 @@ append_utf16(StringInfo text, const uint8 *bytes, Size len, pg_wchar *first_half
 		pg_wchar	c = bytes[i] | bytes[i + 1] << 8;
 		unsigned char encoded[4];
 
-		/* a second half stands exactly where a first half went before */
+		/* a second half has to follow a first half, and nothing else may */
 		if (is_utf16_surrogate_second(c) != (*first_half != 0))
 			return false;
 		if (is_utf16_surrogate_first(c))

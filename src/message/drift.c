@@ -45,7 +45,10 @@ sounds_secret(const char *name)
 	return false;
 }
 
-/* Any UUID may be a person's token, so none is shown, nor longer digits. */
+/*
+ * Does it contain 32 hexadecimal digits or more?  Any UUID may be a person's
+ * token, so none is shown.
+ */
 static bool
 names_uuid(const char *text)
 {

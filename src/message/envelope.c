@@ -5,7 +5,7 @@
  * Three layers, each opened once at most, in this order: how the bytes were
  * encoded (base64, a JSON string, .NET binary XML), an array, and an envelope
  * (SNS, Event Grid, CloudEvents), whose content may be an array again.  So the
- * depth is bounded by what the functions call, not by what the body says.
+ * depth is bounded by the code, whatever the body contains.
  */
 #include "postgres.h"
 
@@ -103,7 +103,7 @@ static const EnvelopeSpec specs[] = {
 	[KIND_CLOUD_EVENT] = {"CloudEvent", M_CLOUD_TYPE, M_ID, M_CLOUD_TIME, M_DATA},
 };
 
-/* One JSON text, seen from outside. */
+/* The outermost members of a JSON text. */
 typedef struct Outline
 {
 	bool		is_object;
@@ -227,7 +227,7 @@ classify(const Outline *outline, Kind *kind, Fault *fault)
 	return true;
 }
 
-/* What holds for every message in an envelope, also for the transport's own. */
+/* Checks what every message in an envelope has to fulfil, also the transport's own. */
 static bool
 check_members(Kind kind, const Outline *outline, Fault *fault)
 {
@@ -249,7 +249,7 @@ check_members(Kind kind, const Outline *outline, Fault *fault)
 	return true;
 }
 
-/* Does the transport speak of itself? */
+/* Is it a message of the transport itself, such as about a subscription? */
 static bool
 is_control(Kind kind, const Outline *outline)
 {
@@ -261,7 +261,7 @@ is_control(Kind kind, const Outline *outline)
 	return type != NULL && strncmp(type, service, strlen(service)) == 0;
 }
 
-/* ----- taking it out ----- */
+/* ----- opening an envelope ----- */
 
 static List *
 one_fault(const char *text, Size len, const Fault *fault)
@@ -514,8 +514,8 @@ looks_like_json(const char *text, Size len)
 }
 
 /*
- * Takes away what made the JSON text into other bytes.  True when there was
- * something: then the text is palloc'd, or the fault says why it is damaged.
+ * Decodes base64 and .NET binary XML.  True when the body was encoded: then
+ * the text is palloc'd, or the fault says why it is damaged.
  */
 static bool
 decode(const char **text, Size *len, Fault *fault)

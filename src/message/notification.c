@@ -28,7 +28,7 @@
 
 SQL_FUNCTION(damoov_read_notification);
 
-#define MAX_CLIENT_ID	1000	/* characters; a reference, not a document */
+#define MAX_CLIENT_ID	1000	/* characters; a reference is not longer */
 #define MAX_EVENT_NAME	200 /* it is part of a key */
 #define MAX_AHEAD		(INT64CONST(24) * USECS_PER_HOUR)
 #define OLD_YEARS		10

@@ -2,10 +2,10 @@
  * sns.c
  *	  Amazon SNS messages as they are pushed: see sns.h.
  *
- * The certificate comes from one host over verified TLS, and that is what it
- * is trusted for; its own chain cannot be followed, because SNS serves the
- * leaf alone.  So it is asked only whether it is valid now, issued to SNS and
- * of a sound key.
+ * The certificate is trusted because it comes from the host of SNS over
+ * verified TLS.  Its own chain cannot be verified, because SNS serves this
+ * certificate alone.  So only its validity, the name it was issued to and its
+ * key are checked.
  */
 #include "postgres.h"
 
@@ -228,7 +228,7 @@ sns_certificate_path(const char *url, const char *topic_arn)
 
 /* ----- the certificate ----- */
 
-/* Nobody can be asked for a pass phrase. */
+/* A certificate with a pass phrase is not accepted. */
 static int
 no_pass_phrase(char *buffer, int size, int writing, void *arg)
 {

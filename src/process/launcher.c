@@ -3,10 +3,10 @@
  *	  Starts one worker per database of damoov.databases and keeps them going.
  *
  * The launcher is connected to no database in particular.  At every tick it
- * compares the wanted state (the setting) with the actual one (its workers):
- * a worker that ended is started again after a wait that doubles with each
- * short life and begins anew after a healthy one; a database that left the
- * setting loses its worker.
+ * compares the wanted state (the setting) with the actual one (its workers): a
+ * worker that ended is started again after a wait, which doubles if it ended
+ * soon after its start and is short again if it had run for a minute; the
+ * worker of a database that is no longer listed is ended.
  */
 #include "postgres.h"
 
@@ -115,7 +115,7 @@ existing_databases(MemoryContext context)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	CommitTransactionCommand();
-	/* where a commit leaves us differs from release to release */
+	/* the memory context after a commit differs between releases */
 	MemoryContextSwitchTo(context);
 	return names;
 }

@@ -109,8 +109,8 @@ poll_create(MemoryContext context, const char *only_source, const TransactionHos
 }
 
 /*
- * Ends receiving at this time of clock_ms(): long polls are cut to end
- * before it, so that no message is handed to a session that leaves.
+ * Ends receiving at this time of clock_ms(): long polls are shortened to end
+ * before it, so that no message is delivered to a session that has ended.
  */
 static void
 poll_end_at(Poll *poll, int64 end_ms)
@@ -457,7 +457,7 @@ store_together(void *argument)
 	poll->confirmed = !poll->held_up && subscriptions_have_answer(poll->subscriptions) &&
 		attempt(poll, store_subscription, poll);
 	write_statuses(poll);
-	/* what was just stored may be due, and room may have become free */
+	/* what was just stored may be due, and there may be room for more */
 	(void) pick_downloads(poll);
 }
 
@@ -602,10 +602,10 @@ is_busy(const Poll *poll)
 /*
  * Seconds the next receive may wait, -1: it is too late for another one.
  *
- * A service that ends none before min_wait_seconds is not asked when it would
- * end too late: what it hands to a session that left is leased to nobody, and
- * uses up how often it may be delivered.  Only a call's first receive is made
- * in any case, and ends while the call finishes.
+ * Some services end no receive before min_wait_seconds.  They are not asked if
+ * that would be too late: what is delivered to a session that has ended stays
+ * locked, and counts as a delivery.  Only the first receive of a call is
+ * always made; it ends while the call finishes.
  */
 static int
 wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
@@ -669,7 +669,7 @@ wait_at_most(long *wait_ms, int64 due_ms, int64 now_ms)
 	*wait_ms = (long) Max(0, Min(*wait_ms, due_ms - now_ms));
 }
 
-/* How long to wait for the wire and the latch: until something else is due. */
+/* How long to wait for the network and the latch: until something else is due. */
 static long
 idle_ms(const Poll *poll, long max_wait_ms, int64 now_ms)
 {
@@ -748,13 +748,13 @@ poll_is_drained(const Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
-		/* one that is paused, in trouble or out of time will not be asked again */
+		/* a source that is paused, has failed or has no time left will not be asked again */
 		if (source->configured && source->state != SOURCE_PAUSED &&
 			source->retry_at_ms <= clock_ms() && source->failures == 0 && !source->drained &&
 			wait_seconds(poll, source, clock_ms()) >= 0)
 			return false;
 	}
-	/* what is due only later is the next call's, but for what is held */
+	/* what becomes due later is left to the next call, but for what is held */
 	return poll_is_quiet(poll) && singles_due_ms(poll) == PG_INT64_MAX &&
 		downloads_due_ms(poll->downloads) > clock_ms() + HOUSEKEEPING_MS;
 }
@@ -873,7 +873,7 @@ damoov_poll(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(old);
 	context = AllocSetContextCreate(PortalContext, "damoov poll", ALLOCSET_DEFAULT_SIZES);
 	poll = poll_create(context, only_source, &transaction_of_procedure);
-	/* a schedule must not defeat the back-off; who names a source wants it asked */
+	/* a schedule must not defeat the back-off; a source that is named is asked at once */
 	poll->obey_backoff = only_source == NULL;
 	end_ms = clock_ms() + max_seconds * (int64) 1000;
 	poll_end_at(poll, end_ms);

@@ -68,7 +68,7 @@ transaction_run(const TransactionHost *host, void (*step) (void *argument), void
 
 /*
  * SPI_commit() opens the next transaction at once.  That one has no snapshot,
- * no transaction id and no lock while the wire is waited for.
+ * no transaction id and no lock while we wait for the network.
  */
 static void
 use_open_transaction(void)

@@ -2,10 +2,10 @@
  * worker.c
  *	  The background worker of one database: runs the engine for ever.
  *
- * Started by the launcher, which also restarts it.  It leaves by error or by
- * SIGTERM only.  A transaction that fails is rolled back and tried again; what is
- * in memory stays there and nothing of it is settled; at the end it is given
- * back.
+ * Started by the launcher, which also restarts it.  It ends by an error or by
+ * SIGTERM only.  A transaction that fails is rolled back and tried again; what
+ * is in memory stays there and nothing of it is settled; at the end it is
+ * given back.
  */
 #include "postgres.h"
 
@@ -50,8 +50,8 @@ worker_describe(BackgroundWorker *worker, const char *database)
 }
 
 /*
- * Reading and signing hash outside of transactions, which needs an owner for
- * OpenSSL's contexts.
+ * Messages are hashed and requests signed outside of transactions, too;
+ * OpenSSL's contexts need a resource owner then.
  */
 static void
 own_resources(void)
@@ -97,7 +97,7 @@ abort_transaction(bool committing)
 	return true;
 }
 
-/* Whatever ends the worker: before its transaction and its memory go. */
+/* Called when the worker exits for any reason, before its transaction and its memory are gone. */
 static void
 give_back(int code, Datum poll)
 {

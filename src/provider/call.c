@@ -46,9 +46,9 @@ authorize(Call *call)
 }
 
 /*
- * After a refusal: is there anything left to try?  Credentials that were
- * asked for may be here meanwhile; a token is made anew, then with the other
- * key; a signature may have been refused for its time.
+ * After a refusal: is there anything left to try?  New credentials may have
+ * come meanwhile; a token is made anew, then with the other key; a signature
+ * may have been refused for its time.
  */
 static bool
 try_again(Call *call)
@@ -77,9 +77,9 @@ try_again(Call *call)
 }
 
 /*
- * What a success tells of tokens.  One may live too long, but not too short:
- * only a service that is ahead matters.  One that seems behind may be a reply
- * that had to wait for us.
+ * Learns from a success.  The clock is corrected only if the service is ahead,
+ * because then our tokens would expire too early.  An older date may just mean
+ * that the reply had to wait.
  */
 static void
 hear(const Call *call)
@@ -175,7 +175,10 @@ delivery_ended(Delivery *delivery, CallPurpose purpose)
 		source_released(delivery);
 }
 
-/* Sends what may be in flight; when nothing is, it has ended and may be gone. */
+/*
+ * Sends as many as may be in flight; when none is, the delivery has ended and
+ * may have been freed.
+ */
 static void
 delivery_go_on(Delivery *delivery, CallPurpose purpose)
 {
@@ -267,7 +270,7 @@ find_error(const Call *call)
 	return http_status_is_transient(request->status) ? &failed : &refused;
 }
 
-/* Fills the fault for a reply that is no success, or none that can be read. */
+/* Fills the fault for a reply that is an error or cannot be understood. */
 static Trouble
 reply_trouble(const Call *call, const char *request_id, Fault *fault)
 {
@@ -283,7 +286,7 @@ reply_trouble(const Call *call, const char *request_id, Fault *fault)
 	return error->trouble;
 }
 
-/* Seconds before the next request, 0: as we like. */
+/* Seconds to wait before the next request; 0: the service does not ask for any. */
 static int
 retry_after_s(const Call *call)
 {
@@ -294,7 +297,7 @@ retry_after_s(const Call *call)
 	return request->retry_after_s;
 }
 
-/* Passes on how it ended, fault NULL: well.  The delivery may be gone then. */
+/* Reports how the call has ended; fault NULL: successfully.  The delivery may be freed then. */
 static void
 call_ended(Call *call, Trouble trouble, const Fault *fault)
 {

@@ -3,9 +3,9 @@
  *	  One call of a provider over HTTP: what all providers have in common.
  *
  * A provider describes its service in a table: how each purpose is asked for,
- * how requests are signed, what its errors mean.  A call is sent, repeated
- * when the service taught the right time or other credentials are at hand,
- * and ends in the functions of source.h or in a finding.
+ * how requests are signed, what its errors mean.  A call is sent, sent again
+ * when the service has told the right time or there are other credentials, and
+ * ends in the functions of source.h or in a finding.
  *
  * A call lives in a context of its own below its source, with its request.
  * When the source goes, the request is broken off and nothing calls back.  A
@@ -45,9 +45,9 @@ typedef struct Operation
 	void		(*prepare) (Call *call);
 
 	/*
-	 * Reads the reply: to a success, of a check to anything.  False when it
-	 * cannot be understood, or is the error its status says.  NULL: a
-	 * success is all there is to know.
+	 * Reads the reply to a success; of a check, any reply.  False when it
+	 * cannot be understood, or is the error that its status says.  NULL:
+	 * nothing has to be read.
 	 */
 	bool		(*answered) (Call *call);
 } Operation;
@@ -95,7 +95,7 @@ typedef struct Service
 	Provider	provider;		/* its functions are CALL_FUNCTIONS */
 	Operation	operations[CALL_PURPOSES];
 	const ServiceError *errors;
-	bool		codes_in_text;	/* a code is what stands somewhere in the reply */
+	bool		codes_in_text;	/* codes are searched for in the text of the reply */
 	int			at_once;		/* calls for one message each that are in flight
 								 * for a delivery; 0: one call for all */
 	Size		max_reply;

@@ -1,6 +1,6 @@
 /*
  * connection_string.c
- *	  What Azure's portal gives to be pasted: see connection_string.h.
+ *	  Connection strings of Azure: see connection_string.h.
  */
 #include "postgres.h"
 
@@ -83,7 +83,7 @@ check_name(const char *text, const char *name, Fault *fault)
 
 	while (next_pair(&text, ";", &pair))
 	{
-		/* what stands there may be a key: it is not quoted */
+		/* the text may be a key: it is not quoted */
 		if (pair.value == NULL)
 			return options_fault(fault, "connection string has a part that is not of the form Name=value");
 		if (!has_name(&pair, name))

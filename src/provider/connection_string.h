@@ -1,6 +1,6 @@
 /*
  * connection_string.h
- *	  What Azure's portal gives to be pasted: "Name=value;Name=value".
+ *	  Connection strings of Azure: "Name=value;Name=value".
  *
  * Names are the same in any case; blanks and line ends around names and values
  * do not count.  A value may contain "=".

@@ -5,8 +5,8 @@
  * A receive leases events for the lock time of their event subscription; they
  * are acknowledged together after the commit.  Events are taken out of the
  * reply as the bytes they are, each to be judged by itself: one beyond the
- * limits must not hold up those beside it.  None is ever rejected, since the
- * service may drop it then; what cannot be read goes to the quarantine.
+ * limits must not affect the others.  None is ever rejected, since the service
+ * may drop it then; what cannot be read goes to the quarantine.
  *
  * The key signs tokens and is not sent.  A service's texts are never passed
  * on: codes are translated.
@@ -36,8 +36,8 @@
 #define DEFAULT_LOCK_SECONDS 60
 
 /*
- * Not at once: who is restarted in a loop would use up in seconds how often
- * an event may be delivered.
+ * Not at once: a server that restarts in a loop would use up the number of
+ * deliveries within seconds.
  */
 #define RELEASE_DELAY		"&releaseDelayInSeconds=10"
 
@@ -118,7 +118,7 @@ eventgrid_configure(Source *source, const ServerOptions *options, Fault *fault)
 	config->lock_seconds = options_int(options, "lock_seconds", DEFAULT_LOCK_SECONDS);
 	source->min_wait_seconds = MIN_WAIT_SECONDS;
 	identity_set_service(source->identity, config->url);
-	source->max_receives = 1;	/* it brings a hundred */
+	source->max_receives = 1;	/* one receive brings a hundred events */
 	source->token = source->identity ? NULL : &config->token;
 	source->config = config;
 	return true;
@@ -168,8 +168,8 @@ prepare_tokens(Call *call)
 }
 
 /*
- * Acknowledges a token that nobody has: to be told so takes all that a
- * receive takes, but no event.
+ * Acknowledges a lock token that does not exist.  The answer to that needs the
+ * same rights and settings as a receive, and takes no event.
  */
 static void
 prepare_check(Call *call)
@@ -269,7 +269,7 @@ acknowledged(Call *call)
 	return true;
 }
 
-/* What is lost is not tried again, and when that is all of it, nothing is. */
+/* Lost locks are not renewed again; if all are lost, nothing is. */
 static bool
 renewed(Call *call)
 {

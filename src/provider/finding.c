@@ -1,6 +1,6 @@
 /*
  * finding.c
- *	  What is wrong with a source, and what mends it: see finding.h.
+ *	  Problems of a source, and how to correct them: see finding.h.
  */
 #include "postgres.h"
 
@@ -38,7 +38,7 @@ finding_add(Findings *findings, FindingLevel level, const char *topic,
 	MemoryContextSwitchTo(old);
 }
 
-/* Trouble of the way there, by the reason that the wire gives. */
+/* The remedy for a fault: by its reason, else by the kind of trouble. */
 static const char *
 remedy_for(const Findings *findings, Trouble trouble, const Fault *fault)
 {

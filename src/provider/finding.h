@@ -1,6 +1,6 @@
 /*
  * finding.h
- *	  What is wrong with a source, and what mends it: for damoov_check().
+ *	  Problems of a source, and how to correct them: for damoov_check().
  */
 #ifndef DAMOOV_FINDING_H
 #define DAMOOV_FINDING_H
@@ -9,7 +9,7 @@
 #include "nodes/pg_list.h"
 #include "pgtime.h"
 
-/* What is wrong decides how long to wait, and what the status says. */
+/* The kind of a problem decides how long to wait, and what the status says. */
 typedef enum Trouble
 {
 	TROUBLE_TRANSIENT,			/* may work again at any time */
@@ -20,7 +20,7 @@ typedef enum Trouble
 typedef enum FindingLevel
 {
 	FINDING_OK,
-	FINDING_WARNING,			/* works, but not always or not for long */
+	FINDING_WARNING,			/* works now, but may fail */
 	FINDING_ERROR
 } FindingLevel;
 
@@ -38,7 +38,7 @@ typedef struct Findings
 	const char *source;			/* NULL: the server */
 	MemoryContext context;		/* of the findings */
 	List	   *list;			/* Finding * */
-	bool		done;			/* whoever looks has nothing more to say */
+	bool		done;			/* the check is finished */
 } Findings;
 
 extern Findings *findings_create(MemoryContext context, const char *source);
@@ -47,7 +47,7 @@ extern Findings *findings_create(MemoryContext context, const char *source);
 extern void finding_add(Findings *findings, FindingLevel level, const char *topic,
 						const char *text, const char *remedy);
 
-/* The service did not answer as hoped: fault's words, with the usual remedy for the trouble. */
+/* Adds a fault as a finding, with the usual remedy for its kind of trouble. */
 extern void finding_trouble(Findings *findings, Trouble trouble, const Fault *fault);
 
 /* Compares the service's clock with ours; 0: not told. */

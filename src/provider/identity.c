@@ -1,9 +1,10 @@
 /*
  * identity.c
- *	  Credentials that have to be asked for: see identity.h.
+ *	  Temporary credentials: see identity.h.
  *
- * Keeps what was got, says when to ask again, and ends an ask whose identity
- * has gone: options can be replaced while a token service is being asked.
+ * Keeps the credentials, says when to ask for new ones, and ends a request
+ * whose identity is gone: options can be replaced while a token service is
+ * being asked.
  */
 #include "postgres.h"
 
@@ -184,7 +185,7 @@ identity_expire(Identity *identity)
 
 /* ----- asking ----- */
 
-/* Outside of the way's code: what it worked with goes. */
+/* Called outside of the code of the way, because the context of the ask is deleted. */
 static void
 leave_if_ended(IdentityAsk *ask)
 {

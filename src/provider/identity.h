@@ -1,7 +1,7 @@
 /*
  * identity.h
- *	  Credentials that have to be asked for: they come from a service, live for
- *	  a while and are renewed before they end.
+ *	  Temporary credentials: they come from a service, and are renewed before
+ *	  they expire.
  *
  * Entra ID gives bearer tokens for the Azure sources; AWS gives temporary keys
  * for SQS.  A provider names the ways to them that it knows, and the option
@@ -41,7 +41,7 @@ typedef void (*IdentityDone) (void *arg, bool transient, const Fault *fault);
 typedef struct IdentityWay
 {
 	const char *name;			/* value of the option "identity"; NULL: end of list */
-	bool		of_host;		/* whoever may run here has them: see damoov.allow_host_identity */
+	bool		of_host;		/* every process of this machine can get them: see damoov.allow_host_identity */
 
 	/* Reads the settings; NULL: there are none. */
 	bool		(*configure) (Identity *identity, const ServerOptions *options, Fault *fault);

@@ -5,8 +5,8 @@
  * Where they come from is the usual set: the shared credentials file, the
  * metadata service of a machine (IMDSv2) or of a container, and the token
  * service STS.  Facts: documented.  Variables are those of the postmaster's
- * environment, so that whoever may only write SQL chooses no file and no
- * address.
+ * environment, so that somebody who can only execute SQL cannot choose a file
+ * or an address.
  */
 #include "postgres.h"
 

@@ -2,8 +2,8 @@
  * providers.c
  *	  The providers there are: a line and a row for each.
  *
- * Nothing below knows their names: who makes a source looks here for its
- * provider.
+ * No lower file knows their names: whoever creates a source finds its provider
+ * here.
  */
 #include "postgres.h"
 

@@ -4,8 +4,8 @@
  *
  * A receive brings one message, so that several are in flight while messages
  * come.  A lock is renewed while its message waits to be stored, and otherwise
- * runs out: giving a message back would cost it a delivery at once, and after
- * ten of them (the default) it is in the dead-letter queue.
+ * runs out: giving a message back would count as a delivery at once, and after
+ * ten deliveries (the default) it is moved to the dead-letter queue.
  *
  * Requests go to the configured host alone.  The URI of a lock is built from
  * the message's number and lock token; "Location" is not followed, since the
@@ -330,7 +330,7 @@ take_message(Call *call)
 	return true;
 }
 
-/* One more with every message: few of them do not cost many empty receives. */
+/* One more receive with every message, so that a few messages do not cause many empty receives. */
 static void
 set_receives(Source *source, bool empty)
 {
@@ -351,7 +351,7 @@ received(Call *call)
 	return true;
 }
 
-/* The message is not ours any more: it comes again, or was settled before. */
+/* The lock is lost: the message comes again, or was settled before. */
 static bool
 lock_is_lost(const Call *call)
 {

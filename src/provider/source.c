@@ -3,7 +3,7 @@
  *	  A source of messages: what every provider has in common.
  *
  * Keeps the run state of a source, decides when it may be asked again, and
- * says in one sentence what is wrong with it.  A trouble is logged when it
+ * says in one sentence what is wrong with it.  A problem is logged when it
  * begins or changes, not at each retry.
  */
 #include "postgres.h"
@@ -286,14 +286,17 @@ trouble(Source *source, Trouble kind, int retry_after_s, const Fault *fault)
 	int64		wait_ms;
 
 	source->busy = false;
-	/* receives that were in flight together fail together: once */
+	/* receives in flight at the same time fail together: they count as one failure */
 	if (source->failures == 0 || now_ms >= source->retry_at_ms)
 		source->failures++;
 	wait_ms = clock_backoff_ms(RETRY_BASE_MS, source->failures - 1, RETRY_CAP_MS);
 	if (kind == TROUBLE_CREDENTIALS)
 	{
 		state = SOURCE_AUTH_FAILED;
-		/* once soon, then slowly; a changed secret ends the wait, see above */
+		/*
+		 * the first retry comes soon, the others rarely; a changed secret ends
+		 * the wait, see source_configure()
+		 */
 		wait_ms = source->failures > 1 ? CREDENTIALS_RETRY_MS : CREDENTIALS_FIRST_RETRY_MS;
 		/* new credentials are worth an attempt at once */
 		if (source->failures == 1 && source->identity && is_authorized(source))
@@ -324,7 +327,7 @@ authorized(void *arg, bool transient, const Fault *fault)
 	Source	   *source = arg;
 
 	source->authorizing = false;
-	/* the old credentials may be good for a while */
+	/* the old credentials may still be valid */
 	if (fault && source->configured && !is_authorized(source))
 		trouble(source, transient ? TROUBLE_TRANSIENT : TROUBLE_CREDENTIALS, -1, fault);
 }
@@ -452,7 +455,7 @@ source_message(Delivery *delivery, const char *handle, const char *body, Size bo
 	return message;
 }
 
-/* Nothing of it may be in flight: it would call back. */
+/* Nothing of the source may be in flight any more. */
 static void
 free_delivery(Delivery *delivery)
 {
@@ -479,7 +482,7 @@ is_settled(const Delivery *delivery)
 	return source_unsettled(delivery, &at) == NULL;
 }
 
-/* A queue that answers at once is not asked at once again when it was empty. */
+/* A queue without long poll is asked again only after a pause when it was empty. */
 static void
 pause_when_empty(Source *source, bool empty)
 {
@@ -520,7 +523,7 @@ void
 source_failed(Source *source, Trouble kind, int retry_after_s, const Fault *fault)
 {
 	source->receiving--;
-	/* refused with what is being replaced already */
+	/* refused with credentials that are being replaced: that is known already */
 	if (kind == TROUBLE_CREDENTIALS && source->failures > 0 && !is_authorized(source))
 	{
 		source->busy = false;

@@ -46,7 +46,7 @@ typedef struct SourceMessage
 	int64		stored_before;	/* its first failure: see Source.stored */
 } SourceMessage;
 
-/* The messages of one receive; they live and die together. */
+/* The messages of one receive; freed together. */
 typedef struct Delivery
 {
 	Source	   *source;

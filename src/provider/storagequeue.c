@@ -258,7 +258,7 @@ renewed(Call *call)
 	const char *receipt = http_reply_header(call->request, "x-ms-popreceipt");
 
 	if (receipt == NULL)
-		message->settled = true;	/* cannot be any more: it comes again */
+		message->settled = true;	/* it cannot be settled any more, and comes again */
 	else
 	{
 		pfree(message->handle);

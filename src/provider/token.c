@@ -9,8 +9,8 @@
 #include "base/secret.h"
 #include "provider/token.h"
 
-#define TOKEN_SECONDS		3600	/* a token is valid so long, */
-#define TOKEN_DUE_SECONDS	(TOKEN_SECONDS / 5 * 4) /* and used so long */
+#define TOKEN_SECONDS		3600	/* validity of a token */
+#define TOKEN_DUE_SECONDS	(TOKEN_SECONDS / 5 * 4) /* replaced after this time */
 
 static void
 make_token(Token *token, pg_time_t now)

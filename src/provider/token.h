@@ -11,7 +11,10 @@
 
 #include "pgtime.h"
 
-/* palloc's a token that is valid until then; owner is who made the Token. */
+/*
+ * Signs a token that is valid until "expires"; palloc'd. owner is what was
+ * given when the Token was made.
+ */
 typedef char *(*TokenSign) (const void *owner, const char *key, pg_time_t expires);
 
 typedef struct Token

@@ -403,7 +403,7 @@ set_request(HttpTransfer *transfer)
 	easy_setopt(curl, CURLOPT_CUSTOMREQUEST, transfer->method);
 }
 
-/* libcurl's own check knows the scheme only, not that http means loopback. */
+/* libcurl's own check knows the scheme only, not that http is allowed to loopback alone. */
 static bool
 check_scheme(HttpTransfer *transfer)
 {
@@ -630,7 +630,7 @@ on_progress(void *arg, curl_off_t total, curl_off_t now,
 {
 	HttpTransfer *transfer = arg;
 
-	/* wire bytes, which a broken encoding may never turn into a body */
+	/* bytes as received: a broken encoding may never produce a body to count */
 	if (now > (curl_off_t) transfer->request.max_bytes)
 		transfer->too_big = true;
 	return transfer->too_big || QueryCancelPending || ProcDiePending;

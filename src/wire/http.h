@@ -7,9 +7,9 @@
  * the postmaster together, and calls each request's "done" from its own loop,
  * never from inside libcurl, so that "done" may throw.
  *
- * The edge is closed here once: https (or loopback, see url.h), verified TLS,
- * no redirect, no proxy and no netrc of the environment, own byte counters,
- * time limits.
+ * All protection is set up here, in one place: https (or loopback, see url.h),
+ * verified TLS, no redirect, no proxy and no netrc of the environment, own
+ * byte counters, time limits.
  */
 #ifndef DAMOOV_HTTP_H
 #define DAMOOV_HTTP_H

@@ -399,7 +399,7 @@ v4_signature(const SignV4Input *in, const char *date, const char *to_sign, char 
 		explicit_bzero(key, sizeof(key));
 		hash_failed();
 	}
-	/* by now it is the signature */
+	/* the key has been replaced by the signature */
 	to_hex(key, hex);
 }
 

@@ -62,7 +62,7 @@ typedef struct SignV4Output
 /* Signs a request by AWS Signature Version 4. */
 extern void sign_v4(const SignV4Input *in, SignV4Output *out);
 
-/* SHA-256 of some bytes, for those who have to send it in a header. */
+/* SHA-256 of some bytes, as sent in headers. */
 extern void sign_sha256_hex(const void *data, Size len, char *hex);
 
 /*

@@ -280,7 +280,7 @@ is_intact(const HttpRequest *request)
 	if (told == NULL || request->expanded)
 		return true;
 	if (!pg_md5_binary(request->reply, request->reply_len, digest, &error))
-		return true;			/* not to be had, under FIPS */
+		return true;			/* MD5 is not available, as under FIPS */
 	len = compat_b64_encode(digest, sizeof(digest), text, sizeof(text) - 1);
 	return len > 0 && strncmp(text, told, len) == 0;
 }

@@ -81,7 +81,10 @@ storage_bucket_in_path(const char *host)
 	char	   *bucket;
 	char	   *region;
 
-	/* bucket.vpce-1a2b-3c4d.s3...: there the first label is just that word */
+	/*
+	 * bucket.vpce-1a2b-3c4d.s3...: there "bucket" is part of the name, and the
+	 * bucket is in the path
+	 */
 	return split_s3_host(host, &bucket, &region) &&
 		(bucket == NULL || strncmp(bucket, "bucket.vpce-", 12) == 0 ||
 		 strncmp(bucket, "vpce-", 5) == 0);

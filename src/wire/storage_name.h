@@ -1,6 +1,6 @@
 /*
  * storage_name.h
- *	  What names and addresses say of a store of objects.
+ *	  What host names and URLs tell about a store of objects.
  */
 #ifndef DAMOOV_STORAGE_NAME_H
 #define DAMOOV_STORAGE_NAME_H

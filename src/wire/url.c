@@ -1,6 +1,6 @@
 /*
  * url.c
- *	  Judging a URL that somebody else wrote: see url.h.
+ *	  Checking URLs that come from outside: see url.h.
  */
 #include "postgres.h"
 

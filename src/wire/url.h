@@ -1,6 +1,6 @@
 /*
  * url.h
- *	  Judging a URL that somebody else wrote.
+ *	  Checking URLs that come from outside.
  */
 #ifndef DAMOOV_URL_H
 #define DAMOOV_URL_H
@@ -18,9 +18,9 @@ typedef struct UrlParts
 } UrlParts;
 
 /*
- * Takes a URL apart with libcurl's own parser; palloc'd.  Refuses (22023)
- * what no honest sender writes: user names, fragments, blanks, control and
- * non-ASCII characters, backslashes, a trailing dot, over 2 kB.
+ * Takes a URL apart with libcurl's own parser; palloc'd.  Refuses (22023) what
+ * a URL of the platform never contains: user names, fragments, blanks, control
+ * and non-ASCII characters, backslashes, a trailing dot, over 2 kB.
  */
 extern bool url_parse(const char *text, UrlParts **parts, Fault *fault);
 
@@ -30,7 +30,7 @@ extern bool url_parse(const char *text, UrlParts **parts, Fault *fault);
  */
 extern bool url_scheme_allowed(const UrlParts *parts);
 
-/* Plain http to an address at which a cloud tells its machines who they are. */
+/* True for plain http to the metadata service of a cloud's machine or container. */
 extern bool url_is_metadata_service(const UrlParts *parts);
 
 /* Matches "host" or "*.suffix", by whole labels; both in lower case. */

@@ -325,6 +325,7 @@ send_to('one', beat());
 value("CALL damoov_poll('one', 5)");
 is(value('SELECT string_agg(isolation, $$ $$) FROM how'), 'read committed read committed', 'worker and CALL run READ COMMITTED');
 drop_trigger('heartbeats');
+value('ALTER DATABASE postgres RESET default_transaction_isolation');
 
 # A crash right after the answer or the settlement loses nothing, though the
 # database commits lazily.

@@ -38,9 +38,9 @@ RULES = {
         WHERE e.event = 'IncomingTrackReceived' AND damoov.recording_lives(e.object_id, e.user_id)
             AND NOT EXISTS (SELECT FROM damoov.raw_tracks AS t WHERE t.track_token = e.object_id)
             AND NOT EXISTS (SELECT FROM damoov.downloads AS w WHERE w.kind = 'raw' AND w.object_id = e.object_id)""",
-    "a crash that nobody fetches": f"""
+    "a crash that nobody fetches": """
         SELECT e.event, e.object_id FROM damoov.events AS e
-        WHERE e.event LIKE 'Accident%' AND e.sent_at >= '{NEW}'
+        WHERE e.event LIKE 'Accident%'
             AND NOT EXISTS (
                 SELECT FROM damoov.crashes AS c LEFT JOIN damoov.crash_buffers AS b USING (crash_id)
                 WHERE c.crash_token = e.object_id
@@ -95,10 +95,9 @@ def has_arrived(chapter, event):
 
 def simplify(chapter, tables):
     """Without what comes of datasets, and what purging may have removed already or not."""
-    old = {thing.id for thing in chapter.story.crashes if thing.base is not NEW}
     begin = NEW.strftime("%Y")
     tables["heartbeats"] = [row for row in tables["heartbeats"] if row["reported_at"] >= begin]
-    tables["crashes"] = [{name: row[name] for name in STAGES} for row in tables["crashes"] if row["crash_token"] not in old]
+    tables["crashes"] = [{name: row[name] for name in STAGES} for row in tables["crashes"]]
     for name in set(tables) - {"events", "users", "removed_tracks", "heartbeats", "crashes", "forgotten"}:
         del tables[name]
 

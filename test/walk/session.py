@@ -75,6 +75,7 @@ class Session:
             except OSError as error:
                 raise Lost(str(error)) from error
             if not data:
+                self.busy = False
                 raise Lost(self.result.error["M"] if self.result.error else "connection closed")
             self.buffer += data
             self._read()
@@ -147,6 +148,8 @@ class Session:
 
     def _on_E(self, body):
         self.result.error = fields(body)
+        if self.result.error.get("V") == "FATAL":
+            self.busy = True        # until the end of the connection
 
     def _on_N(self, body):
         self.notices.append(fields(body))

@@ -62,7 +62,8 @@ class Story:
         for person in self.persons:
             person.person = person
             self.tracks += [Thing(rng, person, rng.random() < 0.2) for _ in range(rng.randint(2, 3))]
-            self.crashes.append(Thing(rng, person, rng.random() < 0.2))
+            # none is old: what is still fetched of one that was purged would be as old as that
+            self.crashes.append(Thing(rng, person))
             self.files.append(Thing(rng, person))
         self.events = []            # all that is going to be told, sooner or later
         self.known = set()          # moments of an object's events, so that no two are one

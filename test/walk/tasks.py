@@ -293,7 +293,8 @@ class Tasks:
     def task_fetch(self, walker):
         track = self.rng.choice(self.story.tracks)
         token = f", {quoted(track.person.id)}" if self.rng.random() < 0.5 else ""
-        return [Step(f"SELECT damoov_fetch_track({quoted(track.id)}{token})", f"fetch {track.id[:4]}", door=True, allow=("02000", "55000"))]
+        # unknown, removed or forgotten; refused when somebody else's removal is all that is known of it
+        return [Step(f"SELECT damoov_fetch_track({quoted(track.id)}{token})", f"fetch {track.id[:4]}", door=True, allow=("02000", "55000", "28000"))]
 
     # -- housekeeping, and what a user does
 

@@ -354,7 +354,7 @@ class Tasks:
         others = [other for other in self.chapter.walkers if other.busy]
         if others:
             other = self.rng.choice(others)
-            other.doomed = True
+            other.doomed = 2        # in a storm the next one may be hit
             self.chapter.say(f"{self.chapter.steps:3}    {what} {other.name}")
             self.chapter.control.run(f"SELECT {function}({other.session.pid})")
         return []

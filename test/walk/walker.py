@@ -46,7 +46,7 @@ class Walker:
         self.level = self.default_level
         self.in_block = False
         self.calls = 0
-        self.doomed = False         # somebody has cancelled or ended it
+        self.doomed = 0             # so many answers may tell that somebody has cancelled or ended it
 
     @property
     def busy(self):
@@ -114,15 +114,18 @@ class Walker:
             for past, its_result in committed:
                 if past.done:
                     past.done(its_result)
-        self.doomed = False
+        self.doomed = max(0, self.doomed - 1)
 
     def failed(self, result):
         self.judge(result.error)
         self.open.append((self.step, result))
         self.give_up()
-        self.plan = [Step("ROLLBACK")] if self.session.status == "E" else []
         self.in_block = self.session.status == "E"
-        self.doomed = False
+        if self.in_block:
+            self.plan = [Step("ROLLBACK")]
+        else:
+            self.plan = [Step("SELECT pg_advisory_unlock_all()")] if "pg_advisory" in self.step.sql else []
+        self.doomed = max(0, self.doomed - 1)
 
     def give_up(self, known=True):
         """Nothing of the transaction holds."""

@@ -10,7 +10,6 @@ OBJS         = \
 	src/base/hide.o \
 	src/base/json.o \
 	src/base/options.o \
-	src/base/plan.o \
 	src/base/secret.o \
 	src/base/secret_file.o \
 	src/base/shared.o \
@@ -110,6 +109,7 @@ SQL_PARTS    = \
 	purge \
 	drift \
 	run \
+	plans \
 	dump \
 
 DATA_built   = sql/damoov--1.0.sql

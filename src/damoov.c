@@ -9,7 +9,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "base/plan.h"
 #include "base/wakeup.h"
 #include "compat.h"
 #include "door/certificate.h"
@@ -26,7 +25,6 @@ void
 _PG_init(void)
 {
 	guc_define();
-	plan_init();
 	/* merely loaded, or pg_upgrade is at work: no process is started */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;

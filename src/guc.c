@@ -29,7 +29,6 @@ int			damoov_keep_crashes;
 int			damoov_keep_quarantine;
 int			damoov_keep_receipts;
 int			damoov_keep_documents;
-bool		damoov_plan_lookups;
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -137,11 +136,6 @@ guc_define(void)
 		DefineCustomBoolVariable(switches[i].name, switches[i].description, switches[i].more,
 								 switches[i].variable, false, PGC_SUSET, 0,
 								 NULL, NULL, NULL);
-	/* switched by functions, not by people */
-	DefineCustomBoolVariable("damoov.plan_lookups", "Plans for tables that have grown.", NULL,
-							 &damoov_plan_lookups, false, PGC_USERSET,
-							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
-							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("damoov");
 }
 

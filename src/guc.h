@@ -23,9 +23,6 @@ extern int	damoov_keep_quarantine;
 extern int	damoov_keep_receipts;
 extern int	damoov_keep_documents;
 
-/* of our own use: see base/plan.h */
-extern bool damoov_plan_lookups;
-
 extern void guc_define(void);
 
 /* The names in damoov.databases, as palloc'd strings. */

@@ -57,14 +57,16 @@ CREATE FUNCTION damoov.retry(quarantine_id bigint, mended jsonb)
 AS $$
 DECLARE
     entry damoov.quarantine;
+    removed bigint;
 BEGIN
     PERFORM damoov.lock_people(false);
-    SELECT * INTO entry FROM damoov.quarantine AS q WHERE q.quarantine_id = retry.quarantine_id;
+    -- what is executed is planned by the size that the tables have now
+    EXECUTE 'SELECT q.* FROM damoov.quarantine AS q WHERE q.quarantine_id = $1' INTO entry USING quarantine_id;
     IF entry.kind <> 'message' THEN
         PERFORM damoov.store_dataset(entry.kind, entry.object_id,
             coalesce(mended::text, convert_from(entry.body, 'UTF8')));
-        DELETE FROM damoov.downloads AS d
-        WHERE d.kind = entry.kind AND d.object_id = entry.object_id AND d.state = 'failed';
+        EXECUTE $sql$DELETE FROM damoov.downloads AS d WHERE d.kind = $1 AND d.object_id = $2 AND d.state = 'failed'$sql$
+        USING entry.kind, entry.object_id;
     ELSIF mended IS NOT NULL THEN
         RETURN QUERY SELECT i.* FROM @extschema@.damoov_ingest(mended, entry.source) AS i;
     ELSE
@@ -72,8 +74,9 @@ BEGIN
     END IF;
     -- Its row comes last, after the locks of objects: another session may have
     -- been faster.
-    DELETE FROM damoov.quarantine AS q WHERE q.quarantine_id = retry.quarantine_id;
-    IF NOT FOUND THEN
+    EXECUTE 'DELETE FROM damoov.quarantine AS q WHERE q.quarantine_id = $1' USING quarantine_id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    IF removed = 0 THEN
         RAISE EXCEPTION 'quarantine entry % does not exist', quarantine_id USING ERRCODE = '02000';
     END IF;
 END

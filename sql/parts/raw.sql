@@ -208,8 +208,9 @@ CREATE FUNCTION damoov.delete_raw_parts() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM damoov.raw_points AS p USING gone AS g WHERE p.raw_track_id = g.raw_track_id;
-    DELETE FROM damoov.raw_events AS e USING gone AS g WHERE e.raw_track_id = g.raw_track_id;
+    -- planned by the size that the tables have now
+    EXECUTE 'DELETE FROM damoov.raw_points AS p USING gone AS g WHERE p.raw_track_id = g.raw_track_id';
+    EXECUTE 'DELETE FROM damoov.raw_events AS e USING gone AS g WHERE e.raw_track_id = g.raw_track_id';
     RETURN NULL;
 END
 $$;

@@ -31,6 +31,9 @@ COMMENT ON COLUMN damoov.removed_tracks.track_started_at IS 'Details.TrackStartD
 COMMENT ON COLUMN damoov.removed_tracks.track_ended_at IS 'Details.TrackFinishDate, invalid tracks only';
 COMMENT ON COLUMN damoov.removed_tracks.start_utc_offset_min IS 'minutes the phone''s local time was ahead of UTC at the start';
 
+-- An object has few rows, a person may have very many: what is asked of both is
+-- looked up by the object.  No index serves IS NOT DISTINCT FROM.
+
 -- A source can name the instance that it serves.  A removal through it does
 -- not affect tracks that only sources of other instances have announced.
 CREATE FUNCTION damoov.other_tenant(source text, track_token uuid, user_id bigint) RETURNS boolean
@@ -39,7 +42,7 @@ CREATE FUNCTION damoov.other_tenant(source text, track_token uuid, user_id bigin
 BEGIN ATOMIC
     SELECT coalesce(bool_and(damoov.source_instance(e.source) <> damoov.source_instance(other_tenant.source)), false)
     FROM damoov.events AS e
-    WHERE e.object_id = other_tenant.track_token AND e.user_id = other_tenant.user_id
+    WHERE e.object_id = other_tenant.track_token AND e.user_id IS NOT DISTINCT FROM other_tenant.user_id
         AND e.event IN ('TrackEnrichmentFinished', 'IncomingTrackReceived');
 END;
 REVOKE ALL ON FUNCTION damoov.other_tenant(text, uuid, bigint) FROM PUBLIC;
@@ -58,7 +61,7 @@ BEGIN ATOMIC
         FROM damoov.removed_tracks AS r
             LEFT JOIN damoov.events AS said USING (event_id)
         WHERE r.track_token = track_lives.track_token
-            AND r.user_id = track_lives.user_id
+            AND r.user_id IS NOT DISTINCT FROM track_lives.user_id
             AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
             AND (track_lives.enriched_at IS NULL
                 OR r.removed_at > track_lives.enriched_at
@@ -77,14 +80,14 @@ BEGIN ATOMIC
         FROM damoov.removed_tracks AS r
             LEFT JOIN damoov.events AS said USING (event_id)
         WHERE r.track_token = recording_lives.track_token
-            AND r.user_id = recording_lives.user_id
+            AND r.user_id IS NOT DISTINCT FROM recording_lives.user_id
             AND damoov.other_tenant(said.source, r.track_token, r.user_id) IS NOT TRUE
             AND r.reason = 'invalid'
             AND r.removed_at > coalesce((
                 SELECT max(e.sent_at)
                 FROM damoov.events AS e
                 WHERE e.event = 'IncomingTrackReceived' AND e.object_id = recording_lives.track_token
-                    AND e.user_id = recording_lives.user_id), '-infinity'));
+                    AND e.user_id IS NOT DISTINCT FROM recording_lives.user_id), '-infinity'));
 END;
 REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'a raw track lives unless it was found invalid after it was received';
@@ -98,13 +101,13 @@ BEGIN ATOMIC
         (SELECT max(e.sent_at)
             FROM damoov.events AS e
             WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = enriched_at.track_token
-                AND e.user_id = enriched_at.user_id),
+                AND e.user_id IS NOT DISTINCT FROM enriched_at.user_id),
         (SELECT d.wanted_at
             FROM damoov.downloads AS d
-            WHERE d.kind = 'processed' AND d.object_id = enriched_at.track_token AND d.user_id = enriched_at.user_id),
+            WHERE d.kind = 'processed' AND d.object_id = enriched_at.track_token AND d.user_id IS NOT DISTINCT FROM enriched_at.user_id),
         (SELECT t.enriched_at
             FROM damoov.trips AS t
-            WHERE t.track_token = enriched_at.track_token AND t.user_id = enriched_at.user_id));
+            WHERE t.track_token = enriched_at.track_token AND t.user_id IS NOT DISTINCT FROM enriched_at.user_id));
 END;
 REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
@@ -130,26 +133,24 @@ END;
 REVOKE ALL ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) IS 'those of a batch''s removals that name a track of another person, or of another instance than the source''s';
 
+-- What is executed is planned by the size that the tables have now.
 CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM damoov.trips AS t
-    WHERE t.track_token = ANY (track_tokens)
-        AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at);
-
-    DELETE FROM damoov.downloads AS w
-    WHERE w.kind = 'processed' AND w.object_id = ANY (track_tokens)
-        AND NOT damoov.track_lives(w.object_id, w.user_id, damoov.enriched_at(w.object_id, w.user_id));
-
-    DELETE FROM damoov.raw_tracks AS t
-    WHERE t.track_token = ANY (track_tokens)
-        AND NOT damoov.recording_lives(t.track_token, t.user_id);
-
-    DELETE FROM damoov.downloads AS w
-    WHERE w.kind = 'raw' AND w.object_id = ANY (track_tokens)
-        AND NOT damoov.recording_lives(w.object_id, w.user_id);
+    EXECUTE 'DELETE FROM damoov.trips AS t WHERE t.track_token = ANY ($1)'
+        ' AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at)'
+    USING track_tokens;
+    EXECUTE 'DELETE FROM damoov.raw_tracks AS t WHERE t.track_token = ANY ($1)'
+        ' AND NOT damoov.recording_lives(t.track_token, t.user_id)'
+    USING track_tokens;
+    EXECUTE $sql$DELETE FROM damoov.downloads AS w WHERE w.kind IN ('processed', 'raw') AND w.object_id = ANY ($1)
+        AND NOT CASE w.kind
+            WHEN 'raw' THEN damoov.recording_lives(w.object_id, w.user_id)
+            ELSE damoov.track_lives(w.object_id, w.user_id, damoov.enriched_at(w.object_id, w.user_id))
+        END$sql$
+    USING track_tokens;
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;

@@ -308,8 +308,6 @@ CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
-    -- the rules keep their plans for what comes later in the session
-    SET damoov.plan_lookups = on
 AS $$
 DECLARE
     learnt bigint[];

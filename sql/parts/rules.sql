@@ -81,29 +81,37 @@ DECLARE
         SELECT DISTINCT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%' ORDER BY 1);
     touched bigint[];
 BEGIN
-    -- the newest known reference and instance of each person
-    UPDATE damoov.users AS u
-    SET client_id = n.client_id, client_id_at = n.sent_at
-    FROM (
-        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
-        FROM unnest(arrived) AS a
-        WHERE a.client_id IS NOT NULL
-        ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
-    ) AS n
-    WHERE u.user_id = n.user_id
-        AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
-            OR (u.client_id_at = n.sent_at AND u.client_id < n.client_id COLLATE "C"));
-
-    UPDATE damoov.users AS u
-    SET instance_id = n.instance_id, instance_id_at = n.sent_at
-    FROM (
-        SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
-        FROM unnest(arrived) AS a
-        WHERE a.instance_id IS NOT NULL
-        ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
-    ) AS n
-    WHERE u.user_id = n.user_id
-        AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id));
+    -- The newest known reference and instance of each person.  What is executed
+    -- is planned by the size that the table has now.
+    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.client_id IS NOT NULL) THEN
+        EXECUTE $sql$
+            UPDATE damoov.users AS u
+            SET client_id = n.client_id, client_id_at = n.sent_at
+            FROM (
+                SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
+                FROM unnest($1) AS a
+                WHERE a.client_id IS NOT NULL
+                ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
+            ) AS n
+            WHERE u.user_id = n.user_id
+                AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
+                    OR (u.client_id_at = n.sent_at AND u.client_id < n.client_id COLLATE "C"))$sql$
+        USING arrived;
+    END IF;
+    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.instance_id IS NOT NULL) THEN
+        EXECUTE $sql$
+            UPDATE damoov.users AS u
+            SET instance_id = n.instance_id, instance_id_at = n.sent_at
+            FROM (
+                SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
+                FROM unnest($1) AS a
+                WHERE a.instance_id IS NOT NULL
+                ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
+            ) AS n
+            WHERE u.user_id = n.user_id
+                AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id))$sql$
+        USING arrived;
+    END IF;
 
     -- Two reports within one microsecond are one row; the greater one stays,
     -- whichever came first.

@@ -213,8 +213,9 @@ CREATE FUNCTION damoov.delete_trip_parts() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM damoov.trip_points AS p USING gone AS g WHERE p.trip_id = g.trip_id;
-    DELETE FROM damoov.trip_events AS e USING gone AS g WHERE e.trip_id = g.trip_id;
+    -- planned by the size that the tables have now
+    EXECUTE 'DELETE FROM damoov.trip_points AS p USING gone AS g WHERE p.trip_id = g.trip_id';
+    EXECUTE 'DELETE FROM damoov.trip_events AS e USING gone AS g WHERE e.trip_id = g.trip_id';
     RETURN NULL;
 END
 $$;

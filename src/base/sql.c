@@ -6,12 +6,15 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "jit/jit.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/resowner.h"
 
 #include "base/sql.h"
@@ -28,9 +31,6 @@ sql_enter(void)
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("damoov.plan_lookups", "on",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	return scope;
@@ -42,6 +42,43 @@ sql_leave(int scope)
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	AtEOXact_GUC(true, scope);
+}
+
+/*
+ * Plans the statement anew where that is needed, under settings which hold for
+ * nothing else: neither for triggers that it fires nor for their statements.
+ */
+static void
+plan_lookups(SPIPlanPtr plan)
+{
+	bool		seqscan = enable_seqscan;
+	bool		hashjoin = enable_hashjoin;
+	bool		mergejoin = enable_mergejoin;
+	bool		material = enable_material;
+	bool		bitmapscan = enable_bitmapscan;
+	bool		sort = enable_sort;
+	bool		jit = jit_enabled;
+
+	PG_TRY();
+	{
+		enable_seqscan = enable_hashjoin = enable_mergejoin = enable_material = false;
+		/* rows in the order of an index, of which a LIMIT needs a few */
+		enable_bitmapscan = enable_sort = false;
+		/* what has to be read as a whole seems to cost a fortune */
+		jit_enabled = false;
+		ReleaseCachedPlan(SPI_plan_get_cached_plan(plan), CurrentResourceOwner);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan;
+		enable_hashjoin = hashjoin;
+		enable_mergejoin = mergejoin;
+		enable_material = material;
+		enable_bitmapscan = bitmapscan;
+		enable_sort = sort;
+		jit_enabled = jit;
+	}
+	PG_END_TRY();
 }
 
 uint64
@@ -64,6 +101,7 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 			elog(ERROR, "SPI_keepplan failed");
 		statement->plan = plan;
 	}
+	plan_lookups(statement->plan);
 	for (int i = 0; i < statement->nargs; i++)
 		nulls[i] = isnull && isnull[i] ? 'n' : ' ';
 

@@ -3,7 +3,9 @@
  *	  Saved plans and SPI in one place.
  *
  * A statement is a static SqlPlan; its plan is made at first use and kept for
- * the life of the process, see base/plan.h.  Values travel as parameters only.
+ * the life of the process, while tables grow from nothing to millions of rows.
+ * So all plans look rows up by an index, whatever the size of a table was when
+ * they were made.  Values travel as parameters only.
  */
 #ifndef DAMOOV_SQL_H
 #define DAMOOV_SQL_H
@@ -30,8 +32,8 @@ typedef struct SqlPlan
 }
 
 /*
- * Opens and closes a scope for statements: SPI connection, a search_path that no
- * user can put objects into, and plans that hold when the tables have grown.  Needs a transaction with a snapshot.
+ * Opens and closes a scope for statements: SPI connection, and a search_path
+ * that no user can put objects into.  Needs a transaction with a snapshot.
  * The scope ends by itself when an error leaves the (sub)transaction.
  */
 extern int	sql_enter(void);

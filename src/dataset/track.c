@@ -294,7 +294,8 @@ track_state(const pg_uuid_t *track_token, int64 user_id)
 		"FROM (SELECT damoov.enriched_at($1, $2) AS enriched_at, greatest(count(*), "
 		"(SELECT t.revision FROM damoov.trips AS t WHERE t.track_token = $1), 1)::int AS revision "
 		"FROM damoov.events AS e "
-		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 AND e.user_id = $2) AS n",
+		"WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = $1 "
+		"AND e.user_id IS NOT DISTINCT FROM $2) AS n",
 		UUIDOID, INT8OID);
 	Datum		arguments[] = {UUIDPGetDatum(track_token), Int64GetDatum(user_id)};
 	TrackState	state;

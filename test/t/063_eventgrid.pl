@@ -512,7 +512,8 @@ cmp_ok(time - $began, '<', 1, '... and ends within a second');
 my %given_back =
   map { my $release = $_; map { $_ => "$release->{status} $release->{parameters}{releaseDelayInSeconds}" } @{ $_->{tokens} } }
   requests('release', since => $mark);
-is_deeply([ values %given_back ], [ ('200 10') x 5 ], '... and gives back what it holds, for ten seconds later');
+ok(keys %given_back >= 5 && !(grep { $_ ne '200 10' } values %given_back),
+	'... and gives back what it holds, for ten seconds later');
 is(queue()->{in_flight}, 5, '... when it is there again');
 allow('events');
 eventually { events() == 7 && queue()->{deleted} == 7 } '... which is stored then';

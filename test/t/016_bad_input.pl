@@ -101,7 +101,7 @@ CREATE FUNCTION t.state(c t.cases) RETURNS text LANGUAGE sql AS \$\$
         (SELECT string_agg(q.reason, ', ' ORDER BY q.quarantine_id)
          FROM damoov.quarantine AS q
          WHERE q.body_digest = sha256(c.body)
-            OR (length(q.body) < 10000 AND damoov.plain_hex(q.body) LIKE '%' || c.prefix || '%')))
+            OR (length(q.body) < 10000 AND lower(replace(encode(q.body, 'escape'), '-', '')) LIKE '%' || c.prefix || '%')))
 \$\$;
 CREATE FUNCTION t.shown(c t.cases) RETURNS text LANGUAGE plpgsql AS \$\$
 DECLARE

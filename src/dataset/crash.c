@@ -19,6 +19,7 @@
 #include "dataset/event_members.h"
 #include "dataset/keep.h"
 #include "dataset/record.h"
+#include "dataset/record_check.h"
 #include "dataset/record_store.h"
 #include "dataset/record_value.h"
 

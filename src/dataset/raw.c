@@ -18,6 +18,7 @@
 #include "dataset/event_members.h"
 #include "dataset/raw.h"
 #include "dataset/record.h"
+#include "dataset/record_check.h"
 #include "dataset/record_store.h"
 #include "dataset/record_value.h"
 

@@ -144,6 +144,19 @@ make_reader(const Record *record, const Document *document)
 
 /* ----- extra members ----- */
 
+/* "PointStart.Latitude"; envelopes and bodies are no part of the name. */
+static char *
+path_name(const Record *record, int group, const char *name)
+{
+	const Member *outer = &record->members[group];
+
+	if (group == GROUP_NONE || outer->kind == KIND_ENVELOPE ||
+		outer->kind == KIND_BODY)
+		return unconstify(char *, name);
+	return psprintf("%s.%s",
+					path_name(record, outer->group, outer->name), name);
+}
+
 /* The member being read has no column. */
 static void
 keep_extra(RecordReader *reader, const char *name, const char *start, Size len)
@@ -167,7 +180,7 @@ keep_extra(RecordReader *reader, const char *name, const char *start, Size len)
 	else if (object->len > 0)
 		appendStringInfoChar(object, ',');
 	keep_append_member(object,
-					   record_path_name(state->record, state->group, name),
+					   path_name(state->record, state->group, name),
 					   start, len, &reader->secrets);
 }
 
@@ -660,6 +673,55 @@ reader_value(JsonWalk *walk, const char *start, Size len)
 	}
 }
 
+/* ----- notes ----- */
+
+/* The document is a single record: its notes have no count. */
+static char *
+note_line(const RecordState *state, const char *name, Note note, uint32 count)
+{
+	if (state->list == NULL)
+		return psprintf("%s: %s", name, note_text[note]);
+	return psprintf("%s%s: %s (%u)", state->list, name, note_text[note],
+					count);
+}
+
+static void
+write_notes(const RecordState *state, List **notes)
+{
+	const Record *record = state->record;
+	const char *dot = state->list ? "." : "";
+
+	if (state->element_note > 0)
+		*notes = lappend(*notes, note_line(state, "[]", NOTE_NOT_OBJECT, state->element_note));
+	for (int i = 0; i < record->nmembers; i++)
+	{
+		const Member *member = &record->members[i];
+
+		for (Note note = NOTE_NONE + 1; note < NOTES; note++)
+		{
+			char	   *name;
+
+			if (state->note[i][note] == 0)
+				continue;
+			name = path_name(record, member->group, member->name);
+			*notes = lappend(*notes, note_line(state, psprintf("%s%s", dot, name), note,
+											   state->note[i][note]));
+		}
+	}
+	if (state->extra_note > 0)
+		*notes = lappend(*notes, note_line(state, psprintf("%sextra", dot), NOTE_TOO_LONG,
+										   state->extra_note));
+}
+
+/* Writes the notes of all records. */
+static void
+write_all_notes(Content *content)
+{
+	write_notes(&content->document, &content->notes);
+	for (int i = 0; i < content->nlists; i++)
+		write_notes(&content->lists[i], &content->notes);
+}
+
 /* ----- the whole ----- */
 
 static bool
@@ -712,7 +774,7 @@ record_read(const Record *record, const Document *document, Fault *fault)
 	else
 	{
 		set_extra(reader);
-		record_write_notes(content);
+		write_all_notes(content);
 	}
 	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
 	MemoryContextDelete(reader->work);

@@ -140,35 +140,11 @@ record_row(const RecordState *state, int index)
 	return (RecordRow *) (state->rows + index * ROW_SIZE(state->record));
 }
 
-/* ----- for the checks: see record_check.c ----- */
-
+/* Counts what is odd about a value of the record that is being read. */
 static inline void
 record_note(RecordState *state, int member, Note note)
 {
 	state->note[member][note]++;
 }
-
-/*
- * A position, latitude and longitude being members one after the other, is
- * both numbers or none.  Sets both to NULL and notes why.
- */
-extern void record_check_position(RecordState *state, int latitude);
-
-/* Notes an end before its start. */
-extern void record_check_end(RecordState *document, int start, int end);
-
-/*
- * Fills the fault for a document without what it should have, saying what it
- * seems to be instead.  Returns false.
- */
-extern bool record_refuse(const Record *record, const Document *document,
-						  const char *missing, Fault *fault);
-
-/* "PointStart.Latitude"; envelopes and bodies are no part of the name. */
-extern char *record_path_name(const Record *record, int group,
-							  const char *name);
-
-/* Writes the notes of all records. */
-extern void record_write_notes(Content *content);
 
 #endif							/* DAMOOV_RECORD_H */

@@ -1,7 +1,7 @@
 /*
  * record_check.c
  *	  Looking at records as a whole: what is odd about them, and what a document
- *	  is that is not the expected one.  See record.h.
+ *	  is that is not the expected one.  See record_check.h.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "dataset/record.h"
+#include "dataset/record_check.h"
 #include "dataset/record_value.h"
 
 /*
@@ -49,66 +50,6 @@ record_check_end(RecordState *document, int start, int end)
 	if (row_has(row, start) && row_has(row, end) &&
 		row->value[end].at < row->value[start].at)
 		record_note(document, end, NOTE_BEFORE_START);
-}
-
-/* ----- notes ----- */
-
-char *
-record_path_name(const Record *record, int group, const char *name)
-{
-	const Member *outer = &record->members[group];
-
-	if (group == GROUP_NONE || outer->kind == KIND_ENVELOPE ||
-		outer->kind == KIND_BODY)
-		return unconstify(char *, name);
-	return psprintf("%s.%s",
-					record_path_name(record, outer->group, outer->name), name);
-}
-
-/* The document is a single record: its notes have no count. */
-static char *
-note_line(const RecordState *state, const char *name, Note note, uint32 count)
-{
-	if (state->list == NULL)
-		return psprintf("%s: %s", name, note_text[note]);
-	return psprintf("%s%s: %s (%u)", state->list, name, note_text[note],
-					count);
-}
-
-static void
-write_notes(const RecordState *state, List **notes)
-{
-	const Record *record = state->record;
-	const char *dot = state->list ? "." : "";
-
-	if (state->element_note > 0)
-		*notes = lappend(*notes, note_line(state, "[]", NOTE_NOT_OBJECT, state->element_note));
-	for (int i = 0; i < record->nmembers; i++)
-	{
-		const Member *member = &record->members[i];
-
-		for (Note note = NOTE_NONE + 1; note < NOTES; note++)
-		{
-			char	   *name;
-
-			if (state->note[i][note] == 0)
-				continue;
-			name = record_path_name(record, member->group, member->name);
-			*notes = lappend(*notes, note_line(state, psprintf("%s%s", dot, name), note,
-											   state->note[i][note]));
-		}
-	}
-	if (state->extra_note > 0)
-		*notes = lappend(*notes, note_line(state, psprintf("%sextra", dot), NOTE_TOO_LONG,
-										   state->extra_note));
-}
-
-void
-record_write_notes(Content *content)
-{
-	write_notes(&content->document, &content->notes);
-	for (int i = 0; i < content->nlists; i++)
-		write_notes(&content->lists[i], &content->notes);
 }
 
 /* ----- what a document is that is not the expected one ----- */

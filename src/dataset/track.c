@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/sql.h"
 #include "dataset/record.h"
+#include "dataset/record_check.h"
 #include "dataset/record_store.h"
 #include "dataset/record_value.h"
 #include "dataset/track.h"

@@ -21,11 +21,13 @@
 #include "provider/call.h"
 #include "provider/finding.h"
 #include "provider/identity.h"
+#include "provider/identity_azure.h"
 #include "provider/source.h"
 #include "provider/token.h"
 #include "wire/http.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
+#include "wire/sign_azure.h"
 #include "wire/url.h"
 
 #define API_VERSION			"2024-06-01"

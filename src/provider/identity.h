@@ -133,10 +133,6 @@ extern void identity_expire(Identity *identity);
  */
 extern void identity_ask(Identity *identity, MemoryContext context, IdentityDone done, void *arg);
 
-/* The ways to temporary keys of AWS, and to bearer tokens of Entra ID. */
-extern const IdentityWay identity_aws_ways[];
-extern const IdentityWay identity_azure_ways[];
-
 /* ----- called by ways ----- */
 
 /* Option, else variable of the server's environment, else NULL; a copy. */

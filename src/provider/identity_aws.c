@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "provider/identity.h"
+#include "provider/identity_aws.h"
 #include "wire/authorize.h"
 #include "wire/http.h"
 #include "wire/partition.h"

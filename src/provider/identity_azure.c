@@ -12,6 +12,7 @@
 #include "base/options.h"
 #include "base/secret.h"
 #include "provider/identity.h"
+#include "provider/identity_azure.h"
 #include "wire/http.h"
 #include "wire/partition.h"
 #include "wire/reply.h"

@@ -20,6 +20,7 @@
 #include "provider/call.h"
 #include "provider/finding.h"
 #include "provider/identity.h"
+#include "provider/identity_aws.h"
 #include "provider/source.h"
 #include "wire/authorize.h"
 #include "wire/http.h"

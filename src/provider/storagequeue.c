@@ -19,11 +19,13 @@
 #include "provider/connection_string.h"
 #include "provider/finding.h"
 #include "provider/identity.h"
+#include "provider/identity_azure.h"
 #include "provider/queue_list.h"
 #include "provider/source.h"
 #include "wire/authorize.h"
 #include "wire/http.h"
 #include "wire/sign.h"
+#include "wire/sign_azure.h"
 #include "wire/url.h"
 
 #define QUEUE_VERSION		"2021-12-02"

@@ -8,6 +8,7 @@
 
 #include "wire/http.h"
 #include "wire/sign.h"
+#include "wire/sign_azure.h"
 
 /*
  * Signature Version 4 of AWS: adds the date, the session token and the

@@ -15,6 +15,7 @@
 
 #include "compat.h"
 #include "wire/sign.h"
+#include "wire/sign_azure.h"
 
 /* ----- SAS tokens ----- */
 

@@ -24,6 +24,7 @@
 #include "wire/partition.h"
 #include "wire/reply.h"
 #include "wire/sign.h"
+#include "wire/sign_azure.h"
 #include "wire/storage.h"
 #include "wire/url.h"
 #include "wire/xml.h"

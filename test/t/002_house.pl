@@ -149,11 +149,17 @@ small('by a struct', 'circles',
 		'src/base/b.h' => qq(#include "base/a.h"\nstruct B\n{\n\tint\t\tb;\n};\n)
 	},
 	'base/a.h names struct B of base/b.h; base/b.h includes base/a.h');
-small('no circle: a header and the files that carry it out', 'circles',
+small('by what a header declares and a second file carries out', 'circles',
 	{
 		'src/base/a.h' => "typedef struct A A;\nextern void a_one(A *a);\nextern void a_two(A *a);\n",
 		'src/base/a.c' => qq(#include "base/a.h"\nstruct A\n{\n\tint\t\ta;\n};\nvoid\na_one(A *a)\n{\n}\n),
 		'src/base/a_part.c' => qq(#include "base/a.h"\nvoid\na_two(A *a)\n{\n}\n)
+	},
+	'base/a.h declares a_two, which base/a_part.c defines; base/a_part.c includes base/a.h');
+small('no circle: a header and its file', 'circles',
+	{
+		'src/base/a.h' => "typedef struct A A;\nextern void a_one(A *a);\n",
+		'src/base/a.c' => qq(#include "base/a.h"\nstruct A\n{\n\tint\t\ta;\n};\nvoid\na_one(A *a)\n{\n}\n)
 	});
 
 ###########################################################################

@@ -9,6 +9,7 @@
 
 #include "unit.h"
 #include "wire/sign.h"
+#include "wire/sign_azure.h"
 
 PG_FUNCTION_INFO_V1(unit_sign_service_bus);
 PG_FUNCTION_INFO_V1(unit_hmac);

@@ -3,11 +3,10 @@
 # may be.  002_house.pl asks these questions of this tree, and of small ones
 # that are wrong on purpose.
 #
-# A unit is a header with the files that carry out what it declares: X.c, and
-# X_SOMETHING.c if that has no header of its own.  An arrow leads from a file to
-# each unit that it cannot do without: by an include, by "struct Name" where the
-# members of Name are listed elsewhere, and by a declaration of what is defined
-# elsewhere.
+# A unit is a header with the file of the same name.  An arrow leads from a
+# file to each unit that it cannot do without: by an include, by "struct Name"
+# where the members of Name are listed elsewhere, and by a declaration of what
+# is defined elsewhere.
 #
 # This is no compiler: it goes by words, and by how this tree is written.
 
@@ -206,22 +205,8 @@ sub _declaration
 sub _make_units
 {
 	my ($self) = @_;
-	my $file = $self->{file};
 
-	for my $path ($self->_files(qr/\.[ch]$/))
-	{
-		my $unit = $path =~ s/\.[ch]$//r;
-		my %defined = map { $_ => 1 } @{ $file->{$path}{defined} };
-
-		# X_SOMETHING.c may carry out what X.h declares
-		for (my $name = $unit; !$file->{"$unit.h"} && $name =~ s/_[^_\/]*$//;)
-		{
-			$unit = $name
-			  if $file->{"$name.h"}
-			  && grep { $defined{$_} } @{ $file->{"$name.h"}{declared} };
-		}
-		$file->{$path}{unit} = $unit;
-	}
+	$self->{file}{$_}{unit} = s/\.[ch]$//r for $self->_files(qr/\.[ch]$/);
 	return;
 }
 

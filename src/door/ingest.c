@@ -389,7 +389,7 @@ insert_events(List *entries, const char *source)
 		"ORDER BY n.event, n.object_id, n.user_id, n.sent_text COLLATE \"C\", n.entry "
 		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING "
 		"RETURNING event_id) "
-		"SELECT n.entry, n.event_id FROM n JOIN stored USING (event_id)",
+		"SELECT n.entry, n.event_id IN (SELECT s.event_id FROM stored AS s), n.event_id FROM n",
 		INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID);
 	Columns    *columns = columns_make(list_length(entries), E_COLUMNS, event_types);
 	ListCell   *cell;
@@ -405,7 +405,10 @@ insert_events(List *entries, const char *source)
 	}
 	rows = columns_run(&plan, columns, source);
 	for (uint64 row = 0; row < rows; row++)
-		entry_of_row(entries, row)->event_id = DatumGetInt64(sql_value(row, 2, NULL));
+	{
+		if (DatumGetBool(sql_value(row, 2, NULL)))
+			entry_of_row(entries, row)->event_id = DatumGetInt64(sql_value(row, 3, NULL));
+	}
 }
 
 /* What was not inserted is there already: count it and learn its id. */

@@ -187,6 +187,69 @@ DELETE FROM damoov.forgotten WHERE token_digest = damoov.token_digest(:ann);
 SELECT event, outcome FROM damoov_ingest(pg_temp.note('HeartbeatReceived', :ann, :ann, '2024-05-14T08:00:01Z'));
 SELECT pg_temp.empty_tables();
 
+-- What is kept of a dataset holds no token either, wherever it stands: % is a spelling of it, with something around it
+CREATE FUNCTION pg_temp.keep(person uuid, spelling text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    dataset record;
+    kept record;
+    found boolean;
+    places integer := 0;
+BEGIN
+    PERFORM pg_temp.empty_tables();
+    PERFORM public.damoov_ingest(pg_temp.note(n.event, person, n.object, '2024-05-14T09:00:00Z'))
+    FROM (VALUES ('IncomingTrackReceived', 'a1111111-0000-4000-8000-000000000001'::uuid), ('TrackEnrichmentFinished', 'a1111111-0000-4000-8000-000000000001'),
+        ('AccidentEventReceived', 'a4444444-0000-4000-8000-000000000004')) AS n (event, object);
+    FOR dataset IN
+        SELECT d.kind, d.object_id, replace(d.document, '%', spelling) AS document
+        FROM (VALUES
+            ('processed', 'a1111111-0000-4000-8000-000000000001'::uuid, '{"Out": "%", "Result": {"Code": 200, "Track": {"%": 1, "Owner": "%", "Two": "%%", "DrivingTips": "by %", "AddressStartParts": {"City": "%", "%": 1},
+                "Tags": ["%"], "Deep": [{"%": {"\"x": ["%"]}}], "Last": "%", "Points": [{"Number": 1, "SpeedType": "%", "%": "%", "Who": ["%"]}]}}}'),
+            ('raw', 'a1111111-0000-4000-8000-000000000001', '{"success": true, "status_code": 200, "result": {"Other": "%", "S3Location": {"Bucket": "%", "S3Url": "https://b.example/%/x.json", "Key": "trips/filtered/x/%/y.json"},
+                "TripData": {"StartReason": "%", "Tags": {"%": "%"}, "%": "%", "Points": [{"Number": 1, "%": ["%"], "VehicleIndicators": {"%": "%"}}], "Events": [{"Type": "%", "AccidentTrigger": "%", "%": "%", "New": {"x": "%"}}]}}}'),
+            ('crash', 'a4444444-0000-4000-8000-000000000004', '{"Type": "%", "AccidentTrigger": "%", "%": "%", "New": [{"%": "%"}]}'),
+            ('crash_buffer', 'a4444444-0000-4000-8000-000000000004', '{"Whose": "%", "%": "%", "New": {"Phone": "%"}, "Samples": [{"AccX": 1, "AccY": 2, "AccZ": 3, "%": "%"}, {"AccX": 1, "AccY": 2, "AccZ": 3, "New": {"x": "%"}}]}')
+        ) AS d (kind, object_id, document)
+    LOOP
+        PERFORM damoov.store_dataset(dataset.kind, dataset.object_id, dataset.document);
+        -- the original is what came, and goes with the person
+        IF NOT EXISTS (SELECT FROM damoov.documents AS o WHERE o.kind = dataset.kind AND o.document = dataset.document) THEN
+            RETURN 'no original of ' || dataset.kind;
+        END IF;
+    END LOOP;
+    FOR kept IN
+        SELECT c.relname FROM pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND c.relname NOT IN ('users', 'events', 'documents') ORDER BY 1
+    LOOP
+        EXECUTE format('SELECT coalesce(bool_or($1 IN (SELECT damoov.spelled_uuids(convert_to(replace(t::text, ''""'', ''"''), ''UTF8'')))), false),
+            $2 + coalesce(sum(cardinality(string_to_array(t::text, ''[redacted]'')) - 1), 0) FROM damoov.%I AS t', kept.relname) INTO found, places USING person, places;
+        IF found THEN
+            RETURN 'in ' || kept.relname;
+        END IF;
+    END LOOP;
+    RETURN 'hidden at ' || places || ' places';
+END
+$$;
+-- (a SpeedType of more than 64 bytes is left out)
+SELECT s.name, count(*) AS surroundings, string_agg(DISTINCT pg_temp.keep(:ann, b.before || convert_from(s.body, 'UTF8') || b.behind), '; ') AS result
+FROM pg_temp.spellings(:ann) AS s,
+    (VALUES ('', ''), ('x', 'y'), ('exports/2024-05-14-', '.json'), ('abc', 'def'), ('-', '-'), ('{', '}'), ('\\', ''), ('\"', '\"'), ('\/', '\/'), ('\u0041', '\u0041'), ('ä', 'ö'),
+        ('\\\\\\\\', '\\'), ('00000000-0000-4000-8000-0000000000001-', '-00000000-0000-4000-8000-000000000000')) AS b (before, behind)
+WHERE s.n < 100 AND s.name <> 'of C'
+GROUP BY s.n, s.name ORDER BY s.n;
+-- ... where it begins within an escape, and as a number
+SELECT pg_temp.keep('00410042-0000-4000-8000-00000000000c', '\u00410042-0000-4000-8000-00000000000c') AS within_an_escape;
+SELECT pg_temp.keep('00410042-0000-4000-8000-000000000041', '00410042-0000-4000-8000-0000000000\u0034\u0031') AS at_the_end;
+SELECT pg_temp.empty_tables();
+SELECT count(*) FROM damoov_ingest(pg_temp.note('TrackEnrichmentFinished', '12345678-9012-4345-8789-012345678901', 'a1111111-0000-4000-8000-000000000001', '2024-05-14T09:00:00Z'));
+SELECT damoov.store_dataset('processed', 'a1111111-0000-4000-8000-000000000001', '{"Result": {"Code": 200, "Track": {"Points": [], "Serial": 12345678901243458789012345678901, "More": [-1234567890124345878901234567890155, 1, {"x": 912345678901243458789012345678901}]}}}') IS NOT NULL AS stored;
+SELECT extra FROM damoov.trips;
+-- ... and no view shows what could be one
+SELECT damoov.extra_members(jsonb_build_object('x' || s.name, convert_from(s.body, 'UTF8'), convert_from(s.body, 'UTF8'), 1)) FROM pg_temp.spellings(:ann) AS s WHERE s.n < 100 ORDER BY s.n;
+-- a search in a row of backslashes does not take longer with each of them
+SELECT count(*) FROM damoov.spelled_uuids(convert_to(repeat('\', 1000000), 'UTF8'));
+SELECT pg_temp.empty_tables();
+
 -- ---------------------------------------------------------------------
 -- Originals
 -- ---------------------------------------------------------------------

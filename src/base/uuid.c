@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "base/uuid.h"
 
+#define MAX_BACKSLASHES		64
+
 bool
 uuid_parse(const char *text, pg_uuid_t *uuid)
 {
@@ -64,8 +66,13 @@ spelled_char(const char **at, const char *end, bool backslashes, int depth)
 
 		if (c == '\\')
 		{
-			while ((c = spelled_char(at, end, false, depth + 1)) == '\\')
-				;
+			/* each escape of an escape doubles them; a long row is no escape */
+			for (int i = 0; i < MAX_BACKSLASHES; i++)
+			{
+				c = spelled_char(at, end, false, depth + 1);
+				if (c != '\\')
+					break;
+			}
 			if (c != 'u' && c != 'x')
 				return -1;
 			digits = c == 'u' ? 4 : 2;

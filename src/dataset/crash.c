@@ -113,7 +113,7 @@ make_buffer(const Document *document, BufferReader *reader)
 	initStringInfo(&buffer->text);
 	keep_hide(&reader->secrets, document->device_token);
 	keep_append(&buffer->text, document->text, document->len, &reader->secrets);
-	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
+	keep_hide_end(&reader->secrets);
 	return buffer;
 }
 

@@ -4,8 +4,11 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 
 #include "base/json.h"
+#include "base/text.h"
+#include "base/uuid.h"
 #include "dataset/keep.h"
 
 #define REDACTED	"[redacted]"
@@ -20,58 +23,122 @@ keep_is_secret(const char *name)
 void
 keep_hide(Secrets *secrets, const char *device_token)
 {
-	char	   *to = secrets->hidden;
+	secrets->hides = uuid_parse(device_token, &secrets->hidden);
+}
 
-	for (; *device_token && to < secrets->hidden + 2 * UUID_LEN; device_token++)
-	{
-		if (*device_token != '-')
-			*to++ = pg_ascii_tolower((unsigned char) *device_token);
-	}
-	*to = '\0';
+void
+keep_hide_end(Secrets *secrets)
+{
+	secrets->hides = false;
+	explicit_bzero(&secrets->hidden, sizeof(secrets->hidden));
 }
 
 /* Length of the hidden token if it stands here, in any spelling; else 0. */
 static Size
-hidden_at(const char *hidden, const char *start, const char *end)
+hidden_at(const pg_uuid_t *hidden, const char *at, const char *end)
 {
-	const char *at = start;
-	const char *digit = hidden;
+	pg_uuid_t	found;
+	Size		len = uuid_spelled(at, end, &found);
 
-	while (*digit && at < end)
-	{
-		if (*at == '-' && digit > hidden)
-			at++;
-		else if (pg_ascii_tolower((unsigned char) *at++) != *digit++)
-			return 0;
-	}
-	return *digit == '\0' ? at - start : 0;
+	return len > 0 && uuid_equal(&found, hidden) ? len : 0;
 }
 
-/* Strings may hold the token; nothing else is changed, so it stays JSON. */
+/*
+ * The end of what cannot be cut in a JSON text: of an escape or a single byte
+ * of a string, of a whole number outside of strings.
+ */
+static const char *
+unit_end(const char *at, const char *end, bool in_string)
+{
+	const char *behind = at + 1;
+
+	if (in_string && *at == '\\')
+		behind = at + (end - at > 1 && at[1] == 'u' ? 6 : 2);
+	else if (!in_string && (*at == '-' || isdigit((unsigned char) *at)))
+	{
+		while (behind < end && *behind && strchr(TEXT_DIGITS "+-.eE", *behind))
+			behind++;
+	}
+	return Min(behind, end);
+}
+
+/*
+ * The token may begin at any byte of a unit, as it does for whoever searches
+ * the text.  Whole units are cut, so that what is left stays JSON.
+ */
+static const char *
+find_hidden(const pg_uuid_t *hidden, const char *at, const char *behind, const char *end)
+{
+	for (; at < behind; at++)
+	{
+		Size		len = hidden_at(hidden, at, end);
+
+		if (len > 0)
+			return at + len;
+	}
+	return NULL;
+}
+
+/* Appends a part of a JSON text, with "[redacted]" in place of the token. */
 static void
-append_hiding(StringInfo object, const char *start, const char *end, const char *hidden)
+append_hiding(StringInfo object, const char *start, const char *end, const Secrets *secrets)
 {
 	const char *at = start;
 	bool		in_string = false;
 
-	while (hidden[0] && at < end)
+	while (secrets->hides && at < end)
 	{
-		Size		len;
+		const char *behind = unit_end(at, end, in_string);
+		const char *token_end = find_hidden(&secrets->hidden, at, behind, end);
 
 		if (*at == '"')
 			in_string = !in_string;
-		else if (in_string && *at == '\\')
-			at++;
-		else if (in_string && (len = hidden_at(hidden, at, end)) > 0)
+		if (token_end != NULL)
 		{
 			appendBinaryStringInfo(object, start, (int) (at - start));
-			appendStringInfoString(object, REDACTED);
-			start = at = at + len;
-			continue;
+			appendStringInfoString(object, in_string ? REDACTED : "\"" REDACTED "\"");
+			while (behind < token_end)
+				behind = unit_end(behind, end, in_string);
+			start = behind;
 		}
-		at++;
+		at = behind;
 	}
 	appendBinaryStringInfo(object, start, (int) (end - start));
+}
+
+const char *
+keep_text(const Secrets *secrets, const char *text)
+{
+	const char *end = text + strlen(text);
+	const char *at = text;
+	StringInfoData kept = {0};
+
+	if (!secrets->hides || end - text < 2 * UUID_LEN)
+		return text;
+	while (at < end)
+	{
+		Size		len = hidden_at(&secrets->hidden, at, end);
+
+		if (len > 0)
+		{
+			if (kept.data == NULL)
+				initStringInfo(&kept);
+			appendBinaryStringInfo(&kept, text, (int) (at - text));
+			appendStringInfoString(&kept, REDACTED);
+			text = at + len;
+		}
+		at += Max(len, 1);
+	}
+	if (kept.data == NULL)
+		return text;
+	appendStringInfoString(&kept, text);
+	return kept.data;
+}
+
+bool
+keep_is_token(const Secrets *secrets, const pg_uuid_t *id)
+{
+	return secrets->hides && uuid_equal(id, &secrets->hidden);
 }
 
 void
@@ -107,11 +174,11 @@ keep_append(StringInfo object, const char *start, Size len,
 
 		if (secret < start || secret >= end)
 			continue;
-		append_hiding(object, start, secret, secrets->hidden);
+		append_hiding(object, start, secret, secrets);
 		appendBinaryStringInfo(object, "null", 4);
 		start = secret + secrets->span[i].len;
 	}
-	append_hiding(object, start, end, secrets->hidden);
+	append_hiding(object, start, end, secrets);
 }
 
 void
@@ -120,7 +187,7 @@ keep_append_member(StringInfo object, const char *name, const char *start,
 {
 	char	   *quoted = json_quoted(name);
 
-	append_hiding(object, quoted, quoted + strlen(quoted), secrets->hidden);
+	append_hiding(object, quoted, quoted + strlen(quoted), secrets);
 	pfree(quoted);
 	appendStringInfoChar(object, ':');
 	keep_append(object, start, len, secrets);

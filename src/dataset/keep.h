@@ -4,7 +4,7 @@
  *
  * Members called DeviceToken or UserId hold the person's credential.  It is
  * stored in damoov.users only.  In what is kept of a document, null takes its
- * place, and "[redacted]" where another string contains it.
+ * place, and "[redacted]" where another text contains it.
  */
 #ifndef DAMOOV_KEEP_H
 #define DAMOOV_KEEP_H
@@ -18,7 +18,8 @@ extern bool keep_is_secret(const char *name);
 /* What must not be kept of a text: values, in order, and a person's token. */
 typedef struct Secrets
 {
-	char		hidden[2 * UUID_LEN + 1];	/* digits of the token, lower case */
+	bool		hides;			/* there is a token */
+	pg_uuid_t	hidden;
 	int			count;
 	int			room;
 	struct SecretSpan
@@ -28,8 +29,12 @@ typedef struct Secrets
 	}		   *span;			/* palloc'd where the first one was added */
 } Secrets;
 
-/* Hides the device token of a person wherever a string holds it, in any spelling. */
+/*
+ * Hides the device token of a person wherever a text holds it, in every spelling
+ * of uuid_spelled(), which is the search of damoov_forget() as well.
+ */
 extern void keep_hide(Secrets *secrets, const char *device_token);
+extern void keep_hide_end(Secrets *secrets);
 
 /* Adds a value that must not be kept; inner ones have to be added before outer ones. */
 extern void keep_add_secret(Secrets *secrets, const char *start, Size len);
@@ -42,5 +47,11 @@ extern void keep_append(StringInfo object, const char *start, Size len,
 extern void keep_append_member(StringInfo object, const char *name,
 							   const char *start, Size len,
 							   const Secrets *secrets);
+
+/* The text of a string, or a palloc'd one without the token that it holds. */
+extern const char *keep_text(const Secrets *secrets, const char *text);
+
+/* True for the token itself. */
+extern bool keep_is_token(const Secrets *secrets, const pg_uuid_t *id);
 
 #endif							/* DAMOOV_KEEP_H */

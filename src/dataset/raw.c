@@ -231,6 +231,22 @@ const Record raw_record = {
 	.check = check_track
 };
 
+/* The end of the ids, in any spelling, that stand here and overlap. */
+static const char *
+spelled_ids_end(const char *at, const char *end)
+{
+	const char *behind = at;
+
+	do
+	{
+		pg_uuid_t	uuid;
+		Size		len = uuid_spelled(at, end, &uuid);
+
+		behind = Max(behind, at + len);
+	} while (++at < behind);
+	return behind;
+}
+
 /*
  * A path like trips/filtered/{InstanceId}/{UserId}/{TrackToken}.json, with the
  * person's credential in it.  Only the ids that are known to be something else
@@ -239,26 +255,30 @@ const Record raw_record = {
 static char *
 hide_ids(const char *path, const pg_uuid_t *track, const pg_uuid_t *instance)
 {
+	/* the query may be a signature: it is cut off */
+	const char *end = path + strcspn(path, "?");
 	StringInfoData text;
 
 	initStringInfo(&text);
-	/* the query may be a signature: it is cut off */
-	while (*path != '\0' && *path != '?')
+	while (path < end)
 	{
 		pg_uuid_t	uuid;
 		int			length = uuid_prefix(path, &uuid);
+		const char *hidden = spelled_ids_end(path, end);
 
-		if (length == 0)
-			appendStringInfoChar(&text, *path++);
-		else
+		if (length > 0 && (uuid_equal(&uuid, track) ||
+						   (instance && uuid_equal(&uuid, instance))))
 		{
-			if (uuid_equal(&uuid, track) ||
-				(instance && uuid_equal(&uuid, instance)))
-				appendBinaryStringInfo(&text, path, length);
-			else
-				appendStringInfoChar(&text, '*');
+			appendBinaryStringInfo(&text, path, length);
 			path += length;
 		}
+		else if (hidden > path)
+		{
+			appendStringInfoChar(&text, '*');
+			path = hidden;
+		}
+		else
+			appendStringInfoChar(&text, *path++);
 	}
 	return text.data;
 }

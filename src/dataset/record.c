@@ -131,6 +131,7 @@ make_reader(const Record *record, const Document *document)
 	reader->content = make_content(record);
 	reader->memory.context = caller;
 	reader->memory.texts = &reader->content->texts;
+	reader->memory.secrets = &reader->secrets;
 	reader->work = work;
 	reader->element_work = AllocSetContextCreate(work, "damoov element tokens",
 												 ALLOCSET_DEFAULT_SIZES);
@@ -776,7 +777,7 @@ record_read(const Record *record, const Document *document, Fault *fault)
 		set_extra(reader);
 		write_all_notes(content);
 	}
-	explicit_bzero(reader->secrets.hidden, sizeof(reader->secrets.hidden));
+	keep_hide_end(&reader->secrets);
 	MemoryContextDelete(reader->work);
 	return content;
 }

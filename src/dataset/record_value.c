@@ -9,6 +9,7 @@
 
 #include "base/timestamp.h"
 #include "base/uuid.h"
+#include "dataset/keep.h"
 #include "dataset/record_value.h"
 
 #define MAX_TEXT			64	/* bytes of a KIND_CODE */
@@ -157,6 +158,9 @@ judge_text(const Member *member, const char *text, JsonTokenType type,
 {
 	judged->given = *text != '\0' &&
 		(member->none_text == NULL || strcmp(text, member->none_text) != 0);
+	/* what has no column is only compared */
+	if (judged->given && member->column)
+		text = keep_text(memory->secrets, text);
 	if (judged->given)
 		judged->value.text = MemoryContextStrdup(memory->context, text);
 	return NOTE_NONE;
@@ -187,7 +191,7 @@ judge_code(const Member *member, const char *text, JsonTokenType type,
 		return NOTE_NONE;
 	if (strlen(text) > MAX_TEXT)
 		return NOTE_TOO_LONG;
-	judged->value.whole = intern(memory, text);
+	judged->value.whole = intern(memory, keep_text(memory->secrets, text));
 	judged->given = judged->value.whole > 0;
 	return judged->given ? NOTE_NONE : NOTE_TOO_MANY;
 }
@@ -200,7 +204,7 @@ judge_uuid(const Member *member, const char *text, JsonTokenType type,
 
 	if (!uuid_parse(text, &uuid))
 		return NOTE_NOT_UUID;
-	if (uuid_is_zero(&uuid))
+	if (uuid_is_zero(&uuid) || keep_is_token(memory->secrets, &uuid))
 		return NOTE_NONE;
 	judged->value.uuid = MemoryContextAlloc(memory->context, sizeof(pg_uuid_t));
 	*judged->value.uuid = uuid;

@@ -151,11 +151,12 @@ typedef struct Texts
 	const char *text[MAX_TEXTS];	/* [0] is NULL: no text */
 } Texts;
 
-/* memory for values, and the texts seen so far */
+/* memory for values, the texts seen so far, and what no value may hold */
 typedef struct ValueMemory
 {
 	MemoryContext context;		/* of the values */
 	Texts	   *texts;
+	const struct Secrets *secrets;
 } ValueMemory;
 
 typedef struct JudgedValue

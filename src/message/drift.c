@@ -8,16 +8,14 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
-#include "utils/uuid.h"
 
+#include "base/uuid.h"
 #include "compat.h"
 #include "message/notification.h"
 
@@ -45,23 +43,19 @@ sounds_secret(const char *name)
 	return false;
 }
 
-/*
- * Does it contain 32 hexadecimal digits or more?  Any UUID may be a person's
- * token, so none is shown.
- */
+/* Any UUID may be a person's token, so none is shown, in whatever spelling. */
 static bool
 names_uuid(const char *text)
 {
-	int			digits = 0;
+	const char *end = text + strlen(text);
+	pg_uuid_t	found;
 
-	for (; *text && digits < 2 * UUID_LEN; text++)
+	for (; text < end; text++)
 	{
-		if (isxdigit((unsigned char) *text))
-			digits++;
-		else if (*text != '-')
-			digits = 0;
+		if (uuid_spelled(text, end, &found) > 0)
+			return true;
 	}
-	return digits == 2 * UUID_LEN;
+	return false;
 }
 
 static char *

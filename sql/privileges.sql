@@ -235,6 +235,35 @@ FROM (VALUES
 ) AS s (statement);
 RESET ROLE;
 SELECT count(*) AS trips FROM damoov.trips;
+-- what is fetched does not depend on who stores the notification: the role has no right to any of these servers
+CREATE FUNCTION pg_temp.queued(VARIADIC servers text[]) RETURNS TABLE (superuser text, role text) LANGUAGE plpgsql AS $$
+DECLARE
+    server text;
+BEGIN
+    FOREACH server IN ARRAY servers LOOP
+        EXECUTE 'CREATE SERVER regress_damoov_' || replace(server, '(', 'FOREIGN DATA WRAPPER damoov OPTIONS (');
+    END LOOP;
+    TRUNCATE damoov.downloads, damoov.events, damoov.redeliveries;
+    PERFORM public.damoov_ingest(jsonb_agg(n.note), 'regress_damoov_source') FROM note AS n;
+    superuser := string_agg(d.kind, ', ' ORDER BY d.kind) FROM damoov.downloads AS d;
+    TRUNCATE damoov.downloads, damoov.events, damoov.redeliveries;
+    SET LOCAL ROLE regress_damoov_ingest;
+    PERFORM public.damoov_ingest(jsonb_agg(n.note), 'regress_damoov_source') FROM note AS n;
+    RESET ROLE;
+    role := string_agg(d.kind, ', ' ORDER BY d.kind) FROM damoov.downloads AS d;
+    DROP SERVER IF EXISTS regress_damoov_a, regress_damoov_b, regress_damoov_source;
+    RETURN NEXT;
+END
+$$;
+SELECT * FROM pg_temp.queued(VARIADIC '{}');
+SELECT * FROM pg_temp.queued($$a TYPE 'api' (fetch 'processed,raw')$$);
+SELECT * FROM pg_temp.queued($$a TYPE 'api' (fetch 'raw')$$, $$source TYPE 'webhook' (api 'regress_damoov_a')$$);
+-- named, and another one as well; one that is not there; an option that cannot be read
+SELECT * FROM pg_temp.queued($$a TYPE 'api' (fetch 'crash')$$, $$b TYPE 'api' (fetch 'raw')$$, $$source TYPE 'webhook' (api 'regress_damoov_a')$$);
+SELECT * FROM pg_temp.queued($$source TYPE 'webhook' (api 'regress_damoov_a')$$);
+SELECT * FROM pg_temp.queued($$a TYPE 'api' (fetch 'processed;raw')$$);
+-- one of two could be meant
+SELECT * FROM pg_temp.queued($$a TYPE 'api' (fetch 'crash')$$, $$b TYPE 'api' (fetch 'raw')$$);
 
 -- Objects planted in the path of the caller are not used
 SELECT pg_temp.empty_tables();

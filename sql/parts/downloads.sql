@@ -70,7 +70,7 @@ COMMENT ON VIEW damoov.download_status IS 'damoov.downloads for readers: of the 
 CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
     LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_fetches';
 REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.fetches(text, text) IS 'does the api server of a source have this kind of dataset in its option fetch?';
+COMMENT ON FUNCTION damoov.fetches(text, text) IS 'whether the api server of a source has this kind of dataset in its option fetch, whoever asks; true if that cannot be told';
 
 CREATE FUNCTION damoov_retry_downloads(kind text DEFAULT NULL, object_id uuid DEFAULT NULL) RETURNS bigint
     LANGUAGE plpgsql VOLATILE

@@ -311,6 +311,15 @@ find_option(List *options, const char *name)
 	return NULL;
 }
 
+char *
+options_of_server(const char *name, const char *option)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	const char *value = server ? find_option(server->options, option) : NULL;
+
+	return value ? pstrdup(value) : NULL;
+}
+
 bool
 options_load(const char *name, ServerOptions **options, Fault *fault)
 {
@@ -406,8 +415,7 @@ options_bool(const ServerOptions *options, const char *name)
 Datum
 damoov_source_instance(PG_FUNCTION_ARGS)
 {
-	ForeignServer *server = GetForeignServerByName(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
-	const char *value = server ? find_option(server->options, "instance_id") : NULL;
+	const char *value = options_of_server(text_to_cstring(PG_GETARG_TEXT_PP(0)), "instance_id");
 	pg_uuid_t  *instance = palloc(sizeof(pg_uuid_t));
 
 	if (value == NULL || !uuid_parse(value, instance))

@@ -39,6 +39,12 @@ extern List *options_server_names(void);
  */
 extern bool options_load(const char *name, ServerOptions **options, Fault *fault);
 
+/*
+ * An option of a server, which everybody may read, as in pg_foreign_server; NULL
+ * when it is not set, or there is no such server.  palloc'd.
+ */
+extern char *options_of_server(const char *name, const char *option);
+
 /* Overwrites the secrets before their memory is given back. */
 extern void options_wipe(ServerOptions *options);
 

@@ -24,32 +24,33 @@ SQL_FUNCTION(damoov_fetches);
 #define DEFAULT_HOSTS		"*.telematicssdk.com, *.damoov.com"
 #define DEFAULT_FETCH		"processed,crash"
 
-/* The name of the api server, or NULL when the defaults hold. */
-static char *
-find_api_server(const char *source)
+/* The api servers that could be meant: the one that the source names, else all of them. */
+static List *
+api_servers(const char *source)
 {
-	char	   *only = NULL;
-	int			found = 0;
+	char	   *named = options_of_server(source, "api");
+	List	   *servers = NIL;
 	ListCell   *cell;
-	ServerOptions *options;
-	Fault		ignored = {0};
 
-	if (GetForeignServerByName(source, true) != NULL &&
-		options_load(source, &options, &ignored) &&
-		options_get(options, "api") != NULL)
-		return pstrdup(options_get(options, "api"));
-
+	if (named != NULL)
+		return list_make1(named);
 	foreach(cell, options_server_names())
 	{
 		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
 
 		if (server && server->servertype && strcmp(server->servertype, "api") == 0)
-		{
-			only = server->servername;
-			found++;
-		}
+			servers = lappend(servers, server->servername);
 	}
-	return found == 1 ? only : NULL;
+	return servers;
+}
+
+/* The name of the api server, or NULL when the defaults hold. */
+static char *
+find_api_server(const char *source)
+{
+	List	   *servers = api_servers(source);
+
+	return list_length(servers) == 1 ? linitial(servers) : NULL;
 }
 
 /* Words separated by commas or blanks; in lower case, but for a bucket behind a slash. */
@@ -345,20 +346,48 @@ api_check_url(const Api *api, const char *url, ApiTarget *target, Fault *fault)
 }
 
 /*
- * If the api server cannot be used, the defaults apply here; the downloads
- * then fail with the reason.
+ * Does this server want it, or is it not known?  A server that is not there, or
+ * whose option cannot be read, may want it: the download then fails with the
+ * reason.
  */
+static bool
+may_want(const char *server, DatasetKind kind)
+{
+	char	   *fetch = options_of_server(server, "fetch");
+	Api			api = {0};
+	Fault		fault = {0};
+
+	return GetForeignServerByName(server, true) == NULL ||
+		!read_fetch(&api, fetch ? fetch : DEFAULT_FETCH, &fault) ||
+		api.fetch[kind];
+}
+
+/*
+ * Asks what the servers say, and not what the caller may do with them: what is
+ * fetched does not depend on who stores the notification.  If one of several
+ * could be meant, each of them is asked.
+ */
+static bool
+is_wanted(const char *source, DatasetKind kind)
+{
+	List	   *servers = api_servers(source);
+	ListCell   *cell;
+
+	if (servers == NIL)
+		return strstr(DEFAULT_FETCH, dataset_address(kind)->option) != NULL;
+	foreach(cell, servers)
+	{
+		if (may_want(lfirst(cell), kind))
+			return true;
+	}
+	return false;
+}
+
 Datum
 damoov_fetches(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int			kind = dataset_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	Api		   *api;
-	Fault		fault = {0};
 
-	if (kind < 0 || kind == DATASET_OBJECT)
-		PG_RETURN_BOOL(false);
-	if (!api_load(source, &api, &fault))
-		PG_RETURN_BOOL(strstr(DEFAULT_FETCH, dataset_address(kind)->option) != NULL);
-	PG_RETURN_BOOL(api->fetch[kind]);
+	PG_RETURN_BOOL(kind >= 0 && kind != DATASET_OBJECT && is_wanted(source, kind));
 }

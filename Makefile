@@ -72,8 +72,10 @@ OBJS         = \
 	src/wire/address.o \
 	src/wire/authorize.o \
 	src/wire/gzip.o \
+	src/wire/header_lines.o \
 	src/wire/http.o \
 	src/wire/partition.o \
+	src/wire/places.o \
 	src/wire/reply.o \
 	src/wire/sign.o \
 	src/wire/sign_azure.o \

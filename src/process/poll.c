@@ -63,7 +63,6 @@
 #define STORE_RETRY_BASE_MS 1000
 #define STORE_RETRY_CAP_MS	30000
 #define SINGLE_UNITS		50		/* in one transaction */
-#define MAX_REQUESTS		128		/* in flight, but for one of each kind and source */
 #define LAST_RECEIVE_MS		1000	/* no receive is worth it after this */
 #define FINISH_MS			10000	/* to settle what is stored, at the end */
 #define GIVE_BACK_MS		500		/* for what is not stored, at a shutdown */
@@ -624,21 +623,7 @@ wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
 	return Max(source->min_wait_seconds, Min(source->wait_seconds, (int) (left_ms / 1000)));
 }
 
-static int
-requests_in_flight(const Poll *poll)
-{
-	int			count = downloads_in_flight(poll->downloads);
-	ListCell   *cell;
-
-	foreach(cell, poll->sources)
-	{
-		const Source *source = lfirst(cell);
-
-		count += source->receiving + source->settling;
-	}
-	return count;
-}
-
+/* What can be left for later waits until there is room, but for one of each source. */
 static void
 start_requests(Poll *poll, int64 now_ms)
 {
@@ -653,11 +638,11 @@ start_requests(Poll *poll, int64 now_ms)
 
 		source_authorize(source, now_ms);
 		inbox_tidy(source);
-		if (source->settling == 0 || requests_in_flight(poll) < MAX_REQUESTS)
+		if (source->settling == 0 || http_has_room(poll->http))
 			source_settle_due(source, now_ms);
 		source_renew_due(source, now_ms);
 		while (source_may_receive(source, now_ms) &&
-			   (source->receiving == 0 || requests_in_flight(poll) < MAX_REQUESTS) &&
+			   (source->receiving == 0 || http_has_room(poll->http)) &&
 			   (seconds = wait_seconds(poll, source, now_ms)) >= 0)
 			source_receive(source, seconds);
 	}

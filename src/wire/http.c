@@ -26,7 +26,9 @@
 #include "guc.h"
 #include "wire/address.h"
 #include "wire/gzip.h"
+#include "wire/header_lines.h"
 #include "wire/http.h"
+#include "wire/places.h"
 #include "wire/socket_set.h"
 #include "wire/url.h"
 
@@ -37,8 +39,6 @@
 #define CONNECT_TIMEOUT_MS	10000
 #define LOW_SPEED_BYTES		100
 #define LOW_SPEED_SECONDS	30
-#define MAX_HEADERS			200
-#define MAX_HEADER_BYTES	(256 * 1024)
 #define IDLE_HANDLES		16
 
 typedef struct HttpTransfer
@@ -57,12 +57,11 @@ typedef struct HttpTransfer
 	char	   *buffer;			/* malloc'd reply */
 	Size		buffer_size;
 	Size		received;
-	char	   *headers_text;	/* malloc'd lines of the reply, each ends in NUL */
-	Size		headers_len;
-	int			header_count;
+	HeaderLines lines;			/* of the reply */
 	bool		too_big;
 	bool		refused_address;
 	bool		no_socket;		/* as many are open as may be */
+	bool		waiting;		/* for a place */
 	bool		started;		/* libcurl has it */
 	bool		finished;		/* to be reported */
 	CURLcode	result;
@@ -79,6 +78,8 @@ struct HttpClient
 	CURL	   *idle[IDLE_HANDLES]; /* for reuse: a handle costs */
 	int			nidle;
 	dlist_head	transfers;
+	int			nwaiting;		/* for a place */
+	Places		places;			/* of those that are started */
 	bool		unreported;		/* a transfer is finished */
 	SocketSet	sockets;
 	long		timer_ms;		/* as libcurl asked, -1: none */
@@ -156,6 +157,27 @@ http_client(MemoryContext context)
 	return client;
 }
 
+static bool
+is_long_poll(const HttpTransfer *transfer)
+{
+	return transfer->request.silence_seconds > 0;
+}
+
+static void
+leave_place(HttpTransfer *transfer)
+{
+	transfer->started = false;
+	places_leave(&transfer->client->places, is_long_poll(transfer));
+}
+
+static void
+stop_waiting(HttpTransfer *transfer)
+{
+	if (transfer->waiting)
+		transfer->client->nwaiting--;
+	transfer->waiting = false;
+}
+
 static void
 open_multi(HttpClient *client)
 {
@@ -166,6 +188,7 @@ open_multi(HttpClient *client)
 	multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
 	multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+	multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long) places_count());
 }
 
 /*
@@ -189,7 +212,7 @@ give_up(HttpClient *client, CURLMcode failure)
 
 		if (!transfer->started)
 			continue;
-		transfer->started = false;
+		leave_place(transfer);
 		transfer->curl = NULL;
 		transfer->finished = true;
 		transfer->broken = curl_multi_strerror(failure);	/* a constant */
@@ -206,8 +229,9 @@ detach(HttpTransfer *transfer)
 		return;
 	result = curl_multi_remove_handle(transfer->client->multi, transfer->curl);
 	if (result != CURLM_OK)
-		give_up(transfer->client, result);
-	transfer->started = false;
+		give_up(transfer->client, result);	/* this one as well */
+	else
+		leave_place(transfer);
 }
 
 static void
@@ -289,6 +313,7 @@ transfer_release(void *arg)
 	if (client == NULL)
 		return;
 	detach(transfer);
+	stop_waiting(transfer);
 	transfer->client = NULL;
 	dlist_delete(&transfer->node);
 	if (transfer->curl)
@@ -302,9 +327,8 @@ transfer_release(void *arg)
 	}
 	wipe_headers(transfer);
 	free(transfer->buffer);
-	free(transfer->headers_text);
+	header_lines_free(&transfer->lines);
 	transfer->buffer = NULL;
-	transfer->headers_text = NULL;
 }
 
 void
@@ -421,12 +445,50 @@ check_scheme(HttpTransfer *transfer)
 	return allowed;
 }
 
+static void
+start_transfer(HttpTransfer *transfer)
+{
+	HttpClient *client = transfer->client;
+	CURLMcode	result;
+
+	if (client->multi == NULL)
+		open_multi(client);
+	transfer->curl = take_handle(client);
+	close_the_edge(transfer);
+	set_limits(transfer);
+	set_request(transfer);
+	transfer->started = true;
+	places_take(&client->places, is_long_poll(transfer));
+	result = curl_multi_add_handle(client->multi, transfer->curl);
+	if (result != CURLM_OK)
+		give_up(client, result);
+}
+
+/* Starts what waits for a place, in the order in which it came. */
+static void
+start_waiting(HttpClient *client)
+{
+	dlist_iter	iter;
+
+	if (client->nwaiting == 0)
+		return;
+	dlist_foreach(iter, &client->transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (!transfer->waiting || !places_free(&client->places, is_long_poll(transfer)))
+			continue;
+		stop_waiting(transfer);
+		start_transfer(transfer);
+	}
+}
+
+/* A place is not taken before those that wait for one: see start_waiting(). */
 void
 http_start(HttpRequest *request, HttpDone done, void *arg)
 {
 	HttpTransfer *transfer = request->transfer;
 	HttpClient *client = transfer->client;
-	CURLMcode	result;
 
 	transfer->done = done;
 	transfer->done_arg = arg;
@@ -436,16 +498,15 @@ http_start(HttpRequest *request, HttpDone done, void *arg)
 		client->unreported = true;
 		return;
 	}
-	if (client->multi == NULL)
-		open_multi(client);
-	transfer->curl = take_handle(client);
-	close_the_edge(transfer);
-	set_limits(transfer);
-	set_request(transfer);
-	transfer->started = true;
-	result = curl_multi_add_handle(client->multi, transfer->curl);
-	if (result != CURLM_OK)
-		give_up(client, result);
+	transfer->waiting = true;
+	client->nwaiting++;
+	start_waiting(client);
+}
+
+bool
+http_has_room(const HttpClient *client)
+{
+	return client->nwaiting == 0 && places_free(&client->places, true);
 }
 
 /* ----- callbacks of libcurl: no palloc, no ereport ----- */
@@ -549,65 +610,10 @@ on_body(char *data, size_t size, size_t count, void *arg)
 	return size * count;
 }
 
-/* The value of a header line if it has this name, else NULL. */
-static const char *
-header_value(const char *line, Size len, const char *name)
-{
-	Size		name_len = strlen(name);
-	const char *at;
-
-	if (len <= name_len || line[name_len] != ':' ||
-		pg_strncasecmp(line, name, name_len) != 0)
-		return NULL;
-	for (at = line + name_len + 1; at < line + len && *at == ' '; at++)
-		;
-	return at;
-}
-
-/*
- * Adds a line, without its end, to the headers of the reply.  A status line
- * begins them again: the reply before was an interim one.
- */
-static bool
-keep_header(HttpTransfer *transfer, const char *line, Size len)
-{
-	char	   *text;
-
-	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
-		transfer->headers_len = 0;
-	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
-		len--;
-	if (++transfer->header_count > MAX_HEADERS ||
-		transfer->headers_len + len + 1 > MAX_HEADER_BYTES)
-	{
-		transfer->too_big = true;
-		return false;
-	}
-	text = realloc(transfer->headers_text, transfer->headers_len + len + 1);
-	if (text == NULL)
-		return false;
-	memcpy(text + transfer->headers_len, line, len);
-	text[transfer->headers_len + len] = '\0';
-	transfer->headers_text = text;
-	transfer->headers_len += len + 1;
-	return true;
-}
-
 const char *
 http_reply_header(const HttpRequest *request, const char *name)
 {
-	const HttpTransfer *transfer = request->transfer;
-	const char *line = transfer->headers_text;
-
-	while (line && line < transfer->headers_text + transfer->headers_len)
-	{
-		const char *value = header_value(line, strlen(line), name);
-
-		if (value)
-			return value;
-		line += strlen(line) + 1;
-	}
-	return NULL;
+	return header_lines_find(&request->transfer->lines, name);
 }
 
 pg_time_t
@@ -621,7 +627,12 @@ http_date(const char *text)
 static size_t
 on_header(char *data, size_t size, size_t count, void *arg)
 {
-	return keep_header(arg, data, size * count) ? size * count : 0;
+	HttpTransfer *transfer = arg;
+
+	if (header_lines_add(&transfer->lines, data, size * count))
+		return size * count;
+	transfer->too_big |= transfer->lines.too_many;
+	return 0;
 }
 
 static int
@@ -811,10 +822,12 @@ bool
 http_wait(HttpClient *client, long timeout_ms)
 {
 	WaitEvent	events[32];
-	long		timer = timer_left(client);
+	long		timer;
 	bool		latch_set = false;
 	int			count;
 
+	start_waiting(client);
+	timer = timer_left(client);
 	if (timer >= 0 && (timeout_ms < 0 || timer < timeout_ms))
 		timeout_ms = timer;
 	if (client->unreported)

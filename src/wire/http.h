@@ -67,10 +67,15 @@ extern const char *http_reply_header(const HttpRequest *request, const char *nam
 extern pg_time_t http_date(const char *text);
 
 /*
- * Sends it off; "done" is called exactly once unless the request is cancelled
+ * Sends it off, or lets it wait until there is a place for it: so many requests
+ * may be in flight, whatever they are for, and the times of a request begin when
+ * it is sent.  "done" is called exactly once unless the request is cancelled
  * with http_free().  A failure to start is also reported through "done".
  */
 extern void http_start(HttpRequest *request, HttpDone done, void *arg);
+
+/* Would another request that can be left for later be sent at once? */
+extern bool http_has_room(const HttpClient *client);
 
 /* Releases a request in any state; one in flight is broken off. */
 extern void http_free(HttpRequest *request);

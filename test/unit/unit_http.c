@@ -104,6 +104,7 @@ unit_easy_cleanup(CURL *curl)
 
 PG_FUNCTION_INFO_V1(unit_http_failure);
 PG_FUNCTION_INFO_V1(unit_http_sockets);
+PG_FUNCTION_INFO_V1(unit_http_places);
 
 /* A port of this machine that takes connections and never says a word. */
 static int
@@ -113,7 +114,7 @@ silent_port(int *port)
 	socklen_t	len = sizeof(address);
 	int			fd = socket(AF_INET, SOCK_STREAM, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *) &address, len) != 0 || listen(fd, 16) != 0 ||
+	if (fd < 0 || bind(fd, (struct sockaddr *) &address, len) != 0 || listen(fd, 1024) != 0 ||
 		getsockname(fd, (struct sockaddr *) &address, &len) != 0)
 		elog(ERROR, "could not listen: %m");
 	*port = ntohs(address.sin_port);
@@ -128,14 +129,21 @@ note_fault(HttpRequest *request, void *arg)
 }
 
 static void
-start(HttpClient *client, int port, StringInfo told)
+start_polling(HttpClient *client, int port, int silence_seconds, StringInfo told)
 {
 	char	   *url = psprintf("http://127.0.0.1:%d/", port);
 	HttpRequest *request = http_request(client, "GET", url);
 
 	request->max_bytes = 1000;
 	request->timeout_ms = 300;
+	request->silence_seconds = silence_seconds;
 	http_start(request, note_fault, told);
+}
+
+static void
+start(HttpClient *client, int port, StringInfo told)
+{
+	start_polling(client, port, 0, told);
 }
 
 static void
@@ -216,15 +224,16 @@ unit_http_sockets(PG_FUNCTION_ARGS)
 {
 	int			requests = PG_GETARG_INT32(0);
 	int			limit = PG_GETARG_INT32(1);
-	int			safe = max_safe_fds;
 	int			before = free_descriptors();
+	int			others = Max(0, before - limit);
 	StringInfoData told;
 	int			port;
 	int			fd = silent_port(&port);
 
 	damoov_allow_http_loopback = true;
 	initStringInfo(&told);
-	max_safe_fds = 3 * (safe / 3 - before + limit);
+	for (int i = 0; i < others; i++)
+		(void) AcquireExternalFD();
 	for (int round = 1; round <= 2; round++)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "http",
@@ -236,8 +245,70 @@ unit_http_sockets(PG_FUNCTION_ARGS)
 		wait_for(client, &told, requests * round);
 		MemoryContextDelete(context);
 	}
-	max_safe_fds = safe;
+	for (int i = 0; i < others; i++)
+		ReleaseExternalFD();
 	close(fd);
 	appendStringInfo(&told, "lost %d", before - free_descriptors());
 	PG_RETURN_TEXT_P(cstring_to_text(told.data));
+}
+
+/* What was told, and how often. */
+static void
+count_lines(StringInfo told, int *silent, int *other)
+{
+	*silent = *other = 0;
+	for (char *line = strtok(told->data, "\n"); line; line = strtok(NULL, "\n"))
+	{
+		if (strstr(line, "in time"))
+			(*silent)++;
+		else
+			(*other)++;
+	}
+}
+
+/*
+ * So many long polls and then so many other requests at once, of which the server
+ * allows so many descriptors.  Returns how many were in flight at the most, how
+ * many of the others before any long poll had ended, and how all have ended.
+ */
+Datum
+unit_http_places(PG_FUNCTION_ARGS)
+{
+	int			polls = PG_GETARG_INT32(0);
+	int			others = PG_GETARG_INT32(1);
+	int			safe = max_safe_fds;
+	HttpClient *client;
+	StringInfoData told;
+	StringInfoData result;
+	int			port;
+	int			fd = silent_port(&port);
+	int			most = 0;
+	int			beside = 0;
+	int			silent;
+	int			other;
+	bool		room;
+
+	damoov_allow_http_loopback = true;
+	max_safe_fds = PG_GETARG_INT32(2);
+	client = http_client(CurrentMemoryContext);
+	initStringInfo(&told);
+	initStringInfo(&result);
+	for (int i = 0; i < polls; i++)
+		start_polling(client, port, 20, &told);
+	room = http_has_room(client);
+	for (int i = 0; i < others; i++)
+		start(client, port, &told);
+	beside = client->places.taken - client->places.long_polls;
+	while (!dlist_is_empty(&client->transfers))
+	{
+		most = Max(most, client->places.taken);
+		(void) http_wait(client, 500);
+		CHECK_FOR_INTERRUPTS();
+	}
+	max_safe_fds = safe;
+	close(fd);
+	count_lines(&told, &silent, &other);
+	appendStringInfo(&result, "room %d, most %d, beside %d, silent %d, other %d, left %d", room,
+					 most, beside, silent, other, client->places.taken + client->nwaiting);
+	PG_RETURN_TEXT_P(cstring_to_text(result.data));
 }

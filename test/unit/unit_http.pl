@@ -14,6 +14,8 @@ CREATE FUNCTION unit_http_failure(call text, again boolean)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
 CREATE FUNCTION unit_http_sockets(requests integer, "limit" integer)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
+CREATE FUNCTION unit_http_places(polls integer, others integer, descriptors integer)
+RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
 });
 
 my $failed = '0 exchange with "host" failed: Internal error';
@@ -48,5 +50,19 @@ my $told = query('SELECT unit_http_sockets(12, 6)') =~ s/127\.0\.0\.1:\d+/host/g
 is(() = $told =~ /^\Q$full\E$/mg, 16, 'more connections than the server can spare fail, and can be tried again');
 is(() = $told =~ /^\Q$silent\E$/mg, 8, '... the others do not');
 like($told, qr/^lost 0$/m, '... and each descriptor is given back');
+
+# Whatever is asked for, so many requests are in flight, and the others wait: they do not fail.
+for my $case (
+	[ 'few', 5, 5, 1000, 'room 1, most 10, beside 5, silent 10' ],
+	[ 'many long polls', 300, 0, 1000, 'room 0, most 96, beside 0, silent 300' ],
+	[ 'many others', 0, 300, 1000, 'room 1, most 128, beside 128, silent 300' ],
+	[ 'others beside many long polls', 200, 40, 1000, 'room 0, most 128, beside 32, silent 240' ],
+	[ 'a server with few descriptors', 30, 10, 48, 'room 0, most 8, beside 2, silent 40' ])
+{
+	my ($name, $polls, $others, $descriptors, $expected) = @$case;
+
+	is(query("SELECT unit_http_places($polls, $others, $descriptors)"),
+		"$expected, other 0, left 0", "requests in flight: $name");
+}
 
 1;

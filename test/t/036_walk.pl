@@ -2,9 +2,9 @@
 # ends in the tables that the same events give one after the other: see
 # test/walk/walk.py, which walks.
 #
-# DAMOOV_WALK_STEPS (2000) says how far, DAMOOV_WALK_SEED where to;
-# DAMOOV_WALK_CHAPTER repeats one chapter of a seed, DAMOOV_WALK_GO_ON looks for
-# more than one fault.
+# DAMOOV_WALK_STEPS (2000) says how many steps are made, DAMOOV_WALK_SEED which
+# ones; DAMOOV_WALK_CHAPTER repeats one chapter of a seed, DAMOOV_WALK_GO_ON looks
+# for more than one fault, DAMOOV_WALK_VERBOSE shows each step.
 
 use strict;
 use warnings;

@@ -29,11 +29,14 @@ $$;
 DROP INDEX IF EXISTS damoov.own_index;
 DROP TABLE IF EXISTS own;
 CREATE TABLE own (number bigserial PRIMARY KEY, what text);
+-- the lock goes with the subtransaction, also when that is cancelled
 CREATE OR REPLACE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_lock_shared(7, TG_ARGV[0]::integer);
-    PERFORM pg_advisory_unlock_shared(7, TG_ARGV[0]::integer);
-    RETURN NULL;
+    PERFORM pg_advisory_xact_lock_shared(7, TG_ARGV[0]::integer);
+    RAISE SQLSTATE 'GATE0';
+EXCEPTION
+    WHEN SQLSTATE 'GATE0' THEN
+        RETURN NULL;
 END
 $$;
 CREATE OR REPLACE FUNCTION note_down() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -223,7 +226,9 @@ class Tasks:
             self.received["push"] += 1
 
         def undone(known=True):
-            self.doubtful |= not known
+            if not known:
+                self.damaged[body] = event
+                self.doubtful = True
             self.come_again([event])
 
         return self.push(walker, body, f"push damaged {event}", done, undone)

@@ -76,7 +76,9 @@ class Walker:
             if not self.doomed:
                 raise Fault(f"{self.name} lost its session: {lost}", [self.line]) from lost
             self.say("is ended")
-            self.give_up(known=False)
+            self.open.append((self.step, None))
+            # what a transaction block did is undone, unless it was about to be committed
+            self.give_up(known=self.in_block and self.step.sql != "COMMIT")
             self.session.close()
             self.enter()
             return True

@@ -7,7 +7,7 @@ and returns the proper reply: a way may call it, change what it returned, or lea
 import threading
 from email.utils import formatdate
 
-from wire import Hangup, Reply, sized
+from wire import WATCH_SECONDS, Gone, Hangup, Reply, sized
 
 HTML = b"<!DOCTYPE html>\r\n<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>\r\n"
 
@@ -19,6 +19,7 @@ class Fault:
         self.target = target        # an action, a queue, an object id or kind; None means all
         self.times = times          # None means until it is cleared
         self.options = options
+        self.opened = threading.Event()     # of "hold"
 
     def __getattr__(self, name):
         """An option; None when the order did not give it."""
@@ -38,14 +39,21 @@ class FaultBook:
     def __init__(self):
         self.lock = threading.Lock()
         self.faults = []
+        self.held = []              # by which somebody may be held
 
     def add(self, fault):
         with self.lock:
             self.faults.append(fault)
+            if fault.mode == "hold":
+                self.held.append(fault)
 
     def clear(self, where=None):
+        """Also lets go whom they hold."""
         with self.lock:
-            self.faults = [fault for fault in self.faults if where not in (None, fault.where)]
+            for fault in self.held:
+                if where in (None, fault.where):
+                    fault.opened.set()
+            self.held, self.faults = ([fault for fault in faults if where not in (None, fault.where)] for faults in (self.held, self.faults))
 
     def pending(self):
         with self.lock:
@@ -90,6 +98,14 @@ def delay(fault, request, perform):
     return perform()
 
 
+def hold(fault, request, perform):
+    """Until the faults are cleared."""
+    while not fault.opened.wait(WATCH_SECONDS):
+        if not request.connection.alive():
+            raise Gone
+    return perform()
+
+
 def stall(fault, request, perform):
     """Half of the body, silence, the other half."""
     reply = perform()
@@ -127,4 +143,4 @@ def html(fault, request, perform):
     return sized(fault.number("status", 502), [("Content-Type", "text/html; charset=utf-8")], HTML)
 
 
-WAYS = {"drop": drop, "delay": delay, "stall": stall, "drip": drip, "truncate": truncate, "html": html}
+WAYS = {"drop": drop, "delay": delay, "hold": hold, "stall": stall, "drip": drip, "truncate": truncate, "html": html}

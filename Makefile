@@ -29,6 +29,7 @@ OBJS         = \
 	src/dataset/track.o \
 	src/dataset/trip_events.o \
 	src/door/api.o \
+	src/door/arrival.o \
 	src/door/certificate.o \
 	src/door/check.o \
 	src/door/download.o \

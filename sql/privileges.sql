@@ -175,7 +175,7 @@ INSERT INTO needed (privilege, object) VALUES
     ('EXECUTE', 'FUNCTION damoov.lock_people(boolean)'),
     ('EXECUTE', 'FUNCTION damoov.need_read_committed()'),
     ('EXECUTE', 'FUNCTION damoov.token_digest(uuid)'),
-    ('EXECUTE', 'FUNCTION damoov.apply_events(damoov.events[], boolean)'),
+    ('EXECUTE', 'FUNCTION damoov.apply_events(damoov.arrival[], boolean)'),
     ('EXECUTE', 'FUNCTION damoov.crash_stages(uuid[])'),
     ('EXECUTE', 'FUNCTION damoov.fetches(text, text)'),
     ('EXECUTE', 'FUNCTION damoov.source_instance(text)'),

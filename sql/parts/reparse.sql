@@ -195,9 +195,9 @@ BEGIN
     )
     SELECT array_agg(g::damoov.removed_tracks) INTO old_removed FROM gone AS g;
 
-    PERFORM damoov.apply_events(ARRAY(
-        SELECT e FROM damoov.events AS e WHERE e.event_id = ANY (event_ids) AND e.event_id <> ALL (fresh)), false);
-    PERFORM damoov.apply_events(ARRAY(SELECT e FROM damoov.events AS e WHERE e.event_id = ANY (fresh)), true);
+    PERFORM damoov.apply_events(damoov.arrivals(ARRAY(
+        SELECT i.id FROM unnest(event_ids) AS i (id) WHERE i.id <> ALL (fresh))), false);
+    PERFORM damoov.apply_events(damoov.arrivals(fresh), true);
     tokens := ARRAY(SELECT r.track_token FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids));
     PERFORM damoov.take_away(tokens);
 

@@ -1,14 +1,14 @@
 -- ---------------------------------------------------------------------
--- Rules: what an event does to the other tables.  They act on what comes
--- through a door; rows put back by COPY, a restored dump or replication are
+-- Rules: what an event does to the other tables.  The doors apply them to what
+-- they have stored; rows put back by COPY, a restored dump or replication are
 -- taken as they are.
 -- ---------------------------------------------------------------------
 
+-- The details are those of damoov.read_notification(), in its order.
 CREATE TYPE damoov.arrival AS (
     event_id bigint,
     source text,
     event text,
-    outcome text,
     user_id bigint,
     object_id uuid,
     sent_at timestamptz,
@@ -19,6 +19,8 @@ CREATE TYPE damoov.arrival AS (
     start_utc_offset_min integer,
     vendor_reason text,
     removed uuid[],
+    stage_at timestamptz,
+    passed_filters boolean,
     received_at timestamptz,
     charge_percent double precision,
     wifi_enabled boolean,
@@ -29,7 +31,29 @@ CREATE TYPE damoov.arrival AS (
     instance_id uuid
 );
 REVOKE ALL ON TYPE damoov.arrival FROM PUBLIC;
-COMMENT ON TYPE damoov.arrival IS 'an event with the values read from its payload';
+COMMENT ON TYPE damoov.arrival IS 'an event with the values of its payload, and the instance of its source where it names none itself';
+
+-- For what is stored already: what comes is read as it comes.
+CREATE FUNCTION damoov.arrivals(event_ids bigint[]) RETURNS damoov.arrival[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT array_agg(ROW(
+        e.event_id, e.source, e.event, e.user_id, e.object_id, e.sent_at, d.client_id, d.url,
+        d.track_started_at, d.track_ended_at, d.start_utc_offset_min, d.vendor_reason, d.removed,
+        d.stage_at, d.passed_filters, d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled,
+        d.mobile_data_enabled, d.real_time_location_enabled, d.waiting_trips,
+        coalesce(d.instance_id, i.instance_id))::damoov.arrival ORDER BY e.event_id)
+    FROM damoov.events AS e
+    CROSS JOIN damoov.read_notification(e.payload) AS d
+    JOIN (
+        SELECT s.source, damoov.source_instance(s.source) AS instance_id
+        FROM (SELECT DISTINCT x.source FROM damoov.events AS x WHERE x.event_id = ANY (event_ids)) AS s
+    ) AS i USING (source)
+    WHERE e.event_id = ANY (event_ids) AND e.outcome = 'stored';
+END;
+REVOKE ALL ON FUNCTION damoov.arrivals(bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.arrivals(bigint[]) IS 'these events as the rules take them, without those that this version does not know';
 
 -- All known stages of a crash, not just those that came now
 CREATE FUNCTION damoov.crash_stages(crash_tokens uuid[])
@@ -58,81 +82,72 @@ REVOKE ALL ON FUNCTION damoov.crash_stages(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_stages(uuid[]) IS 'of each of these crashes what all its events tell together';
 
 -- Everything here is about the events that came, which are locked: what else is
--- known of their objects and persons does not change meanwhile.
-CREATE FUNCTION damoov.apply_events(events damoov.events[], queue boolean) RETURNS void
+-- known of their objects and persons does not change meanwhile.  Only those
+-- statements are run that have something to do.
+CREATE FUNCTION damoov.apply_events(arrived damoov.arrival[], queue boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    arrived CONSTANT damoov.arrival[] := ARRAY(
-        SELECT ROW(
-            e.event_id, e.source, e.event, e.outcome, e.user_id, e.object_id, e.sent_at, d.client_id, d.url,
-            d.track_started_at, d.track_ended_at, d.start_utc_offset_min, d.vendor_reason, d.removed,
-            d.received_at, d.charge_percent, d.wifi_enabled, d.gps_enabled, d.mobile_data_enabled,
-            d.real_time_location_enabled, d.waiting_trips, coalesce(d.instance_id, i.instance_id))::damoov.arrival
-        FROM unnest(events) AS e
-        CROSS JOIN damoov.read_notification(e.payload) AS d
-        JOIN (
-            SELECT s.source, damoov.source_instance(s.source) AS instance_id
-            FROM (SELECT DISTINCT x.source FROM unnest(events) AS x) AS s
-        ) AS i USING (source)
-        WHERE e.outcome = 'stored');
+    came CONSTANT text[] := ARRAY(SELECT DISTINCT a.event FROM unnest(arrived) AS a);
     crashes CONSTANT uuid[] := ARRAY(
         SELECT DISTINCT a.object_id FROM unnest(arrived) AS a WHERE a.event LIKE 'Accident%' ORDER BY 1);
     touched bigint[];
 BEGIN
     -- The newest known reference and instance of each person.  What is executed
     -- is planned by the size that the table has now.
-    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.client_id IS NOT NULL) THEN
+    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.client_id IS NOT NULL OR a.instance_id IS NOT NULL) THEN
         EXECUTE $sql$
             UPDATE damoov.users AS u
-            SET client_id = n.client_id, client_id_at = n.sent_at
+            SET client_id = CASE WHEN (n.client_id_at, n.client_id COLLATE "C") <= (u.client_id_at, u.client_id)
+                    THEN u.client_id ELSE coalesce(n.client_id, u.client_id) END,
+                client_id_at = greatest(u.client_id_at, n.client_id_at),
+                instance_id = CASE WHEN (n.instance_id_at, n.instance_id) <= (u.instance_id_at, u.instance_id)
+                    THEN u.instance_id ELSE coalesce(n.instance_id, u.instance_id) END,
+                instance_id_at = greatest(u.instance_id_at, n.instance_id_at)
             FROM (
-                SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.client_id
+                SELECT
+                    a.user_id,
+                    (array_agg(a.client_id ORDER BY a.sent_at DESC, a.client_id COLLATE "C" DESC)
+                        FILTER (WHERE a.client_id IS NOT NULL))[1] AS client_id,
+                    max(a.sent_at) FILTER (WHERE a.client_id IS NOT NULL) AS client_id_at,
+                    (array_agg(a.instance_id ORDER BY a.sent_at DESC, a.instance_id DESC)
+                        FILTER (WHERE a.instance_id IS NOT NULL))[1] AS instance_id,
+                    max(a.sent_at) FILTER (WHERE a.instance_id IS NOT NULL) AS instance_id_at
                 FROM unnest($1) AS a
-                WHERE a.client_id IS NOT NULL
-                ORDER BY a.user_id, a.sent_at DESC, a.client_id COLLATE "C" DESC
+                WHERE a.client_id IS NOT NULL OR a.instance_id IS NOT NULL
+                GROUP BY a.user_id
             ) AS n
             WHERE u.user_id = n.user_id
-                AND (u.client_id_at IS NULL OR u.client_id_at < n.sent_at
-                    OR (u.client_id_at = n.sent_at AND u.client_id < n.client_id COLLATE "C"))$sql$
-        USING arrived;
-    END IF;
-    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.instance_id IS NOT NULL) THEN
-        EXECUTE $sql$
-            UPDATE damoov.users AS u
-            SET instance_id = n.instance_id, instance_id_at = n.sent_at
-            FROM (
-                SELECT DISTINCT ON (a.user_id) a.user_id, a.sent_at, a.instance_id
-                FROM unnest($1) AS a
-                WHERE a.instance_id IS NOT NULL
-                ORDER BY a.user_id, a.sent_at DESC, a.instance_id DESC
-            ) AS n
-            WHERE u.user_id = n.user_id
-                AND (u.instance_id_at IS NULL OR (u.instance_id_at, u.instance_id) < (n.sent_at, n.instance_id))$sql$
+                AND ((n.client_id_at, n.client_id COLLATE "C") > (u.client_id_at, u.client_id)
+                    OR (n.instance_id_at, n.instance_id) > (u.instance_id_at, u.instance_id)
+                    OR (n.client_id_at IS NOT NULL AND u.client_id_at IS NULL)
+                    OR (n.instance_id_at IS NOT NULL AND u.instance_id_at IS NULL))$sql$
         USING arrived;
     END IF;
 
     -- Two reports within one microsecond are one row; the greater one stays,
     -- whichever came first.
-    INSERT INTO damoov.heartbeats AS h
-    SELECT DISTINCT ON (a.user_id, a.sent_at)
-        a.user_id, a.sent_at, a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
-        a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id
-    FROM unnest(arrived) AS a
-    WHERE a.event = 'HeartbeatReceived'
-    ORDER BY a.user_id, a.sent_at, ROW(a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
-        a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id) DESC
-    ON CONFLICT (user_id, reported_at) DO UPDATE
-    SET received_at = EXCLUDED.received_at,
-        charge_percent = EXCLUDED.charge_percent,
-        wifi_enabled = EXCLUDED.wifi_enabled,
-        gps_enabled = EXCLUDED.gps_enabled,
-        mobile_data_enabled = EXCLUDED.mobile_data_enabled,
-        real_time_location_enabled = EXCLUDED.real_time_location_enabled,
-        waiting_trips = EXCLUDED.waiting_trips,
-        instance_id = EXCLUDED.instance_id
-    WHERE record_gt(EXCLUDED.*, h.*);
+    IF 'HeartbeatReceived' = ANY (came) THEN
+        INSERT INTO damoov.heartbeats AS h
+        SELECT DISTINCT ON (a.user_id, a.sent_at)
+            a.user_id, a.sent_at, a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
+            a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id
+        FROM unnest(arrived) AS a
+        WHERE a.event = 'HeartbeatReceived'
+        ORDER BY a.user_id, a.sent_at, ROW(a.received_at, a.charge_percent, a.wifi_enabled, a.gps_enabled,
+            a.mobile_data_enabled, a.real_time_location_enabled, a.waiting_trips, a.instance_id) DESC
+        ON CONFLICT (user_id, reported_at) DO UPDATE
+        SET received_at = EXCLUDED.received_at,
+            charge_percent = EXCLUDED.charge_percent,
+            wifi_enabled = EXCLUDED.wifi_enabled,
+            gps_enabled = EXCLUDED.gps_enabled,
+            mobile_data_enabled = EXCLUDED.mobile_data_enabled,
+            real_time_location_enabled = EXCLUDED.real_time_location_enabled,
+            waiting_trips = EXCLUDED.waiting_trips,
+            instance_id = EXCLUDED.instance_id
+        WHERE record_gt(EXCLUDED.*, h.*);
+    END IF;
 
     IF crashes <> '{}' THEN
         WITH stored AS (
@@ -155,21 +170,24 @@ BEGIN
     END IF;
 
     -- Removals before downloads: the latter look at the tombstones
-    INSERT INTO damoov.removed_tracks
-        (track_token, removed_at, event_id, user_id, reason,
-         vendor_reason, track_started_at, track_ended_at, start_utc_offset_min)
-    SELECT
-        a.object_id, a.sent_at, a.event_id, a.user_id, 'invalid',
-        a.vendor_reason, a.track_started_at, a.track_ended_at, a.start_utc_offset_min
-    FROM unnest(arrived) AS a
-    WHERE a.event = 'IncomingTrackRemoved';
+    IF 'IncomingTrackRemoved' = ANY (came) THEN
+        INSERT INTO damoov.removed_tracks
+            (track_token, removed_at, event_id, user_id, reason,
+             vendor_reason, track_started_at, track_ended_at, start_utc_offset_min)
+        SELECT
+            a.object_id, a.sent_at, a.event_id, a.user_id, 'invalid',
+            a.vendor_reason, a.track_started_at, a.track_ended_at, a.start_utc_offset_min
+        FROM unnest(arrived) AS a
+        WHERE a.event = 'IncomingTrackRemoved';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(arrived) AS a WHERE a.removed <> '{}') THEN
+        INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
+        SELECT DISTINCT r.track_token, a.sent_at, a.event_id, a.user_id, 'replaced', a.object_id
+        FROM unnest(arrived) AS a, unnest(a.removed) AS r (track_token)
+        WHERE a.event = 'TrackEnrichmentFinished';
+    END IF;
 
-    INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason, replaced_by)
-    SELECT DISTINCT r.track_token, a.sent_at, a.event_id, a.user_id, 'replaced', a.object_id
-    FROM unnest(arrived) AS a, unnest(a.removed) AS r (track_token)
-    WHERE a.event = 'TrackEnrichmentFinished';
-
-    IF NOT queue THEN
+    IF NOT queue OR came <@ ARRAY['HeartbeatReceived', 'IncomingTrackRemoved'] THEN
         RETURN;
     END IF;
     WITH wanted AS MATERIALIZED (
@@ -207,30 +225,5 @@ BEGIN
         due_at = EXCLUDED.due_at;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.apply_events(damoov.events[], boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.apply_events(damoov.events[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';
-
-CREATE FUNCTION damoov.route_events() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF EXISTS (SELECT FROM arrived) THEN
-        PERFORM damoov.apply_events(array_agg(a::damoov.events ORDER BY a.event_id), true) FROM arrived AS a;
-    END IF;
-    IF EXISTS (SELECT FROM arrived AS a WHERE a.outcome = 'control' AND a.event LIKE 'ObjectCreated:%') THEN
-        PERFORM damoov.queue_objects(array_agg(a.event_id), array_agg(a.object_id)) FROM arrived AS a;
-    END IF;
-    RETURN NULL;
-END
-$$;
-REVOKE ALL ON FUNCTION damoov.route_events() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.route_events() IS 'trigger: carries new events into users, heartbeats, crashes, removed_tracks and downloads';
-
-CREATE TRIGGER events_route
-    AFTER INSERT ON damoov.events
-    REFERENCING NEW TABLE AS arrived
-    FOR EACH STATEMENT
-    WHEN (damoov.ingesting())
-    EXECUTE FUNCTION damoov.route_events();
-COMMENT ON TRIGGER events_route ON damoov.events IS 'carries new events into the other tables';
+REVOKE ALL ON FUNCTION damoov.apply_events(damoov.arrival[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.apply_events(damoov.arrival[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';

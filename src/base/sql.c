@@ -113,6 +113,17 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 	return SPI_processed;
 }
 
+void
+sql_set_type(SqlPlan *statement, int argument, Oid type)
+{
+	if (statement->argtypes[argument] == type)
+		return;
+	if (statement->plan)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+	statement->argtypes[argument] = type;
+}
+
 Datum
 sql_value(uint64 row, int column, bool *isnull)
 {

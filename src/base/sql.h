@@ -46,6 +46,9 @@ extern void sql_leave(int scope);
 extern uint64 sql_run(SqlPlan *statement, const Datum *values,
 					  const bool *isnull);
 
+/* Makes a parameter one of a type whose OID is not known beforehand. */
+extern void sql_set_type(SqlPlan *statement, int argument, Oid type);
+
 /*
  * Raises 25000 in a transaction that would not see what others commit while it
  * waits for them.  At each door, before anything is locked or fetched.

@@ -4,8 +4,8 @@
  *
  * damoov_ingest() and the worker share all of it.  They differ in what a bad
  * notification does: from SQL it raises, in the worker it is kept in the
- * quarantine.  What a stored event means for the other tables is said by
- * triggers in the install script, not here.
+ * quarantine.  What a stored event means for the other tables is said in the
+ * install script, by damoov.apply_events(), not here.
  */
 #include "postgres.h"
 
@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "base/fault.h"
 #include "base/hide.h"
@@ -28,6 +29,7 @@
 #include "base/wakeup.h"
 #include "compat.h"
 #include "door/api.h"
+#include "door/arrival.h"
 #include "door/ingest.h"
 #include "door/lock.h"
 #include "door/person.h"
@@ -370,10 +372,52 @@ drop_forgotten_objects(List *entries)
 	}
 }
 
+/* Objects of a bucket are fetched, too. */
+static void
+queue_objects(const List *entries)
+{
+	static SqlPlan plan = SQL_PLAN("SELECT damoov.queue_objects($1, $2)", INT8ARRAYOID, UUIDARRAYOID);
+	Oid			types[] = {INT8OID, UUIDOID};
+	Columns    *columns = columns_make(list_length(entries), 2, types);
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		const IngestEntry *entry = lfirst(cell);
+
+		if (entry->event_id == 0 || !entry->part.names_object)
+			continue;
+		columns_put(columns, 0, true, Int64GetDatum(entry->event_id));
+		columns_put(columns, 1, true, UUIDPGetDatum(&entry->part.control_id));
+		columns->rows++;
+	}
+	if (columns->rows > 0)
+		columns_run(&plan, columns, NULL);
+}
+
+/* The rules for what became rows: row is that of insert_events(). */
+static void
+take_arrival(Arrivals *arrivals, const IngestEntry *entry, uint64 row)
+{
+	Datum		instance;
+	bool		no_instance;
+
+	if (entry->outcome != INGEST_STORED)
+		return;
+	instance = sql_value(row, 5, &no_instance);
+	arrivals_add(arrivals, &entry->notification, entry->event_id,
+				 DatumGetInt64(sql_value(row, 4, NULL)),
+				 no_instance ? NULL : DatumGetUUIDP(instance));
+}
+
 static void
 insert_events(List *entries, const char *source)
 {
-	/* event_id is drawn beforehand to know which entry became which row */
+	/*
+	 * event_id is drawn beforehand to know which entry became which row.  The
+	 * plan is made for a few rows: a hashed subplan, where a join would compare
+	 * each with each.
+	 */
 	static SqlPlan plan = SQL_PLAN(
 		"WITH n AS MATERIALIZED ("
 		"SELECT n.*, u.user_id, nextval('damoov.events_event_id_seq') AS event_id "
@@ -389,9 +433,12 @@ insert_events(List *entries, const char *source)
 		"ORDER BY n.event, n.object_id, n.user_id, n.sent_text COLLATE \"C\", n.entry "
 		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING "
 		"RETURNING event_id) "
-		"SELECT n.entry, n.event_id IN (SELECT s.event_id FROM stored AS s), n.event_id FROM n",
+		"SELECT n.entry, n.event_id IN (SELECT s.event_id FROM stored AS s), n.event_id, n.user_id, "
+		"(SELECT damoov.source_instance($11)) "
+		"FROM n",
 		INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID);
 	Columns    *columns = columns_make(list_length(entries), E_COLUMNS, event_types);
+	Arrivals   *arrivals = arrivals_begin(list_length(entries), source);
 	ListCell   *cell;
 	uint64		rows;
 
@@ -406,9 +453,15 @@ insert_events(List *entries, const char *source)
 	rows = columns_run(&plan, columns, source);
 	for (uint64 row = 0; row < rows; row++)
 	{
-		if (DatumGetBool(sql_value(row, 2, NULL)))
-			entry_of_row(entries, row)->event_id = DatumGetInt64(sql_value(row, 3, NULL));
+		IngestEntry *entry = entry_of_row(entries, row);
+
+		if (!DatumGetBool(sql_value(row, 2, NULL)))
+			continue;
+		entry->event_id = DatumGetInt64(sql_value(row, 3, NULL));
+		take_arrival(arrivals, entry, row);
 	}
+	arrivals_apply(arrivals);
+	queue_objects(entries);
 }
 
 /* What was not inserted is there already: count it and learn its id. */

@@ -64,13 +64,15 @@ typedef enum Member
 	MEMBER_COUNT
 } Member;
 
-/* of damoov.read_notification(), in its order */
+/* of damoov.read_notification() and damoov.arrival, in their order */
 typedef enum Column
 {
 	C_CLIENT_ID, C_URL, C_TRACK_STARTED, C_TRACK_ENDED, C_START_OFFSET, C_REASON, C_REMOVED,
 	C_STAGE_AT, C_PASSED_FILTERS, C_TIME_RECEIVED, C_CHARGE, C_WIFI, C_GPS, C_MOBILE_DATA,
 	C_REAL_TIME, C_WAITING_TRIPS, C_INSTANCE_ID, C_EVENT, C_OBJECT_TYPE, COLUMN_COUNT
 } Column;
+
+StaticAssertDecl(C_INSTANCE_ID + 1 == NOTIFICATION_DETAILS, "an arrival ends with the instance");
 
 typedef struct MemberSpec
 {
@@ -702,6 +704,16 @@ static const JsonLimits limits[] = {
 	[NOTIFICATION_STORED] = {MaxAllocSize, PG_INT32_MAX},
 };
 
+static Datum
+removed_ids(const Notification *notification)
+{
+	Datum	   *ids = palloc(Max(1, notification->nremoved) * sizeof(Datum));
+
+	for (int i = 0; i < notification->nremoved; i++)
+		ids[i] = UUIDPGetDatum(&notification->removed[i]);
+	return sql_array(ids, NULL, notification->nremoved, UUIDOID);
+}
+
 static bool
 read_all(Reading *reading, const char *text, Size len, NotificationOrigin origin,
 		 Notification *notification, Fault *fault)
@@ -726,6 +738,10 @@ read_all(Reading *reading, const char *text, Size len, NotificationOrigin origin
 		!read_removed(reading, fault))
 		return false;
 	read_soft_members(reading);
+	put(reading, C_REMOVED, removed_ids(notification));
+	put_text(reading, C_URL, notification->url);
+	notification->details = reading->values;
+	notification->nulls = reading->nulls;
 	return true;
 }
 
@@ -737,16 +753,6 @@ notification_read(const char *text, Size len, NotificationOrigin origin,
 }
 
 /* ----- SQL ----- */
-
-static Datum
-removed_ids(const Notification *notification)
-{
-	Datum	   *ids = palloc(Max(1, notification->nremoved) * sizeof(Datum));
-
-	for (int i = 0; i < notification->nremoved; i++)
-		ids[i] = UUIDPGetDatum(&notification->removed[i]);
-	return sql_array(ids, NULL, notification->nremoved, UUIDOID);
-}
 
 /* All is null when it cannot be read. */
 Datum
@@ -764,8 +770,6 @@ damoov_read_notification(PG_FUNCTION_ARGS)
 	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
 	if (read_all(reading, text, strlen(text), NOTIFICATION_STORED, &n, &fault))
 	{
-		put(reading, C_REMOVED, removed_ids(&n));
-		put_text(reading, C_URL, n.url);
 		put_text(reading, C_EVENT, n.kind == EVENT_UNKNOWN ? NULL : n.event);
 		put_text(reading, C_OBJECT_TYPE, n.object_type);
 	}

@@ -54,7 +54,14 @@ typedef struct Notification
 	int			nremoved;
 
 	List	   *notes;			/* of char *, "member: reason" */
+
+	/* what the rules are applied to, as in damoov.arrival */
+	const Datum *details;
+	const bool *nulls;
 } Notification;
+
+/* The last of them is the instance. */
+#define NOTIFICATION_DETAILS	17
 
 /*
  * Reads one notification from its JSON text; everything is palloc'd in the

@@ -504,19 +504,17 @@ store_singly(void *argument)
 	write_statuses(poll);
 }
 
-/* What is to be stored together, and when the rest is due. */
-static bool
-has_together(const Poll *poll)
+/* When something is to be stored together, and when the rest is due. */
+static int64
+together_due_ms(const Poll *poll)
 {
+	int64		due_ms = subscriptions_have_answer(poll->subscriptions)
+		? 0 : downloads_store_due_ms(poll->downloads);
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
-	{
-		if (inbox_together(lfirst(cell)) != NIL)
-			return true;
-	}
-	return downloads_store_due_ms(poll->downloads) <= clock_ms() ||
-		subscriptions_have_answer(poll->subscriptions);
+		due_ms = Min(due_ms, inbox_together_due_ms(lfirst(cell)));
+	return due_ms;
 }
 
 static int64
@@ -536,10 +534,7 @@ singles_due_ms(const Poll *poll)
 static int64
 store_due_ms(const Poll *poll)
 {
-	if (has_together(poll))
-		return poll->store_at_ms;
-	return Max(poll->store_at_ms,
-			   Min(singles_due_ms(poll), downloads_store_due_ms(poll->downloads)));
+	return Max(poll->store_at_ms, Min(singles_due_ms(poll), together_due_ms(poll)));
 }
 
 /* The transaction as a whole: what keeps it from its end concerns all. */
@@ -562,7 +557,7 @@ store(Poll *poll)
 {
 	Fault		fault = {0};
 
-	if (has_together(poll))
+	if (together_due_ms(poll) <= clock_ms())
 	{
 		poll->confirmed = false;
 		if (!transact(poll, store_together, &fault))

@@ -13,6 +13,8 @@
 #define HOLD_BASE_MS		1000
 #define HOLD_CAP_MS			30000
 #define BLAME_ATTEMPTS		3
+#define TOGETHER_MESSAGES	1000	/* then they are stored */
+#define TOGETHER_MS			50		/* that the first of them waits for others */
 
 /* ----- what waits ----- */
 
@@ -75,6 +77,26 @@ inbox_is_quiet(const Source *source)
 		}
 	}
 	return true;
+}
+
+/*
+ * A full queue gives more at once.  What is stored in one transaction costs less
+ * the more it is, up to some hundreds.
+ */
+int64
+inbox_together_due_ms(const Source *source)
+{
+	InboxPlace	at = {0};
+	int			count = 0;
+	ListCell   *cell;
+
+	if (source->one_by_one || next_waiting(source, &at) == NULL)
+		return PG_INT64_MAX;
+	foreach(cell, source->inbox)
+		count += ((const Delivery *) lfirst(cell))->count;
+	if (!source->busy || source->receiving == 0 || count >= TOGETHER_MESSAGES)
+		return 0;
+	return ((const Delivery *) list_nth(source->inbox, at.delivery))->received_ms + TOGETHER_MS;
 }
 
 List *

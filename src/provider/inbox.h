@@ -19,6 +19,12 @@ extern int64 inbox_due_ms(const Source *source);
 /* Is nothing there but what is held? */
 extern bool inbox_is_quiet(const Source *source);
 
+/*
+ * When those that are to be stored together should be, by clock_ms(): at once,
+ * or a little later when more are on their way; PG_INT64_MAX: there are none.
+ */
+extern int64 inbox_together_due_ms(const Source *source);
+
 /* All that are to be stored together (SourceMessage *), or NIL. */
 extern List *inbox_together(const Source *source);
 

@@ -26,8 +26,9 @@
 #include "wire/sign.h"
 
 /* while messages come, receives in flight; one when idle */
-#define MAX_RECEIVES			4	/* unless the provider says otherwise */
-#define INBOX_LIMIT				200 /* messages waiting to be stored */
+#define MAX_RECEIVES			8	/* unless the provider says otherwise */
+#define INBOX_MESSAGES			2000	/* waiting to be stored: then no receive begins */
+#define INBOX_BYTES				(8 * 1024 * 1024)	/* the same */
 
 #define RETRY_BASE_MS			1000
 #define RETRY_CAP_MS			60000
@@ -370,20 +371,21 @@ source_check(Source *source, Findings *findings)
 
 /* ----- receiving ----- */
 
-static int
-inbox_messages(const Source *source)
+static bool
+inbox_is_full(const Source *source)
 {
-	int			count = 0;
+	int			messages = 0;
+	Size		bytes = 0;
 	ListCell   *cell;
 
 	foreach(cell, source->inbox)
 	{
-		int			at = -1;
+		const Delivery *delivery = lfirst(cell);
 
-		while (source_unsettled(lfirst(cell), &at) != NULL)
-			count++;
+		messages += delivery->count;
+		bytes += delivery->bytes;
 	}
-	return count;
+	return messages >= INBOX_MESSAGES || bytes >= INBOX_BYTES;
 }
 
 bool
@@ -392,7 +394,7 @@ source_may_receive(const Source *source, int64 now_ms)
 	return source->looked && source_is_usable(source) && !source->gone &&
 		source->state != SOURCE_PAUSED && now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
 		source->receiving < (source->busy ? source->max_receives : 1) &&
-		inbox_messages(source) < INBOX_LIMIT;
+		!inbox_is_full(source);
 }
 
 void
@@ -451,6 +453,7 @@ source_message(Delivery *delivery, const char *handle, const char *body, Size bo
 	memcpy(message->body, body, body_len);
 	message->body[body_len] = '\0';
 	message->body_len = body_len;
+	delivery->bytes += body_len;
 	delivery->count++;
 	return message;
 }
@@ -512,6 +515,7 @@ source_received(Source *source, Delivery *delivery, bool full)
 	{
 		source->last_message_at = source->last_poll_at;
 		source->status_changed = true;
+		delivery->received_ms = clock_ms();
 		source->inbox = lappend(source->inbox, delivery);
 	}
 	else

@@ -53,6 +53,8 @@ typedef struct Delivery
 	MemoryContext context;		/* holds this struct and everything below */
 	int			count;
 	int			room;
+	Size		bytes;			/* of all bodies */
+	int64		received_ms;	/* monotonic clock */
 	SourceMessage *messages;
 	int			attempts;		/* to settle it */
 	int64		settle_at_ms;	/* not before, monotonic clock */

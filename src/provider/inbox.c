@@ -94,7 +94,7 @@ inbox_together_due_ms(const Source *source)
 		return PG_INT64_MAX;
 	foreach(cell, source->inbox)
 		count += ((const Delivery *) lfirst(cell))->count;
-	if (!source->busy || source->receiving == 0 || count >= TOGETHER_MESSAGES)
+	if (!source->busy || count >= TOGETHER_MESSAGES)
 		return 0;
 	return ((const Delivery *) list_nth(source->inbox, at.delivery))->received_ms + TOGETHER_MS;
 }

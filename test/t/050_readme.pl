@@ -112,6 +112,19 @@ foreach my $floor (sort map { m{/src/(\w+)/$} } glob "$top/src/*/")
 }
 is(rows('The install script'), stems(glob "$top/sql/parts/*.sql"), '... and the parts of the install script');
 
+# Each invariant names its tests, and they are there
+my ($invariants) = $text{'docs/architecture.md'} =~ /^## Invariants.*?\n(.*?)(?=^## )/ms;
+my @invariants = ($invariants // '') =~ /^(\| \d+ \|.*)$/mg;
+cmp_ok(scalar @invariants, '>', 10, 'there are invariants');
+foreach my $invariant (@invariants)
+{
+	my ($number, $tests) = $invariant =~ /^\| (\d+) \|.*\|([^|]*)\|$/;
+	my @tests = $tests =~ /`([^`]*\.(?:pl|sql|spec|py))`/g;
+
+	cmp_ok(scalar @tests, '>', 0, "invariant $number names a test");
+	is_deeply([ grep { !-e "$top/$_" } @tests ], [], '... that is there');
+}
+
 # Links: to files, and to headings as they are named on a web page
 sub anchors
 {

@@ -1,5 +1,6 @@
 # Names of others that lead to this machine: nothing is connected to, neither for
-# a dataset nor for a certificate.  And which names are asked for a token.
+# a dataset nor for a certificate or a subscription.  And which names are asked for
+# a token.
 
 use strict;
 use warnings;
@@ -79,6 +80,13 @@ $node->sql("CREATE SERVER push TYPE 'webhook' FOREIGN DATA WRAPPER damoov OPTION
 is($node->sql("SELECT damoov_webhook('\\x" . unpack('H*', encode_json(\%message)) . "', '{}') ->> 'body'"),
 	'{"error": "certificate of the SNS message could not be fetched"}', 'a certificate at an address that is not public');
 is(connections(), 0, '... is not asked for');
+
+# nor is a subscription confirmed there
+$node->sql("INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest) VALUES ('push', '$topic', 'token', 'x')");
+$node->poll(2);
+is($node->sql('SELECT last_error FROM damoov.subscriptions'), qq(host "$host" resolves to an address that is not public),
+	'a subscription is not confirmed there');
+is(connections(), 0, '... and nobody is asked');
 
 # the name does lead here: the operator may name a host that is not public
 $node->sql("CREATE SERVER api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS (base_url 'https://$host')");

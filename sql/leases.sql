@@ -6,6 +6,8 @@
 \getenv dlsuffix PG_DLSUFFIX
 \set module :builddir '/test/unit/damoov_unit' :dlsuffix
 CREATE FUNCTION pg_temp.downloads(step text) RETURNS integer LANGUAGE C STRICT AS :'module', 'unit_downloads';
+CREATE FUNCTION pg_temp.answer(kind text, object_id uuid, user_id bigint, source text, version bigint, attempts integer, status integer, body text)
+RETURNS void LANGUAGE C STRICT AS :'module', 'unit_answer';
 
 CREATE FUNCTION pg_temp.track(number integer) RETURNS uuid LANGUAGE sql IMMUTABLE
 RETURN ('aaaaaaaa-0000-4000-8000-00000000000' || number)::uuid;
@@ -43,4 +45,19 @@ UPDATE damoov.downloads SET leased_by_start = leased_by_start - interval '1 hour
 WHERE object_id = pg_temp.track(3);
 SELECT pg_temp.downloads('release');
 SELECT * FROM pg_temp.leases;
+
+-- Who has lost one, and answers late, takes nothing from who has it now: neither with a dataset nor with an error
+SELECT pg_temp.want(5, pid, backend_start - interval '1 day') FROM pg_temp.me;
+SELECT pg_temp.answer(kind, object_id, user_id, source, version - 1, 1, a.status, a.body)
+FROM damoov.downloads, (VALUES (200, '{"Result": {"Code": 200, "Track": {"Distance": 5, "Points": []}}}'), (500, '')) AS a (status, body)
+WHERE object_id = pg_temp.track(5);
+SELECT l.*, d.last_error FROM pg_temp.leases AS l, damoov.downloads AS d WHERE l.track = '5' AND d.object_id = pg_temp.track(5);
+-- his own ends, with both
+UPDATE damoov.downloads AS d SET leased_by_start = m.backend_start FROM pg_temp.me AS m WHERE d.object_id = pg_temp.track(5);
+SELECT pg_temp.answer(kind, object_id, user_id, source, version - 1, 1, 500, '') FROM damoov.downloads WHERE object_id = pg_temp.track(5);
+SELECT l.*, d.last_error FROM pg_temp.leases AS l, damoov.downloads AS d WHERE l.track = '5' AND d.object_id = pg_temp.track(5);
+UPDATE damoov.downloads AS d SET leased_until = now() + interval '5 minutes' WHERE d.object_id = pg_temp.track(5);
+SELECT pg_temp.answer(kind, object_id, user_id, source, version - 1, 1, 200, '{"Result": {"Code": 200, "Track": {"Distance": 5, "Points": []}}}')
+FROM damoov.downloads WHERE object_id = pg_temp.track(5);
+SELECT * FROM pg_temp.leases WHERE track = '5';
 ROLLBACK;

@@ -489,8 +489,11 @@ store_singly(void *argument)
 	Poll	   *poll = argument;
 	Source	   *source;
 	SourceMessage *message;
+	ListCell   *cell;
 
 	begin_storing();
+	foreach(cell, poll->sources)
+		inbox_replace_held(lfirst(cell));
 	for (int count = 0; count < SINGLE_UNITS && !poll->held_up &&
 		 (message = next_single(poll, &source)) != NULL; count++)
 	{

@@ -250,6 +250,19 @@ take_place(Source *source, SourceMessage *message)
 	}
 }
 
+void
+inbox_replace_held(Source *source)
+{
+	InboxPlace	at = {0};
+	SourceMessage *message;
+
+	while (source->one_by_one && (message = next_waiting(source, &at)) != NULL)
+	{
+		if (message->attempts == 0)
+			take_place(source, message);
+	}
+}
+
 /* Those that are stored become a delivery of their own. */
 static Delivery *
 split(Delivery *delivery)
@@ -284,15 +297,9 @@ count_unsettled(const Delivery *delivery, bool stored)
 void
 inbox_tidy(Source *source)
 {
-	InboxPlace	at = {0};
-	SourceMessage *message;
 	ListCell   *cell;
 
-	while (source->one_by_one && (message = next_waiting(source, &at)) != NULL)
-	{
-		if (message->attempts == 0)
-			take_place(source, message);
-	}
+	inbox_replace_held(source);
 	foreach(cell, source->inbox)
 	{
 		Delivery   *delivery = lfirst(cell);

@@ -52,6 +52,12 @@ extern void inbox_hold(Source *source, SourceMessage *message, const Fault *faul
 /* The transaction has ended. */
 extern void inbox_end(Source *source, bool committed);
 
+/*
+ * What was delivered again while it is held takes the place of the older copy.
+ * Before anything of it is stored, for else each copy counts as a failed message.
+ */
+extern void inbox_replace_held(Source *source);
+
 /* Puts in line to be settled what is stored, and drops what has come again. */
 extern void inbox_tidy(Source *source);
 

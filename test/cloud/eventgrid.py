@@ -422,6 +422,7 @@ class EventGrid:
         limit = number(parameters, "maxEvents", 1, 1, MAX_EVENTS)
         wait = number(parameters, "maxWaitTime", 60, MIN_WAIT, MAX_WAIT)
         found = subscription.receive(limit, wait, request.connection)
+        request.record["events"] = len(found)
         turn = next(self.replies)
         items = ",".join(delivered(event, turn + at) for at, event in enumerate(found))
         return sized(200, [("Content-Type", "application/json; charset=utf-8")], f'{{"value":[{items}]}}'.encode())

@@ -36,6 +36,31 @@ sub configure
 	return create(undef, lock_seconds => 60, wait_cap => 0.1, %settings);
 }
 
+# A receive has begun that knows what is set now.
+sub receives_anew
+{
+	wake();
+	my $mark = $far->last_request;
+	eventually { requests('receive', since => $mark) >= 3 } 'the worker receives';
+	return;
+}
+
+# Each event that is held is given back once, for ten seconds later.
+sub given_back_once
+{
+	my ($held, $mark) = @_;
+	my @tokens = map {
+		my $release = $_;
+		map { "$_ $release->{status} $release->{parameters}{releaseDelayInSeconds}" } @{ $release->{tokens} }
+	} requests('release', since => $mark);
+	my %once = map { $_ => 1 } @tokens;
+
+	is(scalar @tokens, $held, '... and gives back what it holds');
+	is(scalar keys %once, $held, '... each event once');
+	is(scalar(grep { !/ 200 10$/ } @tokens), 0, '... for ten seconds later');
+	return;
+}
+
 ###########################################################################
 # A thousand notifications
 ###########################################################################
@@ -488,10 +513,10 @@ eventually { queue()->{waiting_polls} == 1 } 'a long poll waits';
 ends_at_once();
 
 # While nothing can be stored, the locks are kept.
-create(undef, lock_seconds => 2);
+create(undef, lock_seconds => 2, wait_cap => 0.2);
 value("ALTER SERVER queue OPTIONS (ADD lock_seconds '2')");
 refuse('events');
-wake();
+receives_anew();
 $mark = $far->last_request;
 $far->fault('eventgrid', 'error', target => 'renewLock', status => 503);
 publish(heartbeats(5));
@@ -509,11 +534,7 @@ my $began = time;
 kill 'TERM', $pid;
 eventually { !kill 0, $pid } 'a worker that cannot store is terminated';
 cmp_ok(time - $began, '<', 1, '... and ends within a second');
-my %given_back =
-  map { my $release = $_; map { $_ => "$release->{status} $release->{parameters}{releaseDelayInSeconds}" } @{ $_->{tokens} } }
-  requests('release', since => $mark);
-ok(keys %given_back >= 5 && !(grep { $_ ne '200 10' } values %given_back),
-	'... and gives back what it holds, for ten seconds later');
+given_back_once(5, $mark);
 is(queue()->{in_flight}, 5, '... when it is there again');
 allow('events');
 eventually { events() == 7 && queue()->{deleted} == 7 } '... which is stored then';
@@ -521,10 +542,27 @@ is(queue()->{dropped}, 0, '... and nothing was dropped');
 is(value('SELECT sum(duplicate) FROM damoov.ledger'), 0,
 	'... nor delivered twice: the locks were kept');
 
+# Locks that run out: what comes again takes the place of the copy that is held.
+create(undef, lock_seconds => 1, wait_cap => 0.2, max_delivery_count => 1000);
+value("ALTER SERVER queue OPTIONS (SET lock_seconds '60')");
+refuse('events');
+receives_anew();
+$mark = $far->last_request;
+publish(heartbeats(5));
+eventually { grep({ ($_->{events} // 0) == 5 } requests('receive', since => $mark)) >= 3 } 'events that are held come again';
+$pid = worker_pid();
+kill 'TERM', $pid;
+eventually { !kill 0, $pid } '... until the worker is terminated';
+given_back_once(5, $mark);
+allow('events');
+eventually { events() == 12 && queue()->{deleted} == 12 } '... and they are stored';
+is(value('SELECT sum(duplicate) FROM damoov.ledger'), 0, '... by one copy of each');
+value("ALTER SERVER queue OPTIONS (SET lock_seconds '2')");
+
 # The same as it was recorded
 if (%recorded)
 {
-	create(undef, wait_cap => 0.2);
+	create(undef, lock_seconds => 2, wait_cap => 0.2);
 	refuse('quarantine');
 	$mark = $far->last_request;
 	my @exchanges = replay($far, 'TestReleaseWithDelay.json', 0, 1);
@@ -554,7 +592,7 @@ if (%recorded)
 	}
 	create(undef, wait_cap => undef);
 	publish(heartbeats(1));
-	eventually { queue()->{deleted} == 8 } 'the subscription goes on';
+	eventually { queue()->{deleted} == 13 } 'the subscription goes on';
 }
 
 # Killed in the middle; the server restarts all its processes.

@@ -368,6 +368,16 @@ FROM (VALUES ('processed', :track::uuid), ('raw', :track), ('crash', :crash), ('
 -- whatever is JSON is a buffer: its form is not published
 WHERE k.kind <> 'crash_buffer' OR a.n <= 5
 ORDER BY k.kind, a.n;
+-- memory: what is small as a text may be large when it is read
+SELECT t.what, k.kind, r.*
+FROM (VALUES
+    ('values', 20000000, '{"New": [' || repeat('0,', 19999997) || '0]}'), ('values', 20000001, '{"New": [' || repeat('0,', 19999998) || '0]}')
+) AS t (what, n, document), (VALUES ('processed', :track::uuid)) AS k (kind, object), pg_temp.refusal(k.kind, k.object, t.document) AS r ORDER BY t.n;
+SELECT t.what, k.kind, t.n, r.*
+FROM (VALUES ('Points', 1000000), ('Points', 1000001)) AS t (what, n), LATERAL (VALUES
+    ('processed', :track::uuid, '{"Result": {"Code": 404, "Track": {"Points": ['), ('raw', :track, '{"success": false, "status_code": 500, "result": {"TripData": {"Points": [')
+) AS k (kind, object, start), pg_temp.refusal(k.kind, k.object, k.start || repeat('{},', t.n - 1) || '{}]}}}') AS r ORDER BY t.n, k.kind;
+SELECT r.* FROM pg_temp.refusal('raw', :track, '{"Track": {"Points": [{}' || repeat(',{}', 799999) || '], "Events": [{}' || repeat(',{}', 200000) || ']}}') AS r;
 -- a dataset of another kind, or of another object
 SELECT k.kind, s.name, r.*
 FROM (VALUES ('processed', :track::uuid), ('raw', :track), ('crash', :crash)) AS k (kind, object), sample AS s, pg_temp.refusal(k.kind, k.object, s.document::text) AS r

@@ -84,13 +84,14 @@ skip_string(const char *at, const char *end)
 	return NULL;
 }
 
-/* Depth and size of numbers, before anything recurses or converts. */
+/* Depth, how many values there are, and size of numbers, before anything recurses or converts. */
 static bool
 check_limits(const char *text, Size len, int max_number, Fault *fault)
 {
 	const char *at = text;
 	const char *end = text + len;
 	int			depth = 0;
+	int			values = 1;
 
 	while (at != NULL && at < end)
 	{
@@ -108,6 +109,11 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 			if (depth > JSON_MAX_DEPTH)
 				return fault_set(fault, REASON_TOO_DEEP,
 								 "JSON text is nested deeper than %d levels", JSON_MAX_DEPTH);
+			/* each but the first stands behind one of these */
+			values += *at == ',' || *at == '{' || *at == '[';
+			if (values > JSON_MAX_VALUES)
+				return fault_set(fault, REASON_TOO_BIG, "JSON text has more than %d values",
+								 JSON_MAX_VALUES);
 			at++;
 		}
 	}
@@ -210,6 +216,8 @@ on_scalar(void *arg, char *text, JsonTokenType type)
 
 	if (walk->visitor->scalar && !stopped(walk))
 		walk->visitor->scalar(walk, text, type);
+	else if (text)
+		pfree(text);
 	JSON_ACTION_DONE;
 }
 

@@ -15,6 +15,7 @@
 
 #define JSON_MAX_DEPTH		64
 #define JSON_MAX_EXPONENT	1000
+#define JSON_MAX_VALUES		20000000
 #define JSON_MAX_NUMBER		64	/* characters of a number */
 /* the same where exponents have been written out, as jsonb prints them */
 #define JSON_MAX_PLAIN_NUMBER	(JSON_MAX_NUMBER + JSON_MAX_EXPONENT)
@@ -72,7 +73,8 @@ struct JsonWalk
 
 /*
  * Reads the whole of text, which must be one JSON text and nothing else.
- * Returns false with the fault filled: too_big (54000), bad_utf8 (22021),
+ * Returns false with the fault filled: too_big (54000; also for more than
+ * JSON_MAX_VALUES values, since each takes memory), bad_utf8 (22021),
  * too_deep (54001), bad_number (22003), nul_char (22P05), bad_json (22P02), or
  * whatever the visitor put into walk->stop.
  */

@@ -146,7 +146,10 @@ look_at_value(JsonWalk *walk, char *text, JsonTokenType type)
 	pg_uuid_t	instance;
 
 	if (type != JSON_TOKEN_STRING || walk->depth > 3)
+	{
+		pfree(text);
 		return;
+	}
 	if (walk->depth == 1 && stands_at(walk, 1, "AccidentTrigger"))
 		identity->kind = DATASET_CRASH;
 	else if (walk->depth == 1 && stands_at(walk, 1, "Id"))

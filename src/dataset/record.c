@@ -19,6 +19,7 @@
 #include "dataset/record_value.h"
 
 #define FIRST_ROOM			1024
+#define MAX_ROWS			1000000	/* each takes up to 330 bytes */
 
 typedef enum Place
 {
@@ -47,6 +48,7 @@ typedef struct RecordReader
 	Spread	   *spread;			/* being read */
 
 	RecordState *list;			/* the one being in */
+	int			rows;			/* of all lists */
 	bool		in_body;
 	int			outer_group[JSON_MAX_DEPTH + 2];	/* around that of a level */
 	Secrets		secrets;		/* in the value being read */
@@ -508,6 +510,12 @@ begin_element(JsonWalk *walk, RecordReader *reader)
 {
 	RecordState *list = reader->list;
 
+	if (++reader->rows > MAX_ROWS)
+	{
+		fault_set(&walk->stop, REASON_TOO_BIG, "dataset has more than %d points and events",
+				  MAX_ROWS);
+		return;
+	}
 	record_add_row(list)->seq = walk->level[walk->depth - 1].index;
 	list->seen = 0;
 	list->bad = 0;

@@ -81,7 +81,10 @@ outside_scalar(JsonWalk *walk, char *text, JsonTokenType type)
 	const char *name = json_name(walk, 1);
 
 	if (walk->depth != 1)
+	{
+		pfree(text);
 		return;
+	}
 	outside->is_crash |= strcmp(name, "AccidentTrigger") == 0;
 	if (type == JSON_TOKEN_NUMBER && strcmp(name, "Status") == 0)
 		outside->status = text;

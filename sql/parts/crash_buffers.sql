@@ -60,7 +60,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.crash_times(double precision[], boolean, double precision, timestamptz, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_times(double precision[], boolean, double precision, timestamptz, text[]) IS 'milliseconds from the start, whatever the unit and the beginning of the times';
+COMMENT ON FUNCTION damoov.crash_times(double precision[], boolean, double precision, timestamptz, text[]) IS 'times converted to milliseconds from the start; finds out their unit and origin';
 
 -- What the document says of all samples: members of it and of objects in it.
 CREATE FUNCTION damoov.crash_header(document jsonb, crash_token uuid,
@@ -142,7 +142,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.crash_header(jsonb, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_header(jsonb, uuid) IS 'start and frequency of a crash buffer; rest is the document without what has been understood';
+COMMENT ON FUNCTION damoov.crash_header(jsonb, uuid) IS 'start and frequency of a crash buffer; rest is the document without the members that were read';
 
 -- The first ten elements of an array tell what it is.
 CREATE FUNCTION damoov.crash_series(document jsonb)
@@ -164,7 +164,7 @@ BEGIN ATOMIC
     ORDER BY s.accelerations * 10 + s.gyroscopes * 2 + ('time' = ANY (s.fields))::integer + ('speed' = ANY (s.fields))::integer DESC, s.size DESC, s.series;
 END;
 REVOKE ALL ON FUNCTION damoov.crash_series(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_series(jsonb) IS 'what looks like samples, the best first: that with most axes, then the longest';
+COMMENT ON FUNCTION damoov.crash_series(jsonb) IS 'arrays that look like samples, in order of preference: those with most axes, then the longest';
 
 CREATE FUNCTION damoov.crash_numbers(numbers double precision[], field integer) RETURNS double precision[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -226,7 +226,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.crash_read_items(text, boolean, text[], text[], jsonb[], double precision[], boolean, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_read_items(text, boolean, text[], text[], jsonb[], double precision[], boolean, text[]) IS 'takes all that is known out of samples or of a column';
+COMMENT ON FUNCTION damoov.crash_read_items(text, boolean, text[], text[], jsonb[], double precision[], boolean, text[]) IS 'takes all known values out of an array of samples, or out of a column';
 
 CREATE FUNCTION damoov.crash_put(document jsonb, path text[], items jsonb[]) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -239,7 +239,7 @@ BEGIN ATOMIC
     END;
 END;
 REVOKE ALL ON FUNCTION damoov.crash_put(jsonb, text[], jsonb[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_put(jsonb, text[], jsonb[]) IS 'a document with what is left of an array in its place';
+COMMENT ON FUNCTION damoov.crash_put(jsonb, text[], jsonb[]) IS 'a document in which the rest of an array, after values were taken out, replaces the array';
 
 CREATE FUNCTION damoov.read_crash_buffer(document jsonb, crash_token uuid) RETURNS damoov.crash_buffers
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -318,7 +318,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.read_crash_buffer(jsonb, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.read_crash_buffer(jsonb, uuid) IS 'what a crash buffer says, as a row without ids; rules in docs/datasets.md';
+COMMENT ON FUNCTION damoov.read_crash_buffer(jsonb, uuid) IS 'the content of a crash buffer as a row without ids; rules in docs/damoov-datasets.md';
 
 -- An extra of more than 8 MB is not kept.
 CREATE FUNCTION damoov.store_crash_buffer(crash_token uuid, user_id bigint, document text, is_readable boolean) RETURNS bigint
@@ -366,10 +366,10 @@ BEGIN
     END IF;
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'could not store a row in table "%"', missing
-            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = 'A rule or trigger kept the row away.';
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = 'A rule or trigger prevented the row from being stored.';
     END IF;
     RETURN buffer.crash_id;
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.store_crash_buffer(uuid, bigint, text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.store_crash_buffer(uuid, bigint, text, boolean) IS 'stores a crash buffer, but for samples of a document that is not readable: of too many values; returns the crash_id';
+COMMENT ON FUNCTION damoov.store_crash_buffer(uuid, bigint, text, boolean) IS 'stores a crash buffer; without samples if is_readable is false, because it has too many values; returns the crash_id';

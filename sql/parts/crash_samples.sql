@@ -40,7 +40,7 @@ BEGIN ATOMIC
         ELSE jsonb_path_query_array(item, '$[0 to $last]', jsonb_build_object('last', many - 1)) END) WITH ORDINALITY AS a (value, n);
 END;
 REVOKE ALL ON FUNCTION damoov.crash_members(jsonb, integer) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_members(jsonb, integer) IS 'members of an object, or the first so many elements of an array; NULL: all';
+COMMENT ON FUNCTION damoov.crash_members(jsonb, integer) IS 'members of an object, or that many first elements of an array; NULL: all';
 
 CREATE FUNCTION damoov.crash_name(name text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -74,7 +74,7 @@ BEGIN ATOMIC
     LIMIT 1;
 END;
 REVOKE ALL ON FUNCTION damoov.crash_field(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_field(text, text) IS 'what a value is by its name, or by that and the name around it; NULL: nothing known';
+COMMENT ON FUNCTION damoov.crash_field(text, text) IS 'the field of a sample that a member holds, found by its name, or by its name and that of the member around it; NULL if it is none';
 
 -- In an array of samples a place is the way to a value from its sample, among
 -- columns the way to a column from the document.
@@ -124,7 +124,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.crash_places(jsonb, text, integer) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_places(jsonb, text, integer) IS 'where a document has values of samples, by the first so many elements of its arrays (NULL: all)';
+COMMENT ON FUNCTION damoov.crash_places(jsonb, text, integer) IS 'paths of a document that hold values of samples, judged by that many first elements of its arrays (NULL: all)';
 
 -- What nothing is left of goes as well; in an array null marks the place.
 CREATE FUNCTION damoov.crash_without(item jsonb, path text[]) RETURNS jsonb
@@ -211,4 +211,4 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.crash_take(text, text[], boolean, jsonb[], double precision[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_take(text, text[], boolean, jsonb[], double precision[]) IS 'values of a place in the items: the numbers with those that were there before, which were taken, whether all of them were, and a note for each odd one';
+COMMENT ON FUNCTION damoov.crash_take(text, text[], boolean, jsonb[], double precision[]) IS 'the values at a path of each item: the numbers, merged with those found before; which items were taken; whether all were; and a note for each unusual value';

@@ -40,7 +40,7 @@ CREATE TABLE damoov.crashes (
     header_stored_at timestamptz
 );
 CREATE INDEX crashes_user_id_idx ON damoov.crashes (user_id);
-COMMENT ON TABLE damoov.crashes IS 'suspected crashes: the stages they have reached and, once it is here, what the header says';
+COMMENT ON TABLE damoov.crashes IS 'suspected crashes: the stages they have reached and, once it has been stored, the content of the header';
 COMMENT ON COLUMN damoov.crashes.crash_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.crashes.crash_token IS 'the vendor''s id (Object.Id of the accident events)';
 COMMENT ON COLUMN damoov.crashes.user_id IS 'driver';
@@ -73,9 +73,9 @@ COMMENT ON COLUMN damoov.crashes.range_lateral_ms2 IS 'RangeLateral, m/s^2 (docu
 COMMENT ON COLUMN damoov.crashes.range_vertical_ms2 IS 'RangeVertical, m/s^2 (documented), gravity included (seen), as {min, 5 % quantile, median, 95 % quantile, max}';
 COMMENT ON COLUMN damoov.crashes.range_accuracy_m IS 'Accuracy of the positions, m (documented), as {min, 5 % quantile, median, 95 % quantile, max}';
 COMMENT ON COLUMN damoov.crashes.range_speed_ms IS 'Speed, m/s (unit assumed), as {min, 5 % quantile, median, 95 % quantile, max}';
-COMMENT ON COLUMN damoov.crashes.notes IS 'what was odd about the header but acceptable, as "member: reason"';
+COMMENT ON COLUMN damoov.crashes.notes IS 'values of the header that are unusual or could not be used, as "member: reason"';
 COMMENT ON COLUMN damoov.crashes.extra IS 'members of the header that have no column';
-COMMENT ON COLUMN damoov.crashes.header_stored_at IS 'when the header was stored, database clock; NULL as long as it is not here';
+COMMENT ON COLUMN damoov.crashes.header_stored_at IS 'when the header was stored, database clock; NULL until then';
 
 CREATE TABLE damoov.crash_buffers (
     crash_id bigint CONSTRAINT crash_buffers_pkey PRIMARY KEY
@@ -111,8 +111,8 @@ COMMENT ON COLUMN damoov.crash_buffers.gyroscope_x_rad_s IS 'rotation in the pho
 COMMENT ON COLUMN damoov.crash_buffers.gyroscope_y_rad_s IS 'rotation in the phone''s frame, rad/s (unit and frame assumed)';
 COMMENT ON COLUMN damoov.crash_buffers.gyroscope_z_rad_s IS 'rotation in the phone''s frame, rad/s (unit and frame assumed)';
 COMMENT ON COLUMN damoov.crash_buffers.speed_ms IS 'GPS speed, m/s (unit assumed); comes about once a second and lags';
-COMMENT ON COLUMN damoov.crash_buffers.notes IS 'what was odd but acceptable, as "value: reason (samples)"';
-COMMENT ON COLUMN damoov.crash_buffers.extra IS 'what of the document was not understood; all of it when no samples were';
+COMMENT ON COLUMN damoov.crash_buffers.notes IS 'values that are unusual or could not be used, as "value: reason (samples)"';
+COMMENT ON COLUMN damoov.crash_buffers.extra IS 'the members that were not understood; the whole document if no samples were recognized';
 COMMENT ON COLUMN damoov.crash_buffers.stored_at IS 'when it was stored, database clock';
 
 CREATE VIEW damoov.crash_samples AS
@@ -215,7 +215,7 @@ LEFT JOIN LATERAL (
         WINDOW w AS (PARTITION BY h.inside ORDER BY h.at_ms, h.seq)
     ) AS i
 ) AS v ON true;
-COMMENT ON VIEW damoov.crash_summary IS 'what the buffer says about the impact: estimates from a phone, not measurements of a vehicle; definitions in docs/damoov-datasets.md';
+COMMENT ON VIEW damoov.crash_summary IS 'the impact, computed from the buffer: estimates from a phone, not measurements of a vehicle; defined in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.crash_summary.peak_at_ms IS 'time of the peak, milliseconds from the start of the recording';
 COMMENT ON COLUMN damoov.crash_summary.peak_acceleration_ms2 IS 'greatest magnitude of acceleration less gravity, m/s^2; gravity is taken as the median of each axis';
 COMMENT ON COLUMN damoov.crash_summary.delta_v_ms IS 'estimated change of velocity, m/s: integral of the horizontal acceleration from 150 ms before to 150 ms after the peak';

@@ -30,25 +30,25 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.delete_documents() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.delete_documents() IS 'trigger: the originals go with their row; arguments: column of the object''s id, kinds of datasets';
+COMMENT ON FUNCTION damoov.delete_documents() IS 'trigger: deletes the originals with their row; arguments: column of the object''s id, kinds of datasets';
 
 CREATE TRIGGER trips_documents
     AFTER DELETE ON damoov.trips
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_documents('track_token', 'processed');
-COMMENT ON TRIGGER trips_documents ON damoov.trips IS 'the original goes with its trip';
+COMMENT ON TRIGGER trips_documents ON damoov.trips IS 'deletes the original with its trip';
 
 CREATE TRIGGER raw_tracks_documents
     AFTER DELETE ON damoov.raw_tracks
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_documents('track_token', 'raw');
-COMMENT ON TRIGGER raw_tracks_documents ON damoov.raw_tracks IS 'the original goes with its raw track';
+COMMENT ON TRIGGER raw_tracks_documents ON damoov.raw_tracks IS 'deletes the original with its raw track';
 
 CREATE TRIGGER crashes_documents
     AFTER DELETE ON damoov.crashes
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_documents('crash_token', 'crash', 'crash_buffer');
-COMMENT ON TRIGGER crashes_documents ON damoov.crashes IS 'the originals go with their crash';
+COMMENT ON TRIGGER crashes_documents ON damoov.crashes IS 'deletes the originals with their crash';

@@ -21,7 +21,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.names_forgotten(bytea) IS 'does it hold the device token of a forgotten person, in any spelling?';
+COMMENT ON FUNCTION damoov.names_forgotten(bytea) IS 'whether these bytes contain the device token of a forgotten person, in any spelling';
 
 -- Looked up in the catalog, so that a new table cannot be left out
 CREATE VIEW damoov.person_tables AS
@@ -121,7 +121,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.erase_person(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'what damoov_forget() does';
+COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'does the work of damoov_forget()';
 
 CREATE FUNCTION damoov_forget(device_token text)
     RETURNS TABLE (table_name text, row_count bigint)

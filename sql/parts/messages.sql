@@ -34,7 +34,7 @@ COMMENT ON COLUMN damoov.events.object_type IS 'Object.Type as received';
 COMMENT ON COLUMN damoov.events.sent_at IS 'Timestamp, rounded to microseconds; orders events about one object';
 COMMENT ON COLUMN damoov.events.sent_text IS 'Timestamp as received, 100 ns digits included; for an object of a bucket eventTime and sequencer; part of the duplicate key';
 COMMENT ON COLUMN damoov.events.payload IS 'the notification itself, without its envelope';
-COMMENT ON COLUMN damoov.events.notes IS 'what was odd but acceptable, as "member: reason"';
+COMMENT ON COLUMN damoov.events.notes IS 'values that are unusual or could not be used, as "member: reason"';
 COMMENT ON COLUMN damoov.events.received_at IS 'first arrival, database clock';
 
 -- Not in damoov.events, so that its rows do not depend on repeated deliveries
@@ -90,16 +90,16 @@ CREATE TABLE damoov.receipts (
     quarantined bigint NOT NULL
 );
 CREATE INDEX receipts_source_idx ON damoov.receipts (source, received_at);
-COMMENT ON TABLE damoov.receipts IS 'what each committed batch held; summed by damoov.ledger';
+COMMENT ON TABLE damoov.receipts IS 'numbers of messages in each committed batch; summed by damoov.ledger';
 COMMENT ON COLUMN damoov.receipts.receipt_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.receipts.source IS 'foreign server, or the source argument of damoov_ingest()';
 COMMENT ON COLUMN damoov.receipts.received_at IS 'time of the batch, database clock';
-COMMENT ON COLUMN damoov.receipts.received IS 'messages in the batch, counted before anything looked into them';
-COMMENT ON COLUMN damoov.receipts.stored IS 'became a row of damoov.events';
-COMMENT ON COLUMN damoov.receipts.duplicate IS 'were there already';
+COMMENT ON COLUMN damoov.receipts.received IS 'messages in the batch, counted before they are read';
+COMMENT ON COLUMN damoov.receipts.stored IS 'messages that became a row of damoov.events';
+COMMENT ON COLUMN damoov.receipts.duplicate IS 'messages that had been stored before';
 COMMENT ON COLUMN damoov.receipts.unknown IS 'events this version does not know, kept';
 COMMENT ON COLUMN damoov.receipts.control IS 'messages of the transport, kept';
-COMMENT ON COLUMN damoov.receipts.quarantined IS 'went to damoov.quarantine';
+COMMENT ON COLUMN damoov.receipts.quarantined IS 'messages stored in damoov.quarantine';
 
 CREATE VIEW damoov.ledger AS
 SELECT
@@ -143,4 +143,4 @@ CREATE FUNCTION damoov.read_notification(
 ) RETURNS record
     LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_notification';
 REVOKE ALL ON FUNCTION damoov.read_notification(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; what is absent or unusable is NULL, so is the name of an event that this version does not know';
+COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; a value that is absent or cannot be used is NULL, as is the name of an event that this version does not know';

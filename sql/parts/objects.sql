@@ -55,7 +55,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[], uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.queue_objects(bigint[], uuid[]) IS 'has the objects fetched of which these events tell, unless something newer is known of them';
+COMMENT ON FUNCTION damoov.queue_objects(bigint[], uuid[]) IS 'queues the objects that these events report, unless a newer event of them is known';
 
 -- The newest notification says whose an object is, rows that outlive it after
 -- that.  A removal says it last: it may speak of what is another's.
@@ -83,4 +83,4 @@ BEGIN ATOMIC
             WHERE d.kind = person_of_object.kind AND d.object_id = person_of_object.object_id));
 END;
 REVOKE ALL ON FUNCTION damoov.person_of_object(text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person that a dataset of this kind of an object belongs to, by all that is known of the object; NULL: nobody is known';
+COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person of an object, for a dataset of this kind, from events, downloads and stored rows; NULL if none is known';

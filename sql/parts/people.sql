@@ -11,7 +11,7 @@ CREATE TABLE damoov.users (
     instance_id_at timestamptz
 );
 COMMENT ON TABLE damoov.users IS 'persons; beside the raw events, the quarantine and the originals the only table that holds a device token';
-COMMENT ON COLUMN damoov.users.user_id IS 'surrogate key; what every other table, view and NOTIFY uses';
+COMMENT ON COLUMN damoov.users.user_id IS 'surrogate key, used by every other table, view and NOTIFY';
 COMMENT ON COLUMN damoov.users.device_token IS 'UserId of the notifications (documented): identifier and permanent credential at once, treat as a secret';
 COMMENT ON COLUMN damoov.users.client_id IS 'the customer''s own reference, free text (documented); of the newest notification that carried one';
 COMMENT ON COLUMN damoov.users.client_id_at IS 'Timestamp of the notification client_id was taken from';
@@ -22,8 +22,8 @@ CREATE TABLE damoov.forgotten (
     token_digest bytea CONSTRAINT forgotten_pkey PRIMARY KEY,
     forgotten_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE damoov.forgotten IS 'marks of the persons that damoov_forget() erased: what still arrives about them is dropped; without its mark a person is welcome again';
-COMMENT ON COLUMN damoov.forgotten.token_digest IS 'damoov.token_digest() of the device token, from which the token cannot be told';
+COMMENT ON TABLE damoov.forgotten IS 'marks of the persons that damoov_forget() erased: whatever still arrives about them is dropped, until the mark is deleted';
+COMMENT ON COLUMN damoov.forgotten.token_digest IS 'damoov.token_digest() of the device token; the token cannot be computed from it';
 COMMENT ON COLUMN damoov.forgotten.forgotten_at IS 'when, database clock';
 
 -- A transaction takes its locks before it locks or writes a row, and before it
@@ -33,7 +33,7 @@ COMMENT ON COLUMN damoov.forgotten.forgotten_at IS 'when, database clock';
 CREATE FUNCTION damoov.need_read_committed() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_need_read_committed';
 REVOKE ALL ON FUNCTION damoov.need_read_committed() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.need_read_committed() IS 'errors: 25000 in a transaction that would not see what others commit meanwhile';
+COMMENT ON FUNCTION damoov.need_read_committed() IS 'raises an error if the isolation level hides rows that others commit meanwhile; errors: 25000 isolation level';
 
 -- Storing, by many at once, and forgetting, alone, exclude each other.
 CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
@@ -47,7 +47,7 @@ BEGIN ATOMIC
     END;
 END;
 REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'until the end of the transaction: nobody is forgotten while others store, nothing is stored while one forgets; errors: 25000 isolation level';
+COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'takes the lock of all persons until the end of the transaction, so that nothing is stored while a person is forgotten: true to forget, false to store; errors: 25000 isolation level';
 
 -- Whatever is about one track, crash, object of a bucket or person happens one
 -- after the other.  1024 locks serve for any number of them; 1684106095 is just
@@ -91,4 +91,4 @@ BEGIN ATOMIC
     SELECT EXISTS (SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(is_forgotten.device_token));
 END;
 REVOKE ALL ON FUNCTION damoov.is_forgotten(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.is_forgotten(uuid) IS 'was damoov_forget() called for this token?';
+COMMENT ON FUNCTION damoov.is_forgotten(uuid) IS 'whether damoov_forget() was called for this token';

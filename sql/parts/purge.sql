@@ -5,7 +5,7 @@
 CREATE FUNCTION damoov.may_commit() RETURNS boolean
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_may_commit';
 REVOKE ALL ON FUNCTION damoov.may_commit() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.may_commit() IS 'may the procedure that asks end its transaction? Not inside a transaction block';
+COMMENT ON FUNCTION damoov.may_commit() IS 'whether the procedure that calls it may end its transaction: not inside a transaction block';
 
 -- It looks for old rows once for many transactions and removes 1000 of them in
 -- each, by their physical address: it locks them, and then asks again whether

@@ -27,7 +27,7 @@ CREATE TABLE damoov.raw_tracks (
     stored_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX raw_tracks_user_id_started_at_idx ON damoov.raw_tracks (user_id, started_at);
-COMMENT ON TABLE damoov.raw_tracks IS 'raw tracks whose dataset is here';
+COMMENT ON TABLE damoov.raw_tracks IS 'raw tracks whose dataset has been stored';
 COMMENT ON COLUMN damoov.raw_tracks.raw_track_id IS 'surrogate key; stays the same when the track is fetched again';
 COMMENT ON COLUMN damoov.raw_tracks.track_token IS 'the vendor''s id (documented)';
 COMMENT ON COLUMN damoov.raw_tracks.user_id IS 'driver';
@@ -47,7 +47,7 @@ COMMENT ON COLUMN damoov.raw_tracks.tags IS 'Tags as received, format 2 (documen
 COMMENT ON COLUMN damoov.raw_tracks.last_known_points IS 'LastKnownPoints as received, format 1 (documented): positions before the start, [{Latitude, Longitude, Accuracy (m), PointDate, PointOrigin}]';
 COMMENT ON COLUMN damoov.raw_tracks.point_count IS 'rows in damoov.raw_points';
 COMMENT ON COLUMN damoov.raw_tracks.event_count IS 'rows in damoov.raw_events';
-COMMENT ON COLUMN damoov.raw_tracks.notes IS 'what was odd but acceptable, as "member: reason"';
+COMMENT ON COLUMN damoov.raw_tracks.notes IS 'values that are unusual or could not be used, as "member: reason"';
 COMMENT ON COLUMN damoov.raw_tracks.extra IS 'members of the dataset that have no column';
 COMMENT ON COLUMN damoov.raw_tracks.stored_at IS 'when it was stored, database clock';
 
@@ -215,11 +215,11 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.delete_raw_parts() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.delete_raw_parts() IS 'trigger: points and events go with their raw track';
+COMMENT ON FUNCTION damoov.delete_raw_parts() IS 'trigger: deletes points and events with their raw track';
 
 CREATE TRIGGER raw_tracks_delete
     AFTER DELETE ON damoov.raw_tracks
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_raw_parts();
-COMMENT ON TRIGGER raw_tracks_delete ON damoov.raw_tracks IS 'points and events go with their raw track';
+COMMENT ON TRIGGER raw_tracks_delete ON damoov.raw_tracks IS 'deletes points and events with their raw track';

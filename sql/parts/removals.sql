@@ -19,7 +19,7 @@ CREATE TABLE damoov.removed_tracks (
 );
 CREATE INDEX removed_tracks_user_id_idx ON damoov.removed_tracks (user_id);
 CREATE INDEX removed_tracks_replaced_by_idx ON damoov.removed_tracks (replaced_by);
-COMMENT ON TABLE damoov.removed_tracks IS 'tombstones and lineage: tracks the platform took away, also those never seen here';
+COMMENT ON TABLE damoov.removed_tracks IS 'tracks that the platform has removed or merged, also those that were never received here';
 COMMENT ON COLUMN damoov.removed_tracks.track_token IS 'the removed track';
 COMMENT ON COLUMN damoov.removed_tracks.removed_at IS 'Timestamp of the notification';
 COMMENT ON COLUMN damoov.removed_tracks.event_id IS 'the notification in damoov.events';
@@ -68,7 +68,7 @@ BEGIN ATOMIC
                 OR (r.removed_at = track_lives.enriched_at AND r.reason = 'replaced')));
 END;
 REVOKE ALL ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'a track lives when its newest enrichment is newer than its newest removal';
+COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'whether a track is to be kept: its newest enrichment is newer than its newest removal';
 
 -- Merging removes processed tracks, not raw ones
 CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
@@ -90,7 +90,7 @@ BEGIN ATOMIC
                     AND e.user_id IS NOT DISTINCT FROM recording_lives.user_id), '-infinity'));
 END;
 REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'a raw track lives unless it was found invalid after it was received';
+COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'whether a raw track is to be kept: it was not found invalid after it was received';
 
 -- From the events, and from rows that may outlive them
 CREATE FUNCTION damoov.enriched_at(track_token uuid, user_id bigint) RETURNS timestamptz
@@ -131,7 +131,7 @@ BEGIN ATOMIC
         OR damoov.other_tenant(foreign_removals.source, n.track_token, u.user_id);
 END;
 REVOKE ALL ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) IS 'those of a batch''s removals that name a track of another person, or of another instance than the source''s';
+COMMENT ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) IS 'the removals of a batch that name a track of another person, or of another instance than that of the source';
 
 -- What is executed is planned by the size that the tables have now.
 CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
@@ -154,7 +154,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'removes those of the tracks that their tombstones have ended, with what waits to be fetched of them';
+COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'deletes those of the tracks that damoov.removed_tracks says are removed, with their downloads';
 
 CREATE FUNCTION damoov.remove_tracks() RETURNS trigger
     LANGUAGE plpgsql
@@ -168,7 +168,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.remove_tracks() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.remove_tracks() IS 'trigger: a new tombstone takes the trip and its waiting download away';
+COMMENT ON FUNCTION damoov.remove_tracks() IS 'trigger: deletes the trip of a removed track, and its waiting download';
 
 CREATE TRIGGER removed_tracks_remove
     AFTER INSERT ON damoov.removed_tracks
@@ -176,7 +176,7 @@ CREATE TRIGGER removed_tracks_remove
     FOR EACH STATEMENT
     WHEN (damoov.ingesting())
     EXECUTE FUNCTION damoov.remove_tracks();
-COMMENT ON TRIGGER removed_tracks_remove ON damoov.removed_tracks IS 'takes removed trips away';
+COMMENT ON TRIGGER removed_tracks_remove ON damoov.removed_tracks IS 'deletes the trips of removed tracks';
 
 CREATE VIEW damoov.trip_lineage AS
 WITH RECURSIVE merge (part, part_of, removed_at) AS (

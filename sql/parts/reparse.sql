@@ -49,7 +49,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.dataset_rows(text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.dataset_rows(text, uuid) IS 'what a dataset has become: its row, with a digest for each table of parts; without the time it was stored';
+COMMENT ON FUNCTION damoov.dataset_rows(text, uuid) IS 'the stored form of a dataset: its row, with a digest for each table of parts, without the time it was stored';
 
 CREATE FUNCTION damoov.reparse_documents(since timestamptz)
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)
@@ -302,7 +302,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) IS 'damoov.reparse_events() for many persons at once, and for fewer and fewer where that fails';
+COMMENT ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) IS 'calls damoov.reparse_events() for many persons at once; if that fails, for half of them each, down to single ones';
 
 CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
     RETURNS TABLE (kind text, object_id uuid, changed text[], user_id bigint)

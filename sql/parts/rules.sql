@@ -79,7 +79,7 @@ BEGIN ATOMIC
     GROUP BY e.object_id;
 END;
 REVOKE ALL ON FUNCTION damoov.crash_stages(uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.crash_stages(uuid[]) IS 'of each of these crashes what all its events tell together';
+COMMENT ON FUNCTION damoov.crash_stages(uuid[]) IS 'the stages of each of these crashes, from all its events';
 
 -- Everything here is about the events that came, which are locked: what else is
 -- known of their objects and persons does not change meanwhile.  Only those

@@ -20,14 +20,14 @@ COMMENT ON TABLE damoov.subscriptions IS 'subscriptions to SNS topics that asked
 COMMENT ON COLUMN damoov.subscriptions.subscription_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.subscriptions.source IS 'foreign server of type webhook';
 COMMENT ON COLUMN damoov.subscriptions.topic_arn IS 'the topic';
-COMMENT ON COLUMN damoov.subscriptions.token IS 'what SNS wants to see again; NULL when that is settled';
+COMMENT ON COLUMN damoov.subscriptions.token IS 'the token that confirms the subscription; NULL once it is confirmed or has failed';
 COMMENT ON COLUMN damoov.subscriptions.token_digest IS 'SHA-256 of the token: the same request is made once';
-COMMENT ON COLUMN damoov.subscriptions.state IS 'waiting, confirmed or failed (two days long, as a token is good)';
+COMMENT ON COLUMN damoov.subscriptions.state IS 'waiting, confirmed or failed (after two days, when the token has expired)';
 COMMENT ON COLUMN damoov.subscriptions.requested_at IS 'when the message came';
-COMMENT ON COLUMN damoov.subscriptions.due_at IS 'not asked before; moves ahead with each attempt';
+COMMENT ON COLUMN damoov.subscriptions.due_at IS 'time of the next attempt';
 COMMENT ON COLUMN damoov.subscriptions.attempts IS 'how often SNS was asked to confirm';
-COMMENT ON COLUMN damoov.subscriptions.last_error IS 'why it did not';
-COMMENT ON COLUMN damoov.subscriptions.confirmed_at IS 'when it did';
+COMMENT ON COLUMN damoov.subscriptions.last_error IS 'why the last attempt failed';
+COMMENT ON COLUMN damoov.subscriptions.confirmed_at IS 'when it was confirmed';
 
 -- Confirming twice is harmless, so that moving due_at ahead is enough of a
 -- lease.
@@ -52,7 +52,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.lease_subscription() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.lease_subscription() IS 'the next subscription to be confirmed, when one is due';
+COMMENT ON FUNCTION damoov.lease_subscription() IS 'takes the next subscription that is due to be confirmed';
 
 CREATE FUNCTION damoov.settle_subscription(subscription_id bigint, confirmed boolean, error text) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -77,4 +77,4 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.settle_subscription(bigint, boolean, text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.settle_subscription(bigint, boolean, text) IS 'enters what SNS answered; error is why it has not confirmed';
+COMMENT ON FUNCTION damoov.settle_subscription(bigint, boolean, text) IS 'stores the answer of SNS to a confirmation; error says why it failed';

@@ -64,7 +64,7 @@ CREATE TABLE damoov.trips (
 );
 CREATE INDEX trips_user_id_started_at_idx ON damoov.trips (user_id, started_at);
 CREATE INDEX trips_started_at_idx ON damoov.trips (started_at);
-COMMENT ON TABLE damoov.trips IS 'processed trips whose dataset is here and that are alive; what is still to come is in damoov.downloads';
+COMMENT ON TABLE damoov.trips IS 'processed trips whose dataset has been stored and that have not been removed; datasets still to be fetched are in damoov.downloads';
 COMMENT ON COLUMN damoov.trips.trip_id IS 'surrogate key; stays the same from revision to revision';
 COMMENT ON COLUMN damoov.trips.track_token IS 'the vendor''s id (Object.Id of TrackEnrichmentFinished)';
 COMMENT ON COLUMN damoov.trips.user_id IS 'driver';
@@ -120,7 +120,7 @@ COMMENT ON COLUMN damoov.trips.min_latitude IS 'bounding box of the points, degr
 COMMENT ON COLUMN damoov.trips.min_longitude IS 'bounding box of the points, degrees WGS 84';
 COMMENT ON COLUMN damoov.trips.max_latitude IS 'bounding box of the points, degrees WGS 84';
 COMMENT ON COLUMN damoov.trips.max_longitude IS 'bounding box of the points, degrees WGS 84';
-COMMENT ON COLUMN damoov.trips.notes IS 'what was odd but acceptable, as "member: reason"';
+COMMENT ON COLUMN damoov.trips.notes IS 'values that are unusual or could not be used, as "member: reason"';
 COMMENT ON COLUMN damoov.trips.extra IS 'members of the dataset that have no column';
 COMMENT ON COLUMN damoov.trips.stored_at IS 'when this revision was stored, database clock';
 
@@ -193,7 +193,7 @@ CREATE TABLE damoov.trip_events (
     max_excess_kmh double precision,
     CONSTRAINT trip_events_pkey PRIMARY KEY (trip_id, seq)
 );
-COMMENT ON TABLE damoov.trip_events IS 'what happened on a trip, derived from its measured points; definition in docs/damoov-datasets.md';
+COMMENT ON TABLE damoov.trip_events IS 'events of a trip, derived from its measured points; defined in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.trip_events.trip_id IS 'trip';
 COMMENT ON COLUMN damoov.trip_events.seq IS 'order by first point, from 0';
 COMMENT ON COLUMN damoov.trip_events.kind IS 'acceleration, braking, cornering, phone_usage, speeding';
@@ -220,11 +220,11 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION damoov.delete_trip_parts() FROM PUBLIC;
-COMMENT ON FUNCTION damoov.delete_trip_parts() IS 'trigger: points and trip events go with their trip';
+COMMENT ON FUNCTION damoov.delete_trip_parts() IS 'trigger: deletes points and trip events with their trip';
 
 CREATE TRIGGER trips_delete
     AFTER DELETE ON damoov.trips
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_trip_parts();
-COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'points and trip events go with their trip';
+COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'deletes points and trip events with their trip';

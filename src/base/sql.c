@@ -231,7 +231,7 @@ sql_need_read_committed(void)
 			(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 			 errmsg("damoov cannot store in a transaction of isolation level \"%s\"",
 					XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
-			 errdetail("It would not see what others commit while it waits for them."),
+			 errdetail("It would not see rows that other transactions commit while it waits for their locks."),
 			 errhint("Begin with BEGIN ISOLATION LEVEL READ COMMITTED, or make that the default: ALTER ROLE ... SET default_transaction_isolation = 'read committed'.")));
 }
 

@@ -266,7 +266,7 @@ upsert(RecordTable *table, const Content *content, int64 user_id,
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("could not store a row in table \"%s\"", table->name),
-				 errdetail("A rule or trigger kept the row away.")));
+				 errdetail("A rule or trigger prevented the row from being stored.")));
 	return DatumGetInt64(sql_value(0, 1, NULL));
 }
 

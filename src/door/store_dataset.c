@@ -142,7 +142,7 @@ store_track(TrackFetch *track)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("track was removed"),
-				 errhint("Its history stands in damoov.removed_tracks.")));
+				 errhint("Its row in damoov.removed_tracks says when and why.")));
 	downloads_finish(DATASET_PROCESSED, &dataset->key.object_id, track->version);
 	row_id = Int64GetDatum(trip_id);
 	dataset_notify(DATASET_PROCESSED, &row_id, 1);

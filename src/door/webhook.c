@@ -74,7 +74,7 @@ static void
 log_refusal(const char *reason)
 {
 	if (certificate_may_log(reason))
-		ereport(LOG, (errmsg("could not take push: %s", reason)));
+		ereport(LOG, (errmsg("could not accept push: %s", reason)));
 }
 
 /* The reason is for the operator, who finds it in the sender's delivery log. */

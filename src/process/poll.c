@@ -125,7 +125,7 @@ complain(Poll *poll, const Fault *fault)
 {
 	poll->complained = true;
 	if (poll->trouble.sqlstate == 0 || strcmp(poll->trouble.message, fault->message) != 0)
-		ereport(LOG, (errmsg("could not look after sources and downloads: %s", fault->message)));
+		ereport(LOG, (errmsg("could not process sources and downloads: %s", fault->message)));
 	if (poll->trouble.sqlstate != 0)
 		pfree(poll->trouble.message);
 	poll->trouble = *fault;

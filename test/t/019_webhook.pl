@@ -329,7 +329,7 @@ is(push_($body), $stored, '... is stored then');
 
 $node->sql("ALTER SERVER push OPTIONS (SET endpoint 'https://evil.example')");
 changes_nothing('another host by option', beat(), qr/^503\|.*server log/);
-is(scalar $node->log_lines(qr/could not take push: option "endpoint" of a webhook server is for tests/), 1, '... which the log explains');
+is(scalar $node->log_lines(qr/could not accept push: option "endpoint" of a webhook server is for tests/), 1, '... which the log explains');
 $node->sql("ALTER SERVER push OPTIONS (SET endpoint '$url')");
 is(value("SET damoov.allow_http_loopback = off; SELECT a ->> 'status' FROM " . call(beat()) . ' AS a'),
 	'503', 'without the setting the stand-in is not asked');
@@ -412,7 +412,7 @@ sub in_one_session
 sub refusals
 {
 	my ($start, $reason) = @_;
-	return scalar(() = substr(slurp_file($node->logfile), $start) =~ /LOG:  could not take push: $reason/g);
+	return scalar(() = substr(slurp_file($node->logfile), $start) =~ /LOG:  could not accept push: $reason/g);
 }
 
 certificate('later');

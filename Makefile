@@ -113,6 +113,7 @@ SQL_PARTS    = \
 	drift \
 	run \
 	plans \
+	rights \
 	dump \
 
 DATA_built   = sql/damoov--1.0.sql

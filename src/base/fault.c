@@ -74,6 +74,7 @@ fault_set_state(Fault *fault, int sqlstate, Reason reason, const char *format,..
 	fault->reason = reason;
 	fault->message = text.data;
 	fault->detail = NULL;
+	fault->hint = NULL;
 	return false;
 }
 
@@ -96,7 +97,9 @@ fault_report(const Fault *fault)
 	/* the statement may hold the notification, and with it a device token */
 	errhidestmt(true);
 	errmsg("%s", fault->message);
-	return fault->detail ? errdetail("%s", fault->detail) : 0;
+	if (fault->detail)
+		errdetail("%s", fault->detail);
+	return fault->hint ? errhint("%s", fault->hint) : 0;
 }
 
 bool

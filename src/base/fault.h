@@ -70,6 +70,7 @@ typedef struct Fault
 	Reason		reason;
 	char	   *message;		/* error style: lower case, no full stop */
 	char	   *detail;			/* whole sentence, or NULL */
+	char	   *hint;			/* the same: what to do */
 } Fault;
 
 /* The SQLSTATE of a reason, for all its faults but few. */

@@ -27,6 +27,7 @@
 #include "utils/varlena.h"
 
 #include "base/options.h"
+#include "base/rights.h"
 #include "base/secret.h"
 #include "base/secret_file.h"
 #include "base/uuid.h"
@@ -34,6 +35,7 @@
 #include "guc.h"
 
 #define WRAPPER_NAME		"damoov"
+#define HOST_HINT	"Write the secrets into the user mapping, or have a superuser set the option, and \"host_secrets\" of the foreign server."
 
 SQL_FUNCTION(damoov_check_options);
 SQL_FUNCTION(damoov_source_instance);
@@ -44,6 +46,8 @@ typedef enum OptionKind
 	OPTION_INTEGER,
 	OPTION_BOOLEAN,
 	OPTION_UUID,
+	OPTION_IDENTITY,
+	OPTION_HOST_SECRETS,
 	OPTION_FILE_NAME
 } OptionKind;
 
@@ -83,7 +87,7 @@ static const OptionSpec specs[] = {
 	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	/* temporary credentials */
-	{"identity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"identity", ForeignServerRelationId, OPTION_IDENTITY, 0, 0},
 	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"tenant_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"client_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
@@ -98,6 +102,7 @@ static const OptionSpec specs[] = {
 	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0},
 	{"instance_id", ForeignServerRelationId, OPTION_UUID, 0, 0},
+	{"host_secrets", ForeignServerRelationId, OPTION_HOST_SECRETS, 0, 0},
 	/* secrets */
 	{"access_key_id", UserMappingRelationId, OPTION_TEXT, 0, 0},
 	{"secret_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
@@ -114,7 +119,48 @@ static const OptionSpec specs[] = {
 	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
 };
 
+/* ----- what belongs to the machine ----- */
+
+/*
+ * Does this option use what is the operator's: a file, the identity of the
+ * machine, or the permission to do so?  An identity is the machine's unless it is
+ * known to be got with secrets of the user mapping.
+ */
+static bool
+is_of_host(OptionKind kind, const char *value)
+{
+	bool		flag;
+
+	switch (kind)
+	{
+		case OPTION_FILE_NAME:
+			return true;
+		case OPTION_IDENTITY:
+			return strcmp(value, "assume_role") != 0 && strcmp(value, "client_credentials") != 0;
+		case OPTION_HOST_SECRETS:
+			return parse_bool(value, &flag) && flag;
+		default:
+			return false;
+	}
+}
+
 /* ----- the validator ----- */
+
+/*
+ * Where the request goes, the owner of a server decides; so whoever has the
+ * operator's secrets used must be allowed to read them.
+ */
+static void
+check_host_right(const OptionSpec *spec, const char *value)
+{
+	if (!is_of_host(spec->kind, value) || rights_use_host(GetUserId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set option \"%s\"", spec->name),
+			 errdetail("Only superusers and members of role \"pg_read_server_files\" may have secrets of the server's machine used."),
+			 errhint("%s", HOST_HINT)));
+}
 
 static void
 check_value(const OptionSpec *spec, const char *value)
@@ -127,6 +173,7 @@ check_value(const OptionSpec *spec, const char *value)
 	switch (spec->kind)
 	{
 		case OPTION_TEXT:
+		case OPTION_IDENTITY:
 			if (value[0] == '\0')
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -143,6 +190,7 @@ check_value(const OptionSpec *spec, const char *value)
 								spec->name, spec->min, spec->max)));
 			break;
 		case OPTION_BOOLEAN:
+		case OPTION_HOST_SECRETS:
 			if (!parse_bool(value, &flag))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -238,7 +286,10 @@ damoov_check_options(PG_FUNCTION_ARGS)
 		if (!found)
 			refuse_option(option->defname, catalog);
 		else
+		{
 			check_value(found, defGetString(option));
+			check_host_right(found, defGetString(option));
+		}
 	}
 	PG_RETURN_VOID();
 }
@@ -321,6 +372,31 @@ options_of_server(const char *name, const char *option)
 }
 
 bool
+options_is_server(const ForeignServer *server, const char *type)
+{
+	return server != NULL && server->fdwid == get_foreign_data_wrapper_oid(WRAPPER_NAME, true) &&
+		(type == NULL || (server->servertype && strcmp(server->servertype, type) == 0));
+}
+
+/* The owner may have changed since the options were set, or what he may do. */
+static bool
+check_owner(const ServerOptions *options, Fault *fault)
+{
+	const char *file = find_option(options->secrets, "secret_file");
+	const char *identity = find_option(options->options, "identity");
+
+	if (options->may_use_host ||
+		(file == NULL && (identity == NULL || !is_of_host(OPTION_IDENTITY, identity))))
+		return true;
+	fault_set_state(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
+					"role \"%s\", owner of server \"%s\", may not have option \"%s\" used",
+					GetUserNameFromId(options->owner, false), options->name,
+					file ? "secret_file" : "identity");
+	fault->hint = pstrdup(HOST_HINT);
+	return false;
+}
+
+bool
 options_load(const char *name, ServerOptions **options, Fault *fault)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
@@ -330,12 +406,12 @@ options_load(const char *name, ServerOptions **options, Fault *fault)
 	if (server == NULL)
 		return fault_set_state(fault, ERRCODE_UNDEFINED_OBJECT, REASON_CONFIGURATION,
 						 "server \"%s\" does not exist", name);
-	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
+	if (!options_is_server(server, NULL))
 		return fault_set_state(fault, ERRCODE_WRONG_OBJECT_TYPE, REASON_CONFIGURATION,
 						 "server \"%s\" is not a server of the foreign-data wrapper \"%s\"",
 						 name, WRAPPER_NAME);
 	if (object_aclcheck(ForeignServerRelationId, server->serverid,
-						GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+						GetUserId(), ACL_USAGE) != ACLCHECK_OK && !rights_are_engine())
 		return fault_set_state(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
 						 "permission denied for foreign server %s", name);
 
@@ -344,9 +420,13 @@ options_load(const char *name, ServerOptions **options, Fault *fault)
 	out->name = server->servername;
 	out->type = server->servertype ? server->servertype : pstrdup("");
 	out->options = server->options;
+	out->owner = server->owner;
+	out->may_use_host = rights_use_host(server->owner) || options_bool(out, "host_secrets");
 	(void) (mapping_options(GetUserId(), server->serverid, &out->secrets) ||
 			mapping_options(server->owner, server->serverid, &out->secrets) ||
 			mapping_options(InvalidOid, server->serverid, &out->secrets));
+	if (!check_owner(out, fault))
+		return false;
 	file = find_option(out->secrets, "secret_file");
 	if (file != NULL && !secret_file_load(file, &out->secrets, fault))
 		return false;

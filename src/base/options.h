@@ -8,6 +8,7 @@
 #ifndef DAMOOV_OPTIONS_H
 #define DAMOOV_OPTIONS_H
 
+#include "foreign/foreign.h"
 #include "nodes/pg_list.h"
 
 #include "base/fault.h"
@@ -18,6 +19,8 @@
 typedef struct ServerOptions
 {
 	Oid			server;
+	Oid			owner;
+	bool		may_use_host;	/* may have secrets of the machine used */
 	char	   *name;
 	char	   *type;			/* "sqs", "api", ...; "" when none was given */
 	List	   *options;		/* DefElem, of the server */
@@ -28,14 +31,18 @@ typedef struct ServerOptions
 #define options_fault(fault, ...) \
 	fault_set(fault, REASON_CONFIGURATION, __VA_ARGS__)
 
+/* Is it a server of the wrapper, of this type, NULL: of any?  "server" may be NULL. */
+extern bool options_is_server(const ForeignServer *server, const char *type);
+
 /* Names of all foreign servers of the wrapper, in order; needs a transaction. */
 extern List *options_server_names(void);
 
 /*
  * Reads a server and the secrets the current user may use with it: those of
  * his own mapping, else of the server's owner, else of PUBLIC.  False with the
- * fault filled when the server is not there, the user has no right to it, or
- * the secret file cannot be used.  palloc'd in the current context.
+ * fault filled when the server is not there, the user has no right to it, its
+ * owner none to secrets of the machine that it uses, or the secret file cannot be
+ * used.  palloc'd in the current context.
  */
 extern bool options_load(const char *name, ServerOptions **options, Fault *fault);
 

@@ -12,6 +12,7 @@
 #include "utils/varlena.h"
 
 #include "base/options.h"
+#include "base/rights.h"
 #include "base/uuid.h"
 #include "compat.h"
 #include "door/api.h"
@@ -24,11 +25,33 @@ SQL_FUNCTION(damoov_fetches);
 #define DEFAULT_HOSTS		"*.telematicssdk.com, *.damoov.com"
 #define DEFAULT_FETCH		"processed,crash"
 
-/* The api servers that could be meant: the one that the source names, else all of them. */
-static List *
-api_servers(const char *source)
+/* The server of this name; NULL for anything else, such as 'sql'. */
+static ForeignServer *
+find_source(const char *name)
 {
-	char	   *named = options_of_server(source, "api");
+	ForeignServer *source = GetForeignServerByName(name, true);
+
+	return options_is_server(source, NULL) ? source : NULL;
+}
+
+/*
+ * May the api server get what is downloaded for the source, device tokens among
+ * it?  What came from no server is the operator's.
+ */
+static bool
+serves(const ForeignServer *api, const ForeignServer *source)
+{
+	return rights_serve(api->owner, source ? source->owner : InvalidOid);
+}
+
+/*
+ * The api servers that could be meant: the one that the source names, else all that
+ * serve it.
+ */
+static List *
+api_servers(const ForeignServer *source)
+{
+	char	   *named = source ? options_of_server(source->servername, "api") : NULL;
 	List	   *servers = NIL;
 	ListCell   *cell;
 
@@ -36,21 +59,51 @@ api_servers(const char *source)
 		return list_make1(named);
 	foreach(cell, options_server_names())
 	{
-		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
+		ForeignServer *api = GetForeignServerByName(lfirst(cell), true);
 
-		if (server && server->servertype && strcmp(server->servertype, "api") == 0)
-			servers = lappend(servers, server->servername);
+		if (options_is_server(api, "api") && serves(api, source))
+			servers = lappend(servers, api->servername);
 	}
 	return servers;
 }
 
-/* The name of the api server, or NULL when the defaults hold. */
-static char *
-find_api_server(const char *source)
+static bool
+refuse_several(const ForeignServer *source, List *servers, Fault *fault)
 {
-	List	   *servers = api_servers(source);
+	char	   *first = linitial(servers);
 
-	return list_length(servers) == 1 ? linitial(servers) : NULL;
+	fault_set(fault, REASON_CONFIGURATION, "api servers \"%s\" and \"%s\" would both serve %s",
+			  first, (char *) lsecond(servers),
+			  source ? psprintf("server \"%s\"", source->servername) : "what comes from no server");
+	fault->hint = source
+		? psprintf("Name one: ALTER SERVER %s OPTIONS (ADD api %s).",
+				   quote_identifier(source->servername), quote_literal_cstr(first))
+		: pstrdup("Drop one, or name the source that it came from.");
+	return false;
+}
+
+bool
+api_find(const char *source_name, char **name, Fault *fault)
+{
+	ForeignServer *source = find_source(source_name);
+	List	   *servers = api_servers(source);
+	ForeignServer *api;
+
+	*name = NULL;
+	if (list_length(servers) > 1)
+		return refuse_several(source, servers, fault);
+	if (servers == NIL)
+		return true;
+	*name = linitial(servers);
+	api = GetForeignServerByName(*name, true);
+	/* that it is not there is said when it is loaded */
+	if (api == NULL || serves(api, source))
+		return true;
+	fault_set_state(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
+					"api server \"%s\" does not serve server \"%s\", which has another owner",
+					*name, source_name);
+	fault->hint = pstrdup("An api server serves the sources of its owner, or those of all when its owner is a superuser.");
+	return false;
 }
 
 /* Words separated by commas or blanks; in lower case, but for a bucket behind a slash. */
@@ -149,7 +202,7 @@ bool
 api_load(const char *source, Api **api, Fault *fault)
 {
 	Api		   *out = palloc0(sizeof(Api));
-	char	   *server = find_api_server(source);
+	char	   *server;
 	ServerOptions empty = {0};
 	ServerOptions *options = &empty;
 	const char *base_url;
@@ -159,7 +212,8 @@ api_load(const char *source, Api **api, Fault *fault)
 	const char *s3_endpoint;
 	const char *blob_endpoint;
 
-	if (server != NULL && !options_load(server, &options, fault))
+	if (!api_find(source, &server, fault) ||
+		(server != NULL && !options_load(server, &options, fault)))
 		return false;
 	base_url = options_get(options, "base_url");
 	crash_url = options_get(options, "crash_url");
@@ -370,7 +424,7 @@ may_want(const char *server, DatasetKind kind)
 static bool
 is_wanted(const char *source, DatasetKind kind)
 {
-	List	   *servers = api_servers(source);
+	List	   *servers = api_servers(find_source(source));
 	ListCell   *cell;
 
 	if (servers == NIL)

@@ -22,10 +22,14 @@ typedef struct Api
 } Api;
 
 /*
- * The api server a source's downloads use: the one it names, else the only one
- * there is, else the vendor's defaults.  "source" may be anything that is no
- * server (such as 'sql').  Needs a transaction; palloc'd.
+ * The name of the api server a source's downloads use: the one it names, else the
+ * only one that may serve it, else NULL for the vendor's defaults.  "source" may be
+ * anything that is no server (such as 'sql').  False with the fault filled when two
+ * would serve it, or the one it names may not.  Needs a transaction; palloc'd.
  */
+extern bool api_find(const char *source, char **name, Fault *fault);
+
+/* What that one says.  Needs a transaction; palloc'd. */
 extern bool api_load(const char *source, Api **api, Fault *fault);
 
 /* Address of a dataset, for notifications that do not tell one. */

@@ -29,6 +29,7 @@
 #include "base/hide.h"
 #include "base/json.h"
 #include "base/options.h"
+#include "base/rights.h"
 #include "base/sql.h"
 #include "base/timestamp.h"
 #include "base/wakeup.h"
@@ -178,7 +179,7 @@ load_servers(Push *push)
 		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
 		ServerOptions *options;
 
-		if (!server || !server->servertype || strcmp(server->servertype, WEBHOOK_TYPE) != 0)
+		if (!options_is_server(server, WEBHOOK_TYPE))
 			continue;
 		any = true;
 		if (options_load(server->servername, &options, &push->trouble))
@@ -224,6 +225,36 @@ is_paused(const ServerOptions *options)
 
 	sql_look(look_for_pause, &pause);
 	return pause.found || options_bool(options, "paused");
+}
+
+/*
+ * Which server takes the push, of those that would: a superuser's first, for a
+ * topic can be listed by anybody.  NULL when there is none; also with the fault
+ * filled when two owners claim it.
+ */
+static const ServerOptions *
+choose_server(const Push *push, bool (*takes) (const Push *push, const ServerOptions *server,
+											   const char *what),
+			  const char *what, Fault *fault)
+{
+	const ServerOptions *found = NULL;
+	bool		claimed = false;
+	ListCell   *cell;
+
+	foreach(cell, push->servers)
+	{
+		const ServerOptions *server = lfirst(cell);
+
+		if (!takes(push, server, what) || (found && rights_serve(found->owner, server->owner)))
+			continue;
+		claimed = found && !rights_serve(server->owner, found->owner);
+		found = server;
+	}
+	if (claimed)
+		fault_set(fault, REASON_CONFIGURATION, "servers of different owners would take it");
+	else if (found && push->trouble.sqlstate != 0 && !rights_serve(found->owner, InvalidOid))
+		*fault = push->trouble;	/* it might be that one's */
+	return fault->sqlstate == 0 ? found : NULL;
 }
 
 /* ----- storing ----- */
@@ -355,24 +386,26 @@ is_fresh(const SnsMessage *message)
 		time.at > GetCurrentTimestamp() - MAX_AGE;
 }
 
+static bool
+lists_topic(const Push *push, const ServerOptions *server, const char *topic_arn)
+{
+	return topic_is_listed(server, topic_arn);
+}
+
 static Answer
 take_sns(const Push *push, const SnsMessage *message)
 {
 	const char *topic_arn = message->value[SNS_TOPIC_ARN];
-	const ServerOptions *server = NULL;
 	Fault		fault = {0};
+	const ServerOptions *server = choose_server(push, lists_topic, topic_arn, &fault);
 	const char *path;
 	char	   *base_url;
 	bool		is_test;
 	EVP_PKEY   *key;
 	SnsVerdict	verdict;
-	ListCell   *cell;
 
-	foreach(cell, push->servers)
-	{
-		if (server == NULL && topic_is_listed(lfirst(cell), topic_arn))
-			server = lfirst(cell);
-	}
+	if (fault.sqlstate != 0)
+		return trouble_answer(fault.message);
 	if (server == NULL)
 		return refuse(push, "topic is not listed in option \"topic_arns\"");
 	if (is_paused(server))
@@ -417,7 +450,7 @@ same_secret(const char *a, const char *b)
 }
 
 static bool
-knows_secret(const Push *push, const ServerOptions *server)
+knows_secret(const Push *push, const ServerOptions *server, const char *unused)
 {
 	static const char bearer[] = "Bearer ";
 	const char *secret = options_secret(server, "webhook_secret");
@@ -434,14 +467,11 @@ knows_secret(const Push *push, const ServerOptions *server)
 static Answer
 take_other(const Push *push)
 {
-	const ServerOptions *server = NULL;
-	ListCell   *cell;
+	Fault		fault = {0};
+	const ServerOptions *server = choose_server(push, knows_secret, NULL, &fault);
 
-	foreach(cell, push->servers)
-	{
-		if (server == NULL && knows_secret(push, lfirst(cell)))
-			server = lfirst(cell);
-	}
+	if (fault.sqlstate != 0)
+		return trouble_answer(fault.message);
 	if (server == NULL)
 		return refuse(push, "push is neither signed by SNS nor has it the secret");
 	if (is_paused(server))

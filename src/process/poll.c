@@ -266,16 +266,14 @@ hold_extension(void)
 static void
 look(void *argument)
 {
-	source_configure(argument);
-	run_state_read(argument, false);
+	run_state_look(argument, false);
 }
 
 /* The same, and obeys the back-off of another session. */
 static void
 look_and_obey(void *argument)
 {
-	source_configure(argument);
-	run_state_read(argument, true);
+	run_state_look(argument, true);
 }
 
 static void

@@ -9,13 +9,28 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/sql.h"
+#include "door/api.h"
 #include "process/run_state.h"
 
 #define STATUS_INTERVAL_MS	60000	/* last_poll_at of an idle source */
 
-void
-run_state_read(Source *source, bool obey_backoff)
+/* Reads the options, and whether it is clear who serves the downloads. */
+static void
+configure(Source *source)
+{
+	char	   *api;
+	Fault		fault = {0};
+
+	if (api_find(source->name, &api, &fault))
+		source_configure(source);
+	else
+		source_refuse(source, &fault);
+}
+
+static void
+read_row(Source *source, bool obey_backoff)
 {
 	static SqlPlan plan = SQL_PLAN(
 		"SELECT r.paused, r.resumed, r.wait_ms FROM damoov.run_state($1) AS r",
@@ -41,6 +56,13 @@ run_state_read(Source *source, bool obey_backoff)
 	source_set_paused(source, paused || source->option_paused);
 	source->looked = true;
 	sql_leave(scope);
+}
+
+void
+run_state_look(Source *source, bool obey_backoff)
+{
+	configure(source);
+	read_row(source, obey_backoff);
 }
 
 bool

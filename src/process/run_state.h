@@ -7,8 +7,11 @@
 
 #include "provider/source.h"
 
-/* obey_backoff: also that of another session, when this one has not asked yet. */
-extern void run_state_read(Source *source, bool obey_backoff);
+/*
+ * Reads the options and the row.  obey_backoff: also that of another session, when
+ * this one has not asked yet.
+ */
+extern void run_state_look(Source *source, bool obey_backoff);
 
 /* Is there something to write? */
 extern bool run_state_is_stale(const Source *source);

@@ -34,7 +34,7 @@ identity_setting(const ServerOptions *options, const char *option, const char *v
 {
 	const char *value = options_get(options, option);
 
-	if (value == NULL && variable != NULL)
+	if (value == NULL && variable != NULL && options->may_use_host)
 		value = getenv(variable);
 	return value && value[0] ? pstrdup(value) : NULL;
 }

@@ -132,7 +132,8 @@ set_error(Source *source, const Fault *fault)
 	ereport(LOG,
 			(errmsg("could not receive messages from server \"%s\": %s",
 					source->name, fault->message),
-			 fault->detail ? errdetail("%s", fault->detail) : 0));
+			 fault->detail ? errdetail("%s", fault->detail) : 0,
+			 fault->hint ? errhint("%s", fault->hint) : 0));
 }
 
 /* ----- options ----- */
@@ -158,7 +159,7 @@ take_fingerprint(const ServerOptions *options, char *fingerprint)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s;", options->type);
+	appendStringInfo(&text, "%s;%d;", options->type, options->may_use_host);
 	append_options(&text, options->options);
 	append_options(&text, options->secrets);
 	sign_sha256_hex(text.data, text.len, fingerprint);
@@ -219,6 +220,13 @@ source_try_configure(Source *source, Fault *fault)
 }
 
 void
+source_refuse(Source *source, const Fault *fault)
+{
+	source->fingerprint[0] = '\0';
+	misconfigured(source, fault);
+}
+
+void
 source_configure(Source *source)
 {
 	ServerOptions *options;
@@ -227,8 +235,7 @@ source_configure(Source *source)
 
 	if (!options_load(source->name, &options, &fault))
 	{
-		source->fingerprint[0] = '\0';
-		misconfigured(source, &fault);
+		source_refuse(source, &fault);
 		return;
 	}
 	take_fingerprint(options, fingerprint);

@@ -178,6 +178,9 @@ extern bool source_is_quiet(const Source *source);
  */
 extern void source_configure(Source *source);
 
+/* The same for what is wrong with something else that the source needs. */
+extern void source_refuse(Source *source, const Fault *fault);
+
 /* The same without a trace in the log or the state; false with the fault filled. */
 extern bool source_try_configure(Source *source, Fault *fault);
 

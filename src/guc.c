@@ -71,7 +71,7 @@ static const struct
 	{"damoov.databases", "Databases a background worker serves, separated by commas.", NULL,
 	&damoov_databases, GUC_LIST_INPUT, check_databases},
 	{"damoov.role", "Role the background workers run as.",
-	"Empty means the bootstrap superuser.", &damoov_role, 0, NULL},
+	"Empty means the role damoov_engine, which CREATE EXTENSION makes.", &damoov_role, 0, NULL},
 	{"damoov.secrets_dir", "Directory of the files named by the option secret_file.", NULL,
 	&damoov_secrets_dir, GUC_SUPERUSER_ONLY, check_secrets_dir},
 	{"damoov.ca_file", "File of certificate authorities to trust.",

@@ -46,3 +46,32 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- The background worker runs as a role that has these rights and no others,
+-- unless damoov.role names another.  No client can log in as it.  Policies are for
+-- those who read: a row that the worker stores must not depend on them.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'damoov_engine') THEN
+        CREATE ROLE damoov_engine LOGIN CONNECTION LIMIT 0 BYPASSRLS;
+        COMMENT ON ROLE damoov_engine IS 'background workers of the extension damoov';
+    ELSIF NOT EXISTS (
+        -- as it is made above; of another database, perhaps
+        SELECT
+        FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname = 'damoov_engine' AND r.rolcanlogin AND r.rolconnlimit = 0 AND r.rolbypassrls
+            AND NOT (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication))
+    THEN
+        RAISE EXCEPTION 'role "damoov_engine" exists and is not that of damoov''s workers'
+            USING ERRCODE = 'duplicate_object',
+                  HINT = 'Rename it: ALTER ROLE damoov_engine RENAME TO ...';
+    END IF;
+    IF NOT pg_catalog.has_database_privilege('damoov_engine', pg_catalog.current_database(), 'CONNECT') THEN
+        EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO damoov_engine', pg_catalog.current_database());
+    END IF;
+END
+$$;
+GRANT USAGE ON SCHEMA damoov TO damoov_engine;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA damoov TO damoov_engine;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA damoov TO damoov_engine;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA damoov TO damoov_engine;

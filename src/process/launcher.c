@@ -6,7 +6,8 @@
  * compares the wanted state (the setting) with the actual one (its workers): a
  * worker that ended is started again after a wait, which doubles if it ended
  * soon after its start and is short again if it had run for a minute; the
- * worker of a database that is no longer listed is ended.
+ * worker of a database that is no longer listed is ended, and so is one that
+ * runs as another role than it should.
  */
 #include "postgres.h"
 
@@ -24,11 +25,13 @@
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
+#include "base/rights.h"
 #include "compat.h"
 #include "guc.h"
 #include "process/launcher.h"
@@ -44,6 +47,7 @@ pg_noreturn PGDLLEXPORT void damoov_launcher_main(Datum argument);
 typedef struct WorkerState
 {
 	char		database[NAMEDATALEN];
+	char		role[NAMEDATALEN];	/* that it was started with */
 	BackgroundWorkerHandle *handle; /* NULL: not running */
 	bool		wanted;
 	int			failures;
@@ -90,9 +94,12 @@ find_worker(const char *database)
 	return state;
 }
 
-/* Names of the databases that accept connections, as String nodes. */
+/*
+ * Names of the databases that accept connections, as String nodes; and the role
+ * for workers, "" as long as there is none.
+ */
 static List *
-existing_databases(MemoryContext context)
+existing_databases(MemoryContext context, const char **role)
 {
 	List	   *names = NIL;
 	Relation	catalog;
@@ -114,6 +121,8 @@ existing_databases(MemoryContext context)
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
+	*role = damoov_role && damoov_role[0] ? damoov_role
+		: OidIsValid(get_role_oid(RIGHTS_ENGINE_ROLE, true)) ? RIGHTS_ENGINE_ROLE : "";
 	CommitTransactionCommand();
 	/* the memory context after a commit differs between releases */
 	MemoryContextSwitchTo(context);
@@ -131,14 +140,15 @@ complain(WorkerState *state, const char *problem)
 }
 
 static void
-start_worker(WorkerState *state, int64 now_ms)
+start_worker(WorkerState *state, const char *role, int64 now_ms)
 {
 	BackgroundWorker worker;
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	bool		registered;
 
 	/* the handle lives as long as the worker */
-	worker_describe(&worker, state->database);
+	strlcpy(state->role, role, NAMEDATALEN);
+	worker_describe(&worker, state->database, state->role);
 	registered = RegisterDynamicBackgroundWorker(&worker, &state->handle);
 	MemoryContextSwitchTo(old);
 	if (!registered)
@@ -174,7 +184,8 @@ static long
 tick(MemoryContext context)
 {
 	List	   *listed = guc_database_list();
-	List	   *existing = listed == NIL ? NIL : existing_databases(context);
+	const char *role = "";
+	List	   *existing = listed == NIL ? NIL : existing_databases(context, &role);
 	int64		now_ms = clock_ms();
 	long		wait_ms = TICK_MS;
 	ListCell   *cell;
@@ -198,10 +209,10 @@ tick(MemoryContext context)
 		WorkerState *state = lfirst(cell);
 
 		check_end(state, now_ms);
-		if (!state->wanted && state->handle)
+		if (state->handle && (!state->wanted || strcmp(state->role, role) != 0))
 			TerminateBackgroundWorker(state->handle);
 		else if (state->wanted && state->handle == NULL && now_ms >= state->restart_ms)
-			start_worker(state, now_ms);
+			start_worker(state, role, now_ms);
 		if (state->wanted && state->handle == NULL)
 			wait_ms = Min(wait_ms, Max(10, state->restart_ms - now_ms));
 	}

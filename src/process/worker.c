@@ -16,13 +16,16 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "base/fault.h"
+#include "base/rights.h"
 #include "base/wakeup.h"
 #include "compat.h"
 #include "guc.h"
@@ -31,12 +34,24 @@
 #include "process/worker.h"
 
 #define TURN_MS			60000
+#define NO_ROLE_MS		1000
+
+/* What a worker is told, in bgw_extra. */
+typedef struct WorkerOrder
+{
+	char		database[NAMEDATALEN];
+	char		role[NAMEDATALEN];	/* "": there is none for it yet */
+} WorkerOrder;
+
+StaticAssertDecl(sizeof(WorkerOrder) <= BGW_EXTRALEN, "the order of a worker does not fit");
 
 pg_noreturn PGDLLEXPORT void damoov_worker_main(Datum argument);
 
 void
-worker_describe(BackgroundWorker *worker, const char *database)
+worker_describe(BackgroundWorker *worker, const char *database, const char *role)
 {
+	WorkerOrder *order = (WorkerOrder *) worker->bgw_extra;
+
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -46,7 +61,8 @@ worker_describe(BackgroundWorker *worker, const char *database)
 	strlcpy(worker->bgw_function_name, "damoov_worker_main", sizeof(worker->bgw_function_name));
 	snprintf(worker->bgw_name, BGW_MAXLEN, "damoov worker for database \"%s\"", database);
 	strlcpy(worker->bgw_type, "damoov worker", BGW_MAXLEN);
-	strlcpy(worker->bgw_extra, database, BGW_EXTRALEN);
+	strlcpy(order->database, database, NAMEDATALEN);
+	strlcpy(order->role, role, NAMEDATALEN);
 }
 
 /*
@@ -104,9 +120,33 @@ give_back(int code, Datum poll)
 	poll_give_back((Poll *) DatumGetPointer(poll));
 }
 
+/*
+ * The role comes with the extension, and with the role another worker: this one
+ * has too many rights, and does nothing but wait.
+ */
+pg_noreturn static void
+await_role(void)
+{
+	for (;;)
+	{
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		StartTransactionCommand();
+		found = OidIsValid(get_role_oid(RIGHTS_ENGINE_ROLE, true));
+		CommitTransactionCommand();
+		if (found)
+			proc_exit(0);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 NO_ROLE_MS, compat_wait_event("DamoovRole"));
+		ResetLatch(MyLatch);
+	}
+}
+
 void
 damoov_worker_main(Datum argument)
 {
+	const WorkerOrder *order = (const WorkerOrder *) MyBgworkerEntry->bgw_extra;
 	static const TransactionHost host = {begin_transaction, commit_transaction, abort_transaction};
 	MemoryContext context;
 	Poll	   *poll;
@@ -114,8 +154,9 @@ damoov_worker_main(Datum argument)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(MyBgworkerEntry->bgw_extra,
-										 damoov_role && damoov_role[0] ? damoov_role : NULL, 0);
+	BackgroundWorkerInitializeConnection(order->database, order->role[0] ? order->role : NULL, 0);
+	if (order->role[0] == '\0')
+		await_role();
 	wakeup_register_worker();
 	pgstat_report_appname("damoov worker");
 	own_resources();
@@ -125,7 +166,7 @@ damoov_worker_main(Datum argument)
 	poll = poll_create(context, NULL, &host);
 	before_shmem_exit(give_back, PointerGetDatum(poll));
 	ereport(LOG,
-			(errmsg("damoov worker started for database \"%s\"", MyBgworkerEntry->bgw_extra)));
+			(errmsg("damoov worker started for database \"%s\"", order->database)));
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();

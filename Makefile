@@ -17,6 +17,7 @@ OBJS         = \
 	src/base/sql.o \
 	src/base/text.o \
 	src/base/timestamp.o \
+	src/base/users_code.o \
 	src/base/uuid.o \
 	src/base/wakeup.o \
 	src/dataset/crash.o \

@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "base/users_code.h"
 #include "base/wakeup.h"
 #include "compat.h"
 #include "door/certificate.h"
@@ -25,6 +26,7 @@ void
 _PG_init(void)
 {
 	guc_define();
+	users_code_init();
 	/* merely loaded, or pg_upgrade is at work: no process is started */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;

@@ -12,6 +12,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/sql.h"
+#include "base/users_code.h"
 #include "process/transaction.h"
 
 #define LOCK_MS		500
@@ -36,6 +37,7 @@ transaction_run(const TransactionHost *host, void (*step) (void *argument), void
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool done = false;
 	volatile bool committing = false;
+	bool		guarded = users_code_guard(true);
 
 	PG_TRY();
 	{
@@ -55,11 +57,15 @@ transaction_run(const TransactionHost *host, void (*step) (void *argument), void
 		error = CopyErrorData();
 		FlushErrorState();
 		if (!host->recover(committing))
+		{
+			(void) users_code_guard(guarded);
 			ReThrowError(error);
+		}
 		MemoryContextSwitchTo(context);
 		done = fault_set_state(fault, error->sqlerrcode, REASON_STORE_FAILED, "%s", error->message);
 	}
 	PG_END_TRY();
+	(void) users_code_guard(guarded);
 	MemoryContextSwitchTo(context);
 	return done;
 }

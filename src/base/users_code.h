@@ -1,0 +1,19 @@
+/*
+ * users_code.h
+ *	  Whose rights the functions of users have in the engine.
+ *
+ * A table may have triggers, defaults and constraints of users.  What the engine
+ * stores must not lend them its rights: a trigger function runs with those of
+ * its owner, as if it were SECURITY DEFINER; any other function runs only if its
+ * owner has all rights of the role that it would run as.
+ */
+#ifndef DAMOOV_USERS_CODE_H
+#define DAMOOV_USERS_CODE_H
+
+/* When the library is loaded. */
+extern void users_code_init(void);
+
+/* From now on in this process, or no longer.  Returns what held before. */
+extern bool users_code_guard(bool on);
+
+#endif							/* DAMOOV_USERS_CODE_H */

@@ -115,7 +115,7 @@ COMMENT ON COLUMN damoov.crash_buffers.notes IS 'values that are unusual or coul
 COMMENT ON COLUMN damoov.crash_buffers.extra IS 'the members that were not understood; the whole document if no samples were recognized';
 COMMENT ON COLUMN damoov.crash_buffers.stored_at IS 'when it was stored, database clock';
 
-CREATE VIEW damoov.crash_samples AS
+CREATE VIEW damoov.crash_samples WITH (security_invoker) AS
 SELECT
     b.crash_id,
     b.user_id,
@@ -144,7 +144,7 @@ COMMENT ON COLUMN damoov.crash_samples.recorded_at IS 'time of the sample';
 
 -- Gravity is the median of each axis; what is left, less its part along
 -- gravity, is horizontal.  The window is the peak +/- 150 ms.
-CREATE VIEW damoov.crash_summary AS
+CREATE VIEW damoov.crash_summary WITH (security_invoker) AS
 SELECT
     c.crash_id,
     c.crash_token,

@@ -9,6 +9,7 @@ CREATE TABLE damoov.downloads (
     user_id bigint CONSTRAINT downloads_user_id_fkey REFERENCES damoov.users,
     source text NOT NULL,
     url text,
+    host text GENERATED ALWAYS AS (split_part(url, '/', 3)) STORED,
     priority smallint NOT NULL,
     state text NOT NULL DEFAULT 'waiting' CONSTRAINT downloads_state_check
         CHECK (state IN ('waiting', 'gone', 'failed')),
@@ -35,6 +36,7 @@ COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification; 
 COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset; NULL for kind object';
 COMMENT ON COLUMN damoov.downloads.source IS 'source of the newest notification';
 COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification, or s3://bucket/key; NULL: built from the id. Its query may be a credential and its path name a person: damoov.download_status shows the host alone';
+COMMENT ON COLUMN damoov.downloads.host IS 'of url only the host, or the bucket';
 COMMENT ON COLUMN damoov.downloads.priority IS 'smaller values are fetched first: crashes 10, objects of a bucket 15, trips 20, raw tracks 30';
 COMMENT ON COLUMN damoov.downloads.state IS 'waiting, gone (404 or 410 for good) or failed (will not be tried again by itself)';
 COMMENT ON COLUMN damoov.downloads.version IS 'changes with every notification: if it has changed during a fetch, the dataset is fetched again';
@@ -49,13 +51,13 @@ COMMENT ON COLUMN damoov.downloads.last_error IS 'why the last try failed';
 COMMENT ON COLUMN damoov.downloads.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.downloads.queued_at IS 'first wanted, database clock';
 
-CREATE VIEW damoov.download_status AS
+CREATE VIEW damoov.download_status WITH (security_invoker) AS
 SELECT
     d.kind,
     d.object_id,
     d.user_id,
     d.source,
-    split_part(d.url, '/', 3) AS host,
+    d.host,
     d.priority,
     d.state,
     d.attempts,

@@ -54,28 +54,55 @@ $$;
 REVOKE ALL ON FUNCTION damoov.extra_drift() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one, and vehicle_indicators';
 
-CREATE VIEW damoov.drift AS
-SELECT
-    'events' AS table_name,
-    n.event,
-    n.path,
-    min(n.received_at) AS first_seen,
-    max(n.received_at) AS last_seen,
-    count(*) AS count,
-    min(n.sample) AS sample
-FROM (
-    SELECT h.event, 'Event' AS path, e.received_at, h.event AS sample
-    FROM damoov.events AS e
-    -- the name of an event may hold a UUID, too
-    CROSS JOIN regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi') AS h (event)
-    WHERE e.outcome = 'unknown'
-    UNION ALL
-    SELECT regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi'), m.key, e.received_at, m.value
-    FROM damoov.events AS e
-    CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
-    WHERE e.outcome <> 'control'
-) AS n
-GROUP BY n.event, n.path
+-- Whoever reads damoov.events sees what its policies show him.  Others get what
+-- holds no credential, if the table has no policies.
+CREATE FUNCTION damoov.event_drift()
+    RETURNS TABLE (event text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT has_table_privilege('damoov.events', 'SELECT') THEN
+        RETURN QUERY SELECT * FROM damoov.hidden_event_drift();
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT n.event, n.path, min(n.received_at), max(n.received_at), count(*), min(n.sample)
+    FROM (
+        SELECT h.event, 'Event' AS path, e.received_at, h.event AS sample
+        FROM damoov.events AS e
+        -- the name of an event may hold a UUID, too
+        CROSS JOIN regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi') AS h (event)
+        WHERE e.outcome = 'unknown'
+        UNION ALL
+        SELECT regexp_replace(e.event, '[0-9a-f](-*[0-9a-f]){31,}', '(hidden)', 'gi'), m.key, e.received_at, m.value
+        FROM damoov.events AS e
+        CROSS JOIN LATERAL jsonb_each_text(damoov.unknown_members(e.payload)) AS m
+        WHERE e.outcome <> 'control'
+    ) AS n
+    GROUP BY n.event, n.path;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.event_drift() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.event_drift() IS 'the part of damoov.drift that reads damoov.events';
+
+CREATE FUNCTION damoov.hidden_event_drift()
+    RETURNS TABLE (event text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT (SELECT c.relrowsecurity FROM pg_class AS c WHERE c.oid = 'damoov.events'::regclass) THEN
+        RETURN QUERY SELECT * FROM damoov.event_drift();
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.hidden_event_drift() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.hidden_event_drift() IS 'damoov.event_drift() for roles that must not read damoov.events, where the events are kept, and with them device tokens; nothing while that table has row-level security';
+
+CREATE VIEW damoov.drift WITH (security_invoker) AS
+SELECT 'events' AS table_name, n.event, n.path, n.first_seen, n.last_seen, n.count, n.sample
+FROM damoov.event_drift() AS n
 UNION ALL
 SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
 FROM damoov.extra_drift() AS x;

@@ -28,7 +28,7 @@ COMMENT ON COLUMN damoov.heartbeats.real_time_location_enabled IS 'RealTimeLocat
 COMMENT ON COLUMN damoov.heartbeats.waiting_trips IS 'NotUploadedTripsCount: trips still on the phone';
 COMMENT ON COLUMN damoov.heartbeats.instance_id IS 'InstanceId: instance of the person at that time';
 
-CREATE VIEW damoov.devices AS
+CREATE VIEW damoov.devices WITH (security_invoker) AS
 SELECT DISTINCT ON (h.user_id)
     h.user_id,
     h.reported_at,

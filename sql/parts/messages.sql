@@ -101,7 +101,7 @@ COMMENT ON COLUMN damoov.receipts.unknown IS 'events this version does not know,
 COMMENT ON COLUMN damoov.receipts.control IS 'messages of the transport, kept';
 COMMENT ON COLUMN damoov.receipts.quarantined IS 'messages stored in damoov.quarantine';
 
-CREATE VIEW damoov.ledger AS
+CREATE VIEW damoov.ledger WITH (security_invoker) AS
 SELECT
     source,
     (received_at AT TIME ZONE 'UTC')::date AS day,

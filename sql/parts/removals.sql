@@ -178,7 +178,7 @@ CREATE TRIGGER removed_tracks_remove
     EXECUTE FUNCTION damoov.remove_tracks();
 COMMENT ON TRIGGER removed_tracks_remove ON damoov.removed_tracks IS 'deletes the trips of removed tracks';
 
-CREATE VIEW damoov.trip_lineage AS
+CREATE VIEW damoov.trip_lineage WITH (security_invoker) AS
 WITH RECURSIVE merge (part, part_of, removed_at) AS (
     -- announced once or many times
     SELECT r.track_token, r.replaced_by, max(r.removed_at)

@@ -26,7 +26,7 @@ COMMENT ON FUNCTION damoov_check(text) IS
     'level is ok, warning or error; server is NULL for what concerns the whole; remedy is the statement or setting that mends it; '
     'stores and consumes nothing; errors: 42704 no such server, 42809 not a source of messages';
 
-CREATE VIEW damoov.status AS
+CREATE VIEW damoov.status WITH (security_invoker) AS
 SELECT
     s.source,
     s.type,

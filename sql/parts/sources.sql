@@ -11,7 +11,7 @@ COMMENT ON FUNCTION damoov.check_options(text[], oid) IS 'validator of the forei
 CREATE FOREIGN DATA WRAPPER damoov VALIDATOR damoov.check_options;
 COMMENT ON FOREIGN DATA WRAPPER damoov IS 'sources of telematics: CREATE SERVER ... TYPE ''sqs'' FOREIGN DATA WRAPPER damoov';
 
-CREATE VIEW damoov.servers AS
+CREATE VIEW damoov.servers WITH (security_invoker) AS
 SELECT s.srvname::text AS source, s.srvtype AS type, s.oid AS server_oid
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw

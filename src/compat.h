@@ -38,13 +38,13 @@ typedef void JsonAction;
 
 /* the caller may provide the lexer's memory since 17 */
 static inline JsonLexContext *
-compat_json_lexer(const char *text, Size len, int encoding)
+compat_json_lexer(const char *text, Size len, int encoding, bool unescape)
 {
 #if PG_VERSION_NUM >= 170000
-	return makeJsonLexContextCstringLen(NULL, text, len, encoding, true);
+	return makeJsonLexContextCstringLen(NULL, text, len, encoding, unescape);
 #else
 	return makeJsonLexContextCstringLen(unconstify(char *, text), (int) len,
-										encoding, true);
+										encoding, unescape);
 #endif
 }
 

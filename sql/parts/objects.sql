@@ -60,10 +60,11 @@ COMMENT ON FUNCTION damoov.queue_objects(bigint[], uuid[]) IS 'queues the object
 -- The newest notification says whose an object is, rows that outlive it after
 -- that.  A removal says it last: it may speak of what is another's.
 CREATE FUNCTION damoov.person_of_object(kind text, object_id uuid) RETURNS bigint
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT coalesce(
+AS $$
+BEGIN
+    RETURN coalesce(
         (SELECT d.user_id
             FROM damoov.downloads AS d
             WHERE d.kind = person_of_object.kind AND d.object_id = person_of_object.object_id),
@@ -81,6 +82,7 @@ BEGIN ATOMIC
         (SELECT d.user_id
             FROM damoov.documents AS d
             WHERE d.kind = person_of_object.kind AND d.object_id = person_of_object.object_id));
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.person_of_object(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person of an object, for a dataset of this kind, from events, downloads and stored rows; NULL if none is known';

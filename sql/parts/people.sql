@@ -37,15 +37,18 @@ COMMENT ON FUNCTION damoov.need_read_committed() IS 'raises an error if the isol
 
 -- Storing, by many at once, and forgetting, alone, exclude each other.
 CREATE FUNCTION damoov.lock_people(alone boolean) RETURNS void
-    LANGUAGE sql VOLATILE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT damoov.need_read_committed();
-    SELECT CASE
-        WHEN alone THEN pg_advisory_xact_lock(1684106095, 256)
-        ELSE pg_advisory_xact_lock_shared(1684106095, 256)
-    END;
-END;
+AS $$
+BEGIN
+    PERFORM damoov.need_read_committed();
+    IF alone THEN
+        PERFORM pg_advisory_xact_lock(1684106095, 256);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(1684106095, 256);
+    END IF;
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'takes the lock of all persons until the end of the transaction, so that nothing is stored while a person is forgotten: true to forget, false to store; errors: 25000 isolation level';
 
@@ -53,16 +56,18 @@ COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'takes the lock of all person
 -- after the other.  1024 locks serve for any number of them; 1684106095 is just
 -- damoov's own class of locks.
 CREATE FUNCTION damoov.lock_objects(object_ids uuid[]) RETURNS void
-    LANGUAGE sql VOLATILE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT pg_advisory_xact_lock(1684106095, k.key)
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1684106095, k.key)
     FROM (
         SELECT DISTINCT 1024 + (uuid_hash(o.id) & 1023) AS key
         FROM unnest(object_ids) AS o (id)
         ORDER BY 1
     ) AS k;
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.lock_objects(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_objects(uuid[]) IS 'takes the locks of tracks, crashes, objects of a bucket and persons (by their device tokens) until the end of the transaction, in one order for everyone';
 
@@ -85,10 +90,12 @@ REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';
 
 CREATE FUNCTION damoov.is_forgotten(device_token uuid) RETURNS boolean
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE plpgsql STABLE STRICT
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT EXISTS (SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(is_forgotten.device_token));
-END;
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(is_forgotten.device_token));
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.is_forgotten(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.is_forgotten(uuid) IS 'whether damoov_forget() was called for this token';

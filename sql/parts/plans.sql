@@ -1,7 +1,9 @@
 -- ---------------------------------------------------------------------
 -- Plans: what looks rows up is sure to use an index, also by a plan that was
 -- made when the table was empty.  These functions only read, so that nobody's
--- trigger is planned under these settings.
+-- trigger is planned under these settings.  What is asked for each object is
+-- written in PL/pgSQL, which keeps plans: a function in SQL plans anew in each
+-- statement that calls it.
 -- ---------------------------------------------------------------------
 
 DO $$

@@ -37,14 +37,18 @@ COMMENT ON COLUMN damoov.removed_tracks.start_utc_offset_min IS 'minutes the pho
 -- A source can name the instance that it serves.  A removal through it does
 -- not affect tracks that only sources of other instances have announced.
 CREATE FUNCTION damoov.other_tenant(source text, track_token uuid, user_id bigint) RETURNS boolean
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT coalesce(bool_and(damoov.source_instance(e.source) <> damoov.source_instance(other_tenant.source)), false)
-    FROM damoov.events AS e
-    WHERE e.object_id = other_tenant.track_token AND e.user_id IS NOT DISTINCT FROM other_tenant.user_id
-        AND e.event IN ('TrackEnrichmentFinished', 'IncomingTrackReceived');
-END;
+AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(bool_and(damoov.source_instance(e.source) <> damoov.source_instance(other_tenant.source)), false)
+        FROM damoov.events AS e
+        WHERE e.object_id = other_tenant.track_token AND e.user_id IS NOT DISTINCT FROM other_tenant.user_id
+            AND e.event IN ('TrackEnrichmentFinished', 'IncomingTrackReceived')
+    );
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.other_tenant(text, uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.other_tenant(text, uuid, bigint) IS
     'is this track known from sources of other instances only, by their option instance_id? False or NULL where a source does not name one';
@@ -53,10 +57,11 @@ COMMENT ON FUNCTION damoov.other_tenant(text, uuid, bigint) IS
 -- merge wins over an enrichment (keeping the part would double it), while an
 -- enrichment wins over the rejection of an upload.
 CREATE FUNCTION damoov.track_lives(track_token uuid, user_id bigint, enriched_at timestamptz) RETURNS boolean
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT NOT EXISTS (
+AS $$
+BEGIN
+    RETURN NOT EXISTS (
         SELECT
         FROM damoov.removed_tracks AS r
             LEFT JOIN damoov.events AS said USING (event_id)
@@ -66,16 +71,18 @@ BEGIN ATOMIC
             AND (track_lives.enriched_at IS NULL
                 OR r.removed_at > track_lives.enriched_at
                 OR (r.removed_at = track_lives.enriched_at AND r.reason = 'replaced')));
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'whether a track is to be kept: its newest enrichment is newer than its newest removal';
 
 -- Merging removes processed tracks, not raw ones
 CREATE FUNCTION damoov.recording_lives(track_token uuid, user_id bigint) RETURNS boolean
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT NOT EXISTS (
+AS $$
+BEGIN
+    RETURN NOT EXISTS (
         SELECT
         FROM damoov.removed_tracks AS r
             LEFT JOIN damoov.events AS said USING (event_id)
@@ -88,16 +95,18 @@ BEGIN ATOMIC
                 FROM damoov.events AS e
                 WHERE e.event = 'IncomingTrackReceived' AND e.object_id = recording_lives.track_token
                     AND e.user_id IS NOT DISTINCT FROM recording_lives.user_id), '-infinity'));
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'whether a raw track is to be kept: it was not found invalid after it was received';
 
 -- From the events, and from rows that may outlive them
 CREATE FUNCTION damoov.enriched_at(track_token uuid, user_id bigint) RETURNS timestamptz
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT greatest(
+AS $$
+BEGIN
+    RETURN greatest(
         (SELECT max(e.sent_at)
             FROM damoov.events AS e
             WHERE e.event = 'TrackEnrichmentFinished' AND e.object_id = enriched_at.track_token
@@ -108,7 +117,8 @@ BEGIN ATOMIC
         (SELECT t.enriched_at
             FROM damoov.trips AS t
             WHERE t.track_token = enriched_at.track_token AND t.user_id IS NOT DISTINCT FROM enriched_at.user_id));
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
 

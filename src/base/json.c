@@ -50,11 +50,12 @@ check_number(const char *at, const char *end, int max_number, Fault *fault)
 	const char *start = at;
 	const char *exponent = NULL;
 
-	while (at < end && (isdigit((unsigned char) *at) || strchr("+-.eE", *at)))
+	for (; at < end; at++)
 	{
 		if (*at == 'e' || *at == 'E')
 			exponent = at + 1;
-		at++;
+		else if ((*at < '0' || *at > '9') && *at != '+' && *at != '-' && *at != '.')
+			break;
 	}
 	if (at - start > max_number)
 	{
@@ -120,17 +121,35 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 	return true;
 }
 
+static bool
+is_one_of(char c, const char *characters)
+{
+	return c != '\0' && strchr(characters, c) != NULL;
+}
+
+static const char *
+skip_blanks(const char *at, const char *end)
+{
+	while (at < end && is_one_of(*at, " \t\r\n"))
+		at++;
+	return at;
+}
+
 /* ----- walking ----- */
 
+/* The token starts at "at". */
 static bool
-set_parse_fault(JsonParseErrorType error, JsonLexContext *lexer, Fault *fault)
+set_parse_fault(JsonParseErrorType error, const char *text, const char *at, Fault *fault)
 {
+	int			line = 1;
+
 	/* the parser's own detail quotes the input, which may hold a token */
 	if (error == JSON_UNICODE_CODE_POINT_ZERO)
 		return fault_set(fault, REASON_NUL_CHAR, "\\u0000 cannot be converted to text");
+	for (const char *c = text; c < at; c++)
+		line += *c == '\n';
 	return fault_set(fault, REASON_BAD_JSON, "invalid JSON text, line %d, byte %d",
-					 lexer->line_number,
-					 (int) (lexer->token_start ? lexer->token_start - lexer->input + 1 : 1));
+					 line, (int) (at - text) + 1);
 }
 
 static inline bool
@@ -165,12 +184,69 @@ on_close(void *arg)
 	JSON_ACTION_DONE;
 }
 
+/*
+ * The value of a string token, from quote to quote.  The parser is not asked to
+ * build it, which it does byte by byte; where a backslash stands in it, the
+ * server's lexer reads it once more.
+ */
+static char *
+string_value(JsonWalk *walk, const char *start, const char *end)
+{
+	JsonLexContext *lexer;
+	JsonParseErrorType error;
+
+	if (memchr(start, '\\', end - start) == NULL)
+	{
+		Size		len = end - start - 2;
+		char	   *value = palloc(len + 1);
+
+		memcpy(value, start + 1, len);
+		value[len] = '\0';
+		return value;
+	}
+	lexer = compat_json_lexer(start, end - start, PG_UTF8, true);
+	error = json_lex(lexer);
+	if (error == JSON_SUCCESS)
+		return pstrdup(lexer->strval->data);
+	if (walk->error == JSON_SUCCESS)
+	{
+		walk->error = error;
+		walk->error_at = start;
+	}
+	return pstrdup("");
+}
+
+/* The name of the member whose value starts here: the string before the colon. */
+static char *
+name_before(JsonWalk *walk, const char *value)
+{
+	const char *end = value - 1;
+	const char *start;
+	const char *at;
+
+	while (*end != '"')
+		end--;
+	for (start = end - 1;; start--)
+	{
+		if (*start != '"')
+			continue;
+		/* behind an odd number of backslashes it is part of the name */
+		for (at = start; at[-1] == '\\'; at--)
+			;
+		if ((start - at) % 2 == 0)
+			break;
+	}
+	return string_value(walk, start, end + 1);
+}
+
 static JsonAction
 on_field_start(void *arg, char *name, bool isnull)
 {
 	JsonWalk   *walk = arg;
 
-	walk->level[walk->depth].name = name;
+	/* the text may end behind the colon */
+	if (walk->lexer->token_start)
+		walk->level[walk->depth].name = name_before(walk, walk->lexer->token_start);
 	walk->level[walk->depth].start = walk->lexer->token_start;
 	JSON_ACTION_DONE;
 }
@@ -214,6 +290,9 @@ on_scalar(void *arg, char *text, JsonTokenType type)
 {
 	JsonWalk   *walk = arg;
 
+	if (type == JSON_TOKEN_STRING)
+		text = string_value(walk, walk->level[walk->depth].start,
+							walk->lexer->prev_token_terminator);
 	if (walk->visitor->scalar && !stopped(walk))
 		walk->visitor->scalar(walk, text, type);
 	else if (text)
@@ -241,8 +320,10 @@ json_walk(const char *text, Size len, JsonLimits limits,
 
 	walk.visitor = visitor;
 	walk.state = state;
-	walk.lexer = compat_json_lexer(text, len, PG_UTF8);
+	walk.lexer = compat_json_lexer(text, len, PG_UTF8, false);
 	walk.level[0].index = -1;
+	/* a text that is nothing but a scalar */
+	walk.level[0].start = skip_blanks(text, text + len);
 	actions.semstate = &walk;
 	actions.object_start = actions.array_start = on_open;
 	actions.object_end = actions.array_end = on_close;
@@ -253,8 +334,11 @@ json_walk(const char *text, Size len, JsonLimits limits,
 	actions.scalar = on_scalar;
 
 	error = pg_parse_json(walk.lexer, &actions);
+	if (walk.error != JSON_SUCCESS)
+		return set_parse_fault(walk.error, text, walk.error_at, fault);
 	if (error != JSON_SUCCESS)
-		return set_parse_fault(error, walk.lexer, fault);
+		return set_parse_fault(error, text, walk.lexer->token_start ? walk.lexer->token_start : text + len,
+							   fault);
 	if (walk.stop.sqlstate != 0)
 	{
 		*fault = walk.stop;
@@ -264,20 +348,6 @@ json_walk(const char *text, Size len, JsonLimits limits,
 }
 
 /* ----- spans ----- */
-
-static bool
-is_one_of(char c, const char *characters)
-{
-	return c != '\0' && strchr(characters, c) != NULL;
-}
-
-static const char *
-skip_blanks(const char *at, const char *end)
-{
-	while (at < end && is_one_of(*at, " \t\r\n"))
-		at++;
-	return at;
-}
 
 /* Returns the byte after the value that starts here; NULL when it does not end. */
 static const char *

@@ -69,6 +69,8 @@ struct JsonWalk
 	/* private */
 	const JsonVisitor *visitor;
 	JsonLexContext *lexer;
+	JsonParseErrorType error;	/* of a string with escapes, */
+	const char *error_at;		/* which starts here */
 };
 
 /*

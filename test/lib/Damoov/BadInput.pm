@@ -250,7 +250,7 @@ message B15 => $_, "[$_]", '22P02', 'bad_json' for qw(NaN Infinity -Infinity);
 message B16 => $_, $_, '22P02', 'bad_json'
   for '{"Event": "Heart', '{"Event": "HeartbeatReceived"', '{"Event":';
 message B16 => 'without its end', substr(heartbeat(), 0, -1), '22P02', 'bad_json';
-dataset B16 => 'a dataset', substr(track([ point(1) ]), 0, -9), '22P02', 'failed: invalid JSON text, line 1, byte 1',
+dataset B16 => 'a dataset', substr(track([ point(1) ]), 0, -9), '22P02', 'failed: invalid JSON text, line 1, byte 263',
   downloads => 'attempts', 5;
 message B17 => $_, $_, '22023', 'bad_type' for '"text"', '1', 'true', 'null', '[1]', '[[]]';
 # SQL may have nothing to pass; a message has to end as something

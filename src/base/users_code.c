@@ -6,16 +6,27 @@
  * server's function manager, which asks us about each function that is not built
  * in.  So nothing has to be searched for in the catalogs, where it could also
  * change between the search and the call.
+ *
+ * A trigger belongs to nobody: whoever has the right TRIGGER on a table may have
+ * attached a function that is not his.  So a trigger function gets its owner's
+ * rights only where nobody with fewer rights has that.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "base/users_code.h"
@@ -70,18 +81,107 @@ needs_hook(Oid function)
 	return needed;
 }
 
+/* May a role without the rights of this one attach triggers to the table? */
+static bool
+is_open_to_others(Oid table, Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+	bool		isnull;
+	Datum		value;
+	bool		open;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	open = !has_privs_of_role(owner, role);
+	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (!isnull)
+	{
+		Acl		   *acl = DatumGetAclPCopy(value);
+		Oid		   *roles;
+		int			count = aclmembers(acl, &roles);
+
+		open |= aclmask(acl, ACL_ID_PUBLIC, owner, ACL_TRIGGER, ACLMASK_ANY) != 0;
+		for (int i = 0; i < count; i++)
+			open |= !has_privs_of_role(roles[i], role) &&
+				aclmask(acl, roles[i], owner, ACL_TRIGGER, ACLMASK_ANY) != 0;
+		pfree(roles);
+		pfree(acl);
+	}
+	ReleaseSysCache(tuple);
+	return open;
+}
+
+/* The table of a trigger, InvalidOid if it is gone. */
+static Oid
+table_of(Oid trigger)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			table = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		table = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return table;
+}
+
+/* Could only roles with all rights of the function's owner attach it where it is attached? */
+static bool
+is_attached_by_owner(const FormData_pg_proc *function)
+{
+	Relation	catalog = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		by_owner = true;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(function->oid));
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, key);
+	while (by_owner && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TriggerRelationId)
+			by_owner = !is_open_to_others(table_of(depend->objid), function->proowner);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return by_owner;
+}
+
 /* Nobody may be made to run what is of a role with fewer rights. */
 static void
-check_owner(const FormData_pg_proc *function)
+check_owner(const FormData_pg_proc *function, Oid user)
 {
-	if (has_privs_of_role(function->proowner, GetUserId()))
+	if (has_privs_of_role(function->proowner, user))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("function %s of role \"%s\" must not run with the rights of role \"%s\"",
 					NameStr(function->proname), GetUserNameFromId(function->proowner, false),
-					GetUserNameFromId(GetUserId(), false)),
+					GetUserNameFromId(user, false)),
 			 errhint("Make it SECURITY DEFINER, or change its owner.")));
+}
+
+/* Whose rights a function is to have, which are never more than its owner's. */
+static Oid
+user_of(const FormData_pg_proc *function)
+{
+	if (!is_users_trigger(function))
+		return GetUserId();
+	return is_attached_by_owner(function) ? function->proowner : GetSessionUserId();
 }
 
 static void
@@ -90,17 +190,17 @@ begin_call(Oid function, Caller *caller)
 	HeapTuple	tuple = find_function(function);
 	const FormData_pg_proc *form = (const FormData_pg_proc *) GETSTRUCT(tuple);
 
-	caller->changed = false;
-	if (form->prosecdef)
-		;						/* the server has set its owner already */
-	else if (is_users_trigger(form))
+	/* of those the server has set the owner already */
+	if (!form->prosecdef)
 	{
+		Oid			user = user_of(form);
+
+		check_owner(form, user);
 		GetUserIdAndSecContext(&caller->user, &caller->context);
-		SetUserIdAndSecContext(form->proowner, caller->context | SECURITY_LOCAL_USERID_CHANGE);
-		caller->changed = true;
+		caller->changed = user != caller->user;
+		if (caller->changed)
+			SetUserIdAndSecContext(user, caller->context | SECURITY_LOCAL_USERID_CHANGE);
 	}
-	else
-		check_owner(form);
 	ReleaseSysCache(tuple);
 }
 

@@ -277,7 +277,7 @@ is(value("SELECT count(*) FROM pg_trigger WHERE tgname IN ('a_spy', 'b_spy')"), 
 # a table of its own that goes with a trip
 done_as('app', 'CREATE TABLE mine (trip_id bigint REFERENCES damoov.trips ON DELETE CASCADE);
 	CREATE TRIGGER c_spy AFTER DELETE ON mine FOR EACH ROW EXECUTE FUNCTION spy();
-	GRANT ALL ON mine TO PUBLIC', '... and on a table that goes with a trip');
+	GRANT SELECT, INSERT ON mine TO PUBLIC', '... and on a table that goes with a trip');
 
 sub is_no_superuser
 {
@@ -312,7 +312,7 @@ for my $how ('worker', 'CALL')
 		'documentsBEFORE', 'documentsAFTER', 'sourcesBEFORE', 'sourcesAFTER', 'mineAFTER')") >= 20 } "$how: the triggers have run" or diag value('SELECT kind, count(*) FROM seen GROUP BY 1');
 	is_no_superuser("$how: ... with the rights of their owner alone");
 }
-value('DROP FUNCTION spy() CASCADE');
+value('DROP FUNCTION spy() CASCADE; REVOKE ALL ON ALL TABLES IN SCHEMA damoov FROM app');
 $node->adjust_conf('postgresql.conf', 'damoov.databases', "'postgres'");
 $node->restart;
 
@@ -360,6 +360,16 @@ $cloud->publish([ heartbeat($driver, ++$minute) ]);
 eventually { value('SELECT count(*) FROM damoov.heartbeats') == $before + 1 } 'a policy does not keep the worker from storing';
 is(value('SELECT who FROM counted'), 'postgres', "... and the operator's trigger writes to the operator's table");
 is(value('SELECT count(*) FROM seen'), 0, "... but the policy's function was not run");
+
+# ... unless somebody else could have attached it
+value('TRUNCATE counted; GRANT TRIGGER ON damoov.heartbeats TO other');
+$before = value('SELECT count(*) FROM damoov.heartbeats');
+$cloud->publish([ heartbeat($driver, ++$minute) ]);
+eventually { value("SELECT last_error FROM damoov.status WHERE source = 'ours'") =~ /permission denied for table counted$/ }
+"the operator's trigger function has not the operator's rights where others can attach it";
+value('GRANT INSERT ON counted TO damoov_engine');
+eventually { value('SELECT count(*) FROM damoov.heartbeats') == $before + 1 } '... but those of the worker';
+is(value('SELECT who FROM counted'), 'damoov_engine', '... as which it runs');
 value('DROP TRIGGER mine ON damoov.heartbeats; DROP POLICY mine ON damoov.heartbeats; ALTER TABLE damoov.heartbeats DISABLE ROW LEVEL SECURITY');
 
 ###########################################################################

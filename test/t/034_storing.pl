@@ -254,6 +254,20 @@ eventually { beats() == $before + 2 } 'a merge fails at its commit: others are s
 like(quarantined(), qr/^one store_failed 23503 could not store notification: update or delete on table "trips"/, '... and the merge is in the quarantine');
 all_is_settled('a deferred constraint');
 
+# What only the commit itself shows: nothing of it is settled, and it is stored again.
+value("CREATE SEQUENCE tries;
+	CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS
+		\$\$BEGIN IF nextval('public.tries') = 2 THEN RAISE EXCEPTION 'not this time'; END IF; RETURN NULL; END\$\$;
+	CREATE CONSTRAINT TRIGGER fail_once AFTER INSERT ON damoov.heartbeats
+		DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail_once()");
+$before = beats();
+send_to('one', beat());
+eventually { value('SELECT last_value FROM tries') >= 4 } 'a commit fails, and what it was to store is tried again';
+eventually { beats() == $before + 1 } '... until it is stored';
+is(value('SELECT count(*) FROM damoov.quarantine'), 0, '... since it is not to blame');
+value('DROP TRIGGER fail_once ON damoov.heartbeats');
+all_is_settled('a commit that fails');
+
 value('CREATE FUNCTION check_later() RETURNS trigger LANGUAGE plpgsql AS
 	$$BEGIN
 		INSERT INTO seen VALUES (NEW.trip_id);

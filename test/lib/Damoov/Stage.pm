@@ -322,10 +322,14 @@ sub settled_after_commit
 	my (%given) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my ($mark, $before, $poller, $blocker) = _poll_that_waits(%given);
+	my $node = $on->{node};
 	my @since = (since => $mark);
 
 	cmp_ok(scalar(grep { ($_->{status} // 0) =~ /^20[01]$/ } requests($on->{receive}, @since)),
 		'>', 0, '... which are received');
+	ok( $node->poll_query_until('postgres',
+			"SELECT EXISTS (SELECT FROM damoov.sources WHERE last_error LIKE '%lock timeout')"),
+		'... in vain');
 	is(scalar(requests($on->{settle}, @since)), 0, '... and not settled');
 	$blocker->query_safe('COMMIT');
 	$blocker->quit;

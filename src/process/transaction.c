@@ -27,6 +27,9 @@ set_up(void)
 	if (LockTimeout == 0 || LockTimeout > LOCK_MS)
 		(void) set_config_option("lock_timeout", psprintf("%d", LOCK_MS), PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	/* in a parallel worker nobody looks at the functions of users */
+	(void) set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 

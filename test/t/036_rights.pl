@@ -352,12 +352,13 @@ is(value("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'"), 'f', 'nobody ha
 # A policy is not asked, and the operator's own trigger has the operator's rights
 value('ALTER TABLE damoov.heartbeats ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY mine ON damoov.heartbeats USING (public.probe(1) = 1) WITH CHECK (public.probe(1) = 1);
-	CREATE TABLE counted (who text);
-	CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.counted VALUES (current_user); RETURN NULL; END$$;
+	CREATE TABLE counted (who text, parallel text DEFAULT current_setting($$max_parallel_workers_per_gather$$));
+	CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.counted (who) VALUES (current_user); RETURN NULL; END$$;
 	CREATE TRIGGER mine AFTER INSERT ON damoov.heartbeats FOR EACH ROW EXECUTE FUNCTION count_it()');
 my $before = value('SELECT count(*) FROM damoov.heartbeats');
 $cloud->publish([ heartbeat($driver, ++$minute) ]);
 eventually { value('SELECT count(*) FROM damoov.heartbeats') == $before + 1 } 'a policy does not keep the worker from storing';
+is(value('SELECT parallel FROM counted'), '0', '... and no other process has a part in it');
 is(value('SELECT who FROM counted'), 'postgres', "... and the operator's trigger writes to the operator's table");
 is(value('SELECT count(*) FROM seen'), 0, "... but the policy's function was not run");
 

@@ -496,6 +496,9 @@ is_settled(const Delivery *delivery)
 static void
 pause_when_empty(Source *source, bool empty)
 {
+	/* receives that are in flight together find it empty together */
+	if (empty && clock_ms() < source->pause_until_ms)
+		return;
 	source->pause_ms = empty
 		? Min(source->pause_max_ms, Max(source->pause_min_ms, source->pause_ms * 2)) : 0;
 	source->pause_until_ms = source->pause_ms > 0 ? clock_ms() + source->pause_ms : 0;

@@ -10,6 +10,7 @@ OBJS         = \
 	src/base/hide.o \
 	src/base/json.o \
 	src/base/options.o \
+	src/base/place.o \
 	src/base/rights.o \
 	src/base/secret.o \
 	src/base/secret_file.o \

@@ -47,7 +47,7 @@ SELECT count(*) FROM damoov_ingest((SELECT jsonb_agg(
     FROM note AS n, (VALUES (:'token'), (upper(:'token')), ('{' || :'token' || '}'), (replace(:'token', '-', ''))) AS s (spelling) WHERE n.n IN (7, 8)));
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
 VALUES ('q', 'bad_json', '22P02', 'invalid JSON text, line 1, byte 1', :'token', '\x00');
-INSERT INTO damoov.sources (source, home) VALUES ('q', damoov.home());
+INSERT INTO damoov.sources (server_oid, home, place, source) VALUES (1, damoov.home(), damoov.place(), 'q');
 INSERT INTO damoov.forgotten (token_digest) VALUES (sha256('somebody'));
 -- datasets that name the person where the platform does, and deep in something unknown
 SELECT d.kind, damoov.store_dataset(d.kind, d.object_id, replace(replace(replace(d.document, '@', :'token'), '^', upper(:'token')), '~', replace(:'token', '-', ''))) IS NOT NULL AS stored
@@ -130,7 +130,7 @@ GRANT SELECT (kind, object_id, user_id, source, host, priority, state, attempts,
     last_error_at, queued_at) ON damoov.downloads TO regress_damoov_reader;
 GRANT SELECT (quarantine_id, source, received_at, kind, object_id, reason, sqlstate, message, attempts) ON damoov.quarantine TO regress_damoov_reader;
 -- what a view calls is called by the reader
-GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_drift(), damoov.event_drift(), damoov.hidden_event_drift() TO regress_damoov_reader;
+GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.home(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_drift(), damoov.event_drift(), damoov.hidden_event_drift() TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('SELECT count(*), coalesce(bool_or(t::text ~* %L), false) FROM %s AS t', '5b0c7d1e-?2f34-?4a56-?8b79-?c0d1e2f3a4b5', relation) INTO rows, shows_token;
@@ -151,7 +151,7 @@ SELECT extra FROM damoov.trip_points ORDER BY seq;
 -- it writes nothing and calls nothing
 SELECT s.statement, pg_temp.attempt(s.statement)
 FROM (VALUES
-    ('DELETE FROM damoov.trips'), ('UPDATE damoov.trips SET notes = NULL'), ('INSERT INTO damoov.sources (source, home) VALUES (''x'', ''y'')'),
+    ('DELETE FROM damoov.trips'), ('UPDATE damoov.trips SET notes = NULL'), ('INSERT INTO damoov.sources (server_oid, home, place, source) VALUES (2, ''y'', ''z'', ''x'')'),
     ('TRUNCATE damoov.trip_points'), ('SELECT FROM damoov_ingest((SELECT note FROM note WHERE n = 7))'),
     ('SELECT device_token FROM damoov.users'), ('SELECT payload FROM damoov.events'), ('SELECT url FROM damoov.downloads'), ('SELECT body FROM damoov.quarantine'),
     ('SELECT damoov_pause(''q'')'), ('SELECT damoov.wake_worker()'), ('SELECT damoov_fetch_track(''c4a8f0d2-6b13-4e57-9d28-3f5e7a9b1c0d'')'),

@@ -4,11 +4,10 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 
+#include "base/place.h"
 #include "base/users_code.h"
 #include "base/wakeup.h"
 #include "compat.h"
@@ -17,8 +16,6 @@
 #include "process/launcher.h"
 
 PG_MODULE_MAGIC_EXT(.name = "damoov", .version = "1.0");
-
-SQL_FUNCTION(damoov_home);
 
 PGDLLEXPORT void _PG_init(void);
 
@@ -30,15 +27,8 @@ _PG_init(void)
 	/* merely loaded, or pg_upgrade is at work: no process is started */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
+	place_init();
 	wakeup_init();
 	certificate_init();
 	launcher_register();
-}
-
-Datum
-damoov_home(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TEXT_P(cstring_to_text(psprintf(UINT64_FORMAT "/%u",
-											  GetSystemIdentifier(),
-											  MyDatabaseId)));
 }

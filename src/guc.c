@@ -16,6 +16,7 @@
 
 char	   *damoov_databases;
 char	   *damoov_role;
+char	   *damoov_identity;
 char	   *damoov_secrets_dir;
 char	   *damoov_ca_file;
 int			damoov_max_downloads;
@@ -72,6 +73,9 @@ static const struct
 	&damoov_databases, GUC_LIST_INPUT, check_databases},
 	{"damoov.role", "Role the background workers run as.",
 	"Empty means the role damoov_engine, which CREATE EXTENSION makes.", &damoov_role, 0, NULL},
+	{"damoov.identity", "Name of this server, by which a copy of it is told from the original.",
+	"Empty means that the file system and the inode of the data directory's PG_VERSION are looked at.",
+	&damoov_identity, 0, NULL},
 	{"damoov.secrets_dir", "Directory of the files named by the option secret_file.", NULL,
 	&damoov_secrets_dir, GUC_SUPERUSER_ONLY, check_secrets_dir},
 	{"damoov.ca_file", "File of certificate authorities to trust.",

@@ -7,6 +7,7 @@
 
 extern char *damoov_databases;
 extern char *damoov_role;
+extern char *damoov_identity;
 extern char *damoov_secrets_dir;
 extern char *damoov_ca_file;
 extern int	damoov_max_downloads;

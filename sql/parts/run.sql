@@ -61,5 +61,5 @@ CROSS JOIN (
 ) AS d
 CROSS JOIN (SELECT count(*) AS quarantined FROM damoov.quarantine) AS q
 LEFT JOIN damoov.servers AS s ON true
-LEFT JOIN damoov.sources AS r ON r.source = s.source;
+LEFT JOIN damoov.sources AS r ON r.server_oid = s.server_oid AND r.home = damoov.home();
 COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, what does the source do, what failed last, how many downloads wait';

@@ -18,9 +18,14 @@ JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
 WHERE w.fdwname = 'damoov' AND s.srvtype IS DISTINCT FROM 'api';
 COMMENT ON VIEW damoov.servers IS 'the foreign servers that are sources of messages';
 
+-- A row belongs to the server object: a server that is renamed keeps it, a new
+-- one of an old name gets one of its own.  OIDs mean something in their own
+-- database only; a dump carries the name, by which its rows are found again.
 CREATE TABLE damoov.sources (
-    source text CONSTRAINT sources_pkey PRIMARY KEY,
+    server_oid oid NOT NULL,
     home text NOT NULL,
+    place text NOT NULL,
+    source text NOT NULL,
     paused boolean NOT NULL DEFAULT false,
     pause_reason text,
     state text NOT NULL DEFAULT 'new' CONSTRAINT sources_state_check
@@ -30,11 +35,14 @@ CREATE TABLE damoov.sources (
     last_error text,
     last_error_at timestamptz,
     failures integer NOT NULL DEFAULT 0,
-    retry_at timestamptz
+    retry_at timestamptz,
+    CONSTRAINT sources_pkey PRIMARY KEY (server_oid, home)
 );
 COMMENT ON TABLE damoov.sources IS 'run state of each source; options stand in its foreign server';
-COMMENT ON COLUMN damoov.sources.source IS 'name of the foreign server';
-COMMENT ON COLUMN damoov.sources.home IS 'cluster and database the source belongs to; elsewhere (a restored dump, a clone) it starts paused';
+COMMENT ON COLUMN damoov.sources.server_oid IS 'OID of the foreign server, in the database that home names';
+COMMENT ON COLUMN damoov.sources.home IS 'cluster and database the row was written in; elsewhere (a restored dump) all sources start paused';
+COMMENT ON COLUMN damoov.sources.place IS 'where that database lay; elsewhere (a copy of the data directory) all sources start paused, but not after a fail-over';
+COMMENT ON COLUMN damoov.sources.source IS 'name of the foreign server when it was last looked at';
 COMMENT ON COLUMN damoov.sources.paused IS 'no message is received while true; see damoov_pause(), damoov_resume()';
 COMMENT ON COLUMN damoov.sources.pause_reason IS 'who or what paused it';
 COMMENT ON COLUMN damoov.sources.state IS 'new, polling, retrying, auth_failed, misconfigured or paused';
@@ -50,50 +58,151 @@ CREATE FUNCTION damoov.home() RETURNS text
 REVOKE ALL ON FUNCTION damoov.home() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.home() IS 'identity of this cluster and database, as "system identifier/database oid"';
 
+CREATE FUNCTION damoov.place() RETURNS text
+    LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_place';
+REVOKE ALL ON FUNCTION damoov.place() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.place() IS 'where this database lies: "identity ..." as damoov.identity says, or "file ..." with file system, inode and time of creation of the data directory''s PG_VERSION';
+
+CREATE FUNCTION damoov.was_standby() RETURNS boolean
+    LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_was_standby';
+REVOKE ALL ON FUNCTION damoov.was_standby() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.was_standby() IS 'was this server started as a standby, with the library preloaded? Once promoted, it takes over';
+
 CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
     LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
 REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
 
--- A database that was restored or cloned must not drain the original's queue:
--- elsewhere than at home a source is paused until damoov_resume().
-CREATE FUNCTION damoov.run_state(source text, OUT paused boolean, OUT resumed boolean, OUT wait_ms bigint)
+-- A database that was restored or copied must not drain the original's queue:
+-- all its sources are paused until damoov_resume(), also those that the original
+-- had no row of, or knew by another name.  A push goes to whom it is sent to.
+CREATE FUNCTION damoov.pause_elsewhere() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    here text := damoov.home();
+    this_place text := damoov.place();
+    moved text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM damoov.sources AS s WHERE s.home <> here OR s.place <> this_place) THEN
+        RETURN;
+    END IF;
+    -- a promoted standby takes over
+    IF damoov.was_standby() THEN
+        UPDATE damoov.sources AS s SET place = this_place WHERE s.home = here AND s.place <> this_place;
+    END IF;
+    -- whoever takes the rows of a dump away is the one that pauses
+    WITH restored AS (
+        DELETE FROM damoov.sources AS s WHERE s.home <> here RETURNING s.*
+    ), kept AS (
+        INSERT INTO damoov.sources
+        SELECT v.server_oid, here, this_place, r.source, r.paused, r.pause_reason, r.state, r.last_poll_at, r.last_message_at,
+            r.last_error, r.last_error_at, r.failures, r.retry_at
+        FROM restored AS r
+        JOIN damoov.servers AS v USING (source)
+        ON CONFLICT ON CONSTRAINT sources_pkey DO NOTHING
+    )
+    SELECT 'this database was restored from a dump of another, or upgraded' INTO moved
+    FROM restored HAVING count(*) > 0;
+    IF moved IS NULL AND EXISTS (SELECT FROM damoov.sources AS s WHERE s.place <> this_place) THEN
+        moved := 'the data directory was copied or moved, or damoov.identity has changed';
+    END IF;
+    IF moved IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO damoov.sources AS s (server_oid, home, place, source, paused, pause_reason, state)
+    SELECT v.server_oid, here, this_place, v.source, true,
+        format('%s; if it is to take the messages: SELECT damoov_resume(%L)', moved, v.source), 'paused'
+    FROM damoov.servers AS v
+    WHERE v.type IS DISTINCT FROM 'webhook'
+    ORDER BY v.server_oid
+    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
+    SET place = EXCLUDED.place, paused = true, pause_reason = EXCLUDED.pause_reason, state = 'paused';
+    UPDATE damoov.sources AS s SET place = this_place WHERE s.place <> this_place;
+    RAISE LOG 'all sources of database "%" are paused: %', current_database(), moved
+        USING HINT = 'SELECT damoov_resume(source) for those that are to take messages here.';
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.pause_elsewhere() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.pause_elsewhere() IS 'pauses all sources of a database that was restored or copied, once; a promoted standby takes over instead';
+
+-- Its rows follow the servers.  What waits is fetched with the options of its source.
+CREATE FUNCTION damoov.follow_servers() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM damoov.pause_elsewhere();
+    IF EXISTS (SELECT FROM damoov.sources AS s JOIN damoov.servers AS v USING (server_oid) WHERE s.source <> v.source) THEN
+        UPDATE damoov.downloads AS d SET source = v.source
+        FROM damoov.sources AS s
+        JOIN damoov.servers AS v USING (server_oid)
+        WHERE s.source <> v.source AND d.source = s.source;
+        UPDATE damoov.sources AS s SET source = v.source
+        FROM damoov.servers AS v
+        WHERE v.server_oid = s.server_oid AND s.source <> v.source;
+    END IF;
+    DELETE FROM damoov.sources AS s
+    WHERE NOT EXISTS (SELECT FROM damoov.servers AS v WHERE v.server_oid = s.server_oid);
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.follow_servers() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.follow_servers() IS 'brings damoov.sources up to date: restored or copied, renamed, dropped';
+
+CREATE FUNCTION damoov.run_state(server_oid oid, OUT paused boolean, OUT resumed boolean, OUT wait_ms bigint)
     RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO damoov.sources (source, home)
-    VALUES (run_state.source, damoov.home())
+    PERFORM damoov.follow_servers();
+    INSERT INTO damoov.sources (server_oid, home, place, source)
+    SELECT v.server_oid, damoov.home(), damoov.place(), v.source
+    FROM damoov.servers AS v
+    WHERE v.server_oid = run_state.server_oid
     ON CONFLICT ON CONSTRAINT sources_pkey DO NOTHING;
-    UPDATE damoov.sources AS s
-    SET home = damoov.home(), paused = true, state = 'paused',
-        pause_reason = format('this database was restored or cloned; SELECT damoov_resume(%L)', s.source)
-    WHERE s.source = run_state.source AND s.home <> damoov.home();
+    -- a server that is just being dropped has none: it is not to be asked
     SELECT
-        s.paused,
-        s.state = 'new' AND s.retry_at IS NULL,
-        coalesce(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0), 0)
+        coalesce(bool_or(s.paused), true),
+        coalesce(bool_or(s.state = 'new' AND s.retry_at IS NULL), false),
+        coalesce(max(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0)), 0)
     INTO paused, resumed, wait_ms
     FROM damoov.sources AS s
-    WHERE s.source = run_state.source;
+    WHERE s.server_oid = run_state.server_oid;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.run_state(text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov.run_state(text) IS 'what damoov.sources says of a source, which is entered there: is it paused, was its row emptied by damoov_resume(), and how long is it still not to be asked';
+REVOKE ALL ON FUNCTION damoov.run_state(oid) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.run_state(oid) IS 'what damoov.sources says of a source, which is entered there: is it paused, was its row emptied by damoov_resume(), and how long is it still not to be asked';
+
+-- The row of a source by its name, for the caller to change.
+CREATE FUNCTION damoov.enter_source(source text) RETURNS oid
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_oid oid := (SELECT v.server_oid FROM damoov.servers AS v WHERE v.source = enter_source.source);
+BEGIN
+    IF found_oid IS NULL THEN
+        RAISE EXCEPTION 'source "%" does not exist', source USING ERRCODE = 'undefined_object';
+    END IF;
+    PERFORM damoov.run_state(found_oid);
+    RETURN found_oid;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.enter_source(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.enter_source(text) IS 'OID of a source by its name, once it is in damoov.sources; errors: 42704 no such source';
 
 CREATE FUNCTION damoov_pause(source text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    entered oid := damoov.enter_source(source);
 BEGIN
-    IF NOT EXISTS (SELECT FROM damoov.servers AS s WHERE s.source = damoov_pause.source) THEN
-        RAISE EXCEPTION 'source "%" does not exist', source USING ERRCODE = 'undefined_object';
-    END IF;
-    INSERT INTO damoov.sources AS s (source, home, paused, pause_reason, state)
-    VALUES (damoov_pause.source, damoov.home(), true, 'damoov_pause', 'paused')
-    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
-    SET paused = true, pause_reason = 'damoov_pause', state = 'paused';
+    UPDATE damoov.sources AS s
+    SET paused = true, pause_reason = 'damoov_pause', state = 'paused'
+    WHERE s.server_oid = entered;
     PERFORM damoov.wake_worker();
 END
 $$;
@@ -104,14 +213,12 @@ CREATE FUNCTION damoov_resume(source text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    entered oid := damoov.enter_source(source);
 BEGIN
-    IF NOT EXISTS (SELECT FROM damoov.servers AS s WHERE s.source = damoov_resume.source) THEN
-        RAISE EXCEPTION 'source "%" does not exist', source USING ERRCODE = 'undefined_object';
-    END IF;
-    INSERT INTO damoov.sources AS s (source, home)
-    VALUES (damoov_resume.source, damoov.home())
-    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
-    SET home = damoov.home(), paused = false, pause_reason = NULL, state = 'new', failures = 0, retry_at = NULL;
+    UPDATE damoov.sources AS s
+    SET paused = false, pause_reason = NULL, state = 'new', failures = 0, retry_at = NULL
+    WHERE s.server_oid = entered;
     PERFORM damoov.wake_worker();
 END
 $$;

@@ -64,10 +64,10 @@ start_findings(Doctor *doctor, const char *source)
 static void
 check_source(Doctor *doctor, const char *name)
 {
-	ForeignServer *server = GetForeignServerByName(name, true);
+	ForeignServer *server = GetForeignServerByName(name, false);
 	Findings   *findings = start_findings(doctor, name);
-	Source	   *source = source_create(doctor->context, doctor->http, name,
-									   providers_find(server ? server->servertype : NULL));
+	Source	   *source = source_create(doctor->context, doctor->http, server,
+									   providers_find(server->servertype));
 	Fault		fault = {0};
 
 	if (!source_try_configure(source, &fault))
@@ -89,7 +89,8 @@ check_run_state(Findings *findings)
 	static SqlPlan plan = {
 		.text = "SELECT coalesce(s.paused, false), s.pause_reason, "
 		"(SELECT count(*) FROM damoov.quarantine AS q WHERE q.source = $1) "
-		"FROM (VALUES ($1)) AS n (source) LEFT JOIN damoov.sources AS s USING (source)",
+		"FROM (VALUES ($1)) AS n (source) LEFT JOIN damoov.servers AS v USING (source) "
+		"LEFT JOIN damoov.sources AS s ON s.server_oid = v.server_oid AND s.home = damoov.home()",
 		.nargs = 1, .argtypes = {TEXTOID}
 	};
 	const char *name = findings->source;

@@ -199,7 +199,7 @@ wipe_servers(Push *push)
 
 typedef struct Pause
 {
-	const char *source;
+	Oid			server;
 	bool		found;
 } Pause;
 
@@ -207,10 +207,10 @@ static void
 look_for_pause(void *argument)
 {
 	static SqlPlan plan = SQL_PLAN(
-		"SELECT FROM damoov.sources WHERE source = $1 AND paused",
-		TEXTOID);
+		"SELECT FROM damoov.sources WHERE server_oid = $1 AND home = damoov.home() AND paused",
+		OIDOID);
 	Pause	   *pause = argument;
-	Datum		parameter = CStringGetTextDatum(pause->source);
+	Datum		parameter = ObjectIdGetDatum(pause->server);
 	int			scope = sql_enter();
 
 	pause->found = sql_run(&plan, &parameter, NULL) > 0;
@@ -221,7 +221,7 @@ look_for_pause(void *argument)
 static bool
 is_paused(const ServerOptions *options)
 {
-	Pause		pause = {.source = options->name};
+	Pause		pause = {.server = options->server};
 
 	sql_look(look_for_pause, &pause);
 	return pause.found || options_bool(options, "paused");

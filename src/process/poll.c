@@ -173,12 +173,9 @@ transact(Poll *poll, void (*step) (void *poll), Fault *fault)
 
 /* ----- housekeeping ----- */
 
-/*
- * A server that was dropped and came back with another type is another source:
- * what the old one has received can be settled by its own provider only.
- */
+/* A server that was dropped and came back under its name is another source. */
 static Source *
-find_source(const Poll *poll, const char *name, const Provider *provider)
+find_source(const Poll *poll, Oid server)
 {
 	ListCell   *cell;
 
@@ -186,7 +183,7 @@ find_source(const Poll *poll, const char *name, const Provider *provider)
 	{
 		Source	   *source = lfirst(cell);
 
-		if (strcmp(source->name, name) == 0 && source->provider == provider)
+		if (source->server == server)
 			return source;
 	}
 	return NULL;
@@ -213,21 +210,21 @@ find_sources(Poll *poll)
 	foreach(cell, names)
 	{
 		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
-		const Provider *provider;
 		Source	   *source;
 		MemoryContext old;
 
 		if (server == NULL || !is_wanted(poll, server))
 			continue;
-		provider = providers_find(server->servertype);
-		source = find_source(poll, server->servername, provider);
+		source = find_source(poll, server->serverid);
 		if (source == NULL)
 		{
 			old = MemoryContextSwitchTo(poll->context);
-			source = source_create(poll->context, poll->http, server->servername, provider);
+			source = source_create(poll->context, poll->http, server,
+								   providers_find(server->servertype));
 			poll->sources = lappend(poll->sources, source);
 			MemoryContextSwitchTo(old);
 		}
+		source_rename(source, server->servername);
 		source->gone = false;
 	}
 }

@@ -34,8 +34,8 @@ read_row(Source *source, bool obey_backoff)
 {
 	static SqlPlan plan = SQL_PLAN(
 		"SELECT r.paused, r.resumed, r.wait_ms FROM damoov.run_state($1) AS r",
-		TEXTOID);
-	Datum		argument = CStringGetTextDatum(source->name);
+		OIDOID);
+	Datum		argument = ObjectIdGetDatum(source->server);
 	bool		paused;
 	bool		resumed;
 	int64		wait_ms;
@@ -82,12 +82,12 @@ run_state_write(Source *source)
 		"SET state = $2, last_poll_at = coalesce($3, s.last_poll_at), "
 		"last_message_at = coalesce($4, s.last_message_at), last_error = $5, last_error_at = $6, "
 		"failures = $7, retry_at = $8 "
-		"FROM (SELECT f.source FROM damoov.sources AS f WHERE f.source = $1 "
-		"FOR NO KEY UPDATE SKIP LOCKED) AS free "
-		"WHERE s.source = free.source",
-		TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID);
+		"FROM (SELECT f.server_oid, f.home FROM damoov.sources AS f "
+		"WHERE f.server_oid = $1 AND f.home = damoov.home() FOR NO KEY UPDATE SKIP LOCKED) AS free "
+		"WHERE s.server_oid = free.server_oid AND s.home = free.home",
+		OIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID);
 	Datum		values[] = {
-		CStringGetTextDatum(source->name),
+		ObjectIdGetDatum(source->server),
 		CStringGetTextDatum(source_state_name(source->state)),
 		TimestampTzGetDatum(source->last_poll_at),
 		TimestampTzGetDatum(source->last_message_at),

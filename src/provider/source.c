@@ -59,7 +59,7 @@ source_state_name(SourceState state)
 /* ----- life ----- */
 
 Source *
-source_create(MemoryContext parent, struct HttpClient *http, const char *name,
+source_create(MemoryContext parent, struct HttpClient *http, const ForeignServer *server,
 			  const Provider *provider)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "damoov source", ALLOCSET_SMALL_SIZES);
@@ -68,11 +68,21 @@ source_create(MemoryContext parent, struct HttpClient *http, const char *name,
 	source->context = context;
 	source->provider = provider;
 	source->http = http;
-	source->name = MemoryContextStrdup(context, name);
+	source->server = server->serverid;
+	source->name = MemoryContextStrdup(context, server->servername);
 	source->config_context = AllocSetContextCreate(context, "damoov source options",
 												   ALLOCSET_SMALL_SIZES);
 	source->state = SOURCE_NEW;
 	return source;
+}
+
+void
+source_rename(Source *source, const char *name)
+{
+	if (strcmp(source->name, name) == 0)
+		return;
+	pfree(source->name);
+	source->name = MemoryContextStrdup(source->context, name);
 }
 
 void

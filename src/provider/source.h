@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/options.h"
 #include "datatype/timestamp.h"
+#include "foreign/foreign.h"
 #include "nodes/pg_list.h"
 #include "pgtime.h"
 #include "provider/finding.h"
@@ -108,6 +109,7 @@ typedef enum SourceState
 
 struct Source
 {
+	Oid			server;			/* whose state it is, whatever its name */
 	char	   *name;
 	MemoryContext context;		/* of the source itself */
 	const Provider *provider;	/* NULL: none for its server's TYPE */
@@ -163,8 +165,11 @@ struct Source
 
 /* ----- called by the engine ----- */
 
-extern Source *source_create(MemoryContext context, struct HttpClient *http, const char *name,
-							 const Provider *provider);
+extern Source *source_create(MemoryContext context, struct HttpClient *http,
+							 const ForeignServer *server, const Provider *provider);
+
+/* Its server may have got another name. */
+extern void source_rename(Source *source, const char *name);
 
 /* Breaks off what is in flight; see source_is_quiet(). */
 extern void source_free(Source *source);

@@ -134,7 +134,8 @@ UPDATE damoov.downloads SET state = 'failed', attempts = 5, last_status = 404, l
 WHERE object_id = 'c4a8f0d2-6b13-4e57-9d28-000000000003';
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
 VALUES ('Trips, EU', 'bad_utf8', '22021', 'no text', '\\x00ff5c27', sha256('\\x00ff5c27'));
-INSERT INTO damoov.sources (source, home, state, last_poll_at, last_error) VALUES ('Trips, EU', damoov.home(), 'retrying', now(), 'could not');
+INSERT INTO damoov.sources (server_oid, home, place, source, state, last_poll_at, last_error)
+SELECT server_oid, damoov.home(), damoov.place(), source, 'retrying', now(), 'could not' FROM damoov.servers;
 INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest, last_error) VALUES ('push', 'arn', 'abc', '\\x00', E'a\\tb');
 -- rows that the rules would not leave like this, were they asked again
 INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
@@ -221,10 +222,51 @@ same($second, $first, 'the second dump is the first one');
 # The restored database is as good as the first
 ###########################################################################
 
-is( $elsewhere->safe_psql('plain', q{SELECT home <> damoov.home() FROM damoov.sources}),
+# Its sources are another's.  Those of the dump have other OIDs here, which may
+# be those of other servers; one was renamed after the last look at it, another
+# never looked at.
+sub run_states
+{
+	my ($database) = @_;
+
+	return $elsewhere->safe_psql($database,
+		q{SELECT source, server_oid = (SELECT oid FROM pg_foreign_server WHERE srvname = source), home = damoov.home(), place = damoov.place(),
+			state, pause_reason, last_error FROM damoov.sources ORDER BY source});
+}
+my $restored = q{this database was restored from a dump of another, or upgraded; if it is to take the messages: SELECT damoov_resume('%s')};
+
+is($elsewhere->safe_psql('plain', q{SELECT home <> damoov.home() FROM damoov.sources}),
 	't', 'the source still belongs to the cluster it was dumped from');
-is($elsewhere->safe_psql('plain', q{SELECT damoov.home() FROM damoov.sources}),
-	$elsewhere->safe_psql('plain', q{SELECT damoov.home()}), 'which is not this one');
+$elsewhere->safe_psql('plain', q{
+	CREATE SERVER later TYPE 'sqs' FOREIGN DATA WRAPPER damoov OPTIONS (paused 'true');
+	CREATE SERVER push TYPE 'webhook' FOREIGN DATA WRAPPER damoov;
+	INSERT INTO damoov.sources (server_oid, home, place, source, paused)
+	SELECT o.server_oid, 'elsewhere', 'there', n.source, n.source = 'push'
+	FROM (VALUES ('later', 'push'), ('push', 'Trips, EU'), ('Trips, EU', 'gone')) AS n (other, source) JOIN damoov.servers AS o ON o.source = n.other;
+	SELECT damoov.follow_servers()});
+is( run_states('plain'),
+	join("\n",
+		"Trips, EU|t|t|t|paused|" . sprintf($restored, 'Trips, EU') . '|could not',
+		"later|t|t|t|paused|" . sprintf($restored, 'later') . '|',
+		'push|t|t|t|new||'),
+	'in the restored database all sources are paused, whatever OIDs they have');
+is($elsewhere->safe_psql('plain', q{SELECT source, state FROM damoov.status ORDER BY source}),
+	"Trips, EU|paused\nlater|paused\npush|new", 'the status says it');
+is($elsewhere->safe_psql('plain', q{SELECT damoov_resume('Trips, EU'); SELECT paused FROM damoov.run_state((SELECT oid FROM pg_foreign_server WHERE srvname = 'Trips, EU'))}),
+	"\nf", 'until they are resumed');
+like(
+	slurp_file($elsewhere->logfile),
+	qr/LOG:  all sources of database "plain" are paused: this database was restored.*\n.*HINT:  SELECT damoov_resume\(source\)/,
+	'the log says it, too');
+# a source that was renamed where it came from after the last look at it
+$elsewhere->safe_psql('inserts', q{ALTER SERVER "Trips, EU" RENAME TO renamed});
+is($elsewhere->safe_psql('inserts', q{SELECT damoov_resume('renamed'); SELECT source, paused, state, last_error FROM damoov.sources}),
+	"\nrenamed|f|new|", 'one of another name has no state of the dump');
+is($elsewhere->safe_psql('columns', q{ALTER SERVER "Trips, EU" RENAME TO renamed; SELECT paused FROM damoov.run_state((SELECT oid FROM pg_foreign_server WHERE srvname = 'renamed'))}),
+	't', '... but is paused as well');
+$elsewhere->safe_psql('plain', 'DROP SERVER later; DROP SERVER push; SELECT damoov.follow_servers()');
+is(run_states('plain') =~ tr/\n//, 0, 'the rows of dropped servers go');
+
 is( $elsewhere->safe_psql('plain', q{SELECT DISTINCT i.outcome FROM damoov.events AS e, damoov_ingest(e.payload) AS i}),
 	'duplicate', 'what was there is a duplicate');
 is( $elsewhere->safe_psql(

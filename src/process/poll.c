@@ -328,6 +328,7 @@ drop_gone_sources(Poll *poll)
 	{
 		Source	   *source = lfirst(cell);
 
+		source_break_off(source);
 		if (!source->gone || !source_is_quiet(source) || source->inbox != NIL)
 			continue;
 		poll->sources = foreach_delete_current(poll->sources, cell);
@@ -578,6 +579,7 @@ store(Poll *poll)
 
 /* ----- the turn ----- */
 
+/* Is the next look due sooner: is there more to come, or something to write? */
 static bool
 is_busy(const Poll *poll)
 {
@@ -585,7 +587,9 @@ is_busy(const Poll *poll)
 
 	foreach(cell, poll->sources)
 	{
-		if (((Source *) lfirst(cell))->busy)
+		const Source *source = lfirst(cell);
+
+		if (source->busy || run_state_is_stale(source))
 			return true;
 	}
 	return downloads_in_flight(poll->downloads) > 0;
@@ -682,15 +686,15 @@ poll_turn(Poll *poll, long max_wait_ms)
 {
 	MemoryContext old = MemoryContextSwitchTo(poll->turn_context);
 	int64		now_ms = clock_ms();
+	bool		due = now_ms >= poll->housekeeping_ms || now_ms >= downloads_due_ms(poll->downloads);
 
-	if (now_ms >= poll->housekeeping_ms || now_ms >= downloads_due_ms(poll->downloads))
-	{
+	if (due)
 		look_around(poll);
-		poll->housekeeping_ms = now_ms +
-			(is_busy(poll) ? BUSY_HOUSEKEEPING_MS : HOUSEKEEPING_MS);
-	}
 	if (poll->installed)
 		start_requests(poll, now_ms);
+	if (due)
+		poll->housekeeping_ms = now_ms +
+			(is_busy(poll) ? BUSY_HOUSEKEEPING_MS : HOUSEKEEPING_MS);
 	if (http_wait(poll->http, idle_ms(poll, max_wait_ms, now_ms)))
 		poll->housekeeping_ms = 0;	/* another session has stored something: look */
 	CHECK_FOR_INTERRUPTS();

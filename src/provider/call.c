@@ -98,8 +98,9 @@ hear(const Call *call)
 static Call *
 call_create(Source *source, CallPurpose purpose)
 {
-	MemoryContext context = AllocSetContextCreate(source->context, "damoov call",
-												  ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(purpose == CALL_RECEIVE
+												  ? source->receive_context : source->context,
+												  "damoov call", ALLOCSET_SMALL_SIZES);
 	Call	   *call = MemoryContextAllocZero(context, sizeof(Call));
 
 	call->context = context;

@@ -70,6 +70,8 @@ source_create(MemoryContext parent, struct HttpClient *http, const ForeignServer
 	source->http = http;
 	source->server = server->serverid;
 	source->name = MemoryContextStrdup(context, server->servername);
+	source->receive_context = AllocSetContextCreate(context, "damoov receives",
+													ALLOCSET_SMALL_SIZES);
 	source->config_context = AllocSetContextCreate(context, "damoov source options",
 												   ALLOCSET_SMALL_SIZES);
 	source->state = SOURCE_NEW;
@@ -89,6 +91,15 @@ void
 source_free(Source *source)
 {
 	MemoryContextDelete(source->context);
+}
+
+void
+source_break_off(Source *source)
+{
+	if (source->busy || (source->state != SOURCE_PAUSED && !source->gone))
+		return;
+	MemoryContextReset(source->receive_context);
+	source->receiving = 0;
 }
 
 bool

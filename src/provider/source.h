@@ -112,6 +112,7 @@ struct Source
 	Oid			server;			/* whose state it is, whatever its name */
 	char	   *name;
 	MemoryContext context;		/* of the source itself */
+	MemoryContext receive_context;	/* of receives in flight */
 	const Provider *provider;	/* NULL: none for its server's TYPE */
 	struct HttpClient *http;
 
@@ -173,6 +174,12 @@ extern void source_rename(Source *source, const char *name);
 
 /* Breaks off what is in flight; see source_is_quiet(). */
 extern void source_free(Source *source);
+
+/*
+ * Ends the long poll of a source that is paused or gone, which would take what
+ * comes meanwhile.  Receives that bring messages are awaited.
+ */
+extern void source_break_off(Source *source);
 
 /* Is nothing in flight or waiting to be settled?  See inbox_is_quiet(), too. */
 extern bool source_is_quiet(const Source *source);

@@ -115,6 +115,7 @@ SQL_PARTS    = \
 	purge \
 	drift \
 	run \
+	check \
 	plans \
 	rights \
 	dump \

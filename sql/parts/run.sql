@@ -7,6 +7,11 @@ CREATE FUNCTION damoov.worker_pid() RETURNS integer
 REVOKE ALL ON FUNCTION damoov.worker_pid() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.worker_pid() IS 'process id of this database''s background worker, NULL when none runs';
 
+CREATE FUNCTION damoov.worker_problem() RETURNS text
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_worker_problem';
+REVOKE ALL ON FUNCTION damoov.worker_problem() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.worker_problem() IS 'why no background worker serves this database, with the error that ended the last one; NULL while one does';
+
 CREATE FUNCTION damoov.wake_worker() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_wake_worker';
 REVOKE ALL ON FUNCTION damoov.wake_worker() FROM PUBLIC;
@@ -17,15 +22,6 @@ CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAU
 REVOKE ALL ON PROCEDURE damoov_poll(text, integer) FROM PUBLIC;
 COMMENT ON PROCEDURE damoov_poll(text, integer) IS 'does in this session what the worker does: receives until every source has answered an empty receive and no download is due, at most max_seconds; several at once are safe; must not run inside a transaction block (2D000)';
 
-CREATE FUNCTION damoov_check(source text DEFAULT NULL)
-RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
-AS 'MODULE_PATHNAME' LANGUAGE C;
-REVOKE ALL ON FUNCTION damoov_check(text) FROM PUBLIC;
-COMMENT ON FUNCTION damoov_check(text) IS
-    'looks for what is in the way of a source, or of all sources and this server: asks each service without taking a message, for at most 20 seconds; '
-    'level is ok, warning or error; server is NULL for what concerns the whole; remedy is the statement or setting that mends it; '
-    'stores and consumes nothing; errors: 42704 no such server, 42809 not a source of messages';
-
 CREATE VIEW damoov.status WITH (security_invoker) AS
 SELECT
     s.source,
@@ -35,6 +31,7 @@ SELECT
         ELSE coalesce(r.state, CASE WHEN s.source IS NOT NULL THEN 'new' END)
     END AS state,
     w.pid AS worker_pid,
+    w.problem AS worker_problem,
     r.last_poll_at,
     CASE
         WHEN s.type = 'webhook' THEN (SELECT max(p.received_at) FROM damoov.receipts AS p WHERE p.source = s.source)
@@ -50,7 +47,7 @@ SELECT
     d.oldest AS oldest_download_at,
     d.last_error AS last_download_error,
     q.quarantined
-FROM (SELECT damoov.worker_pid() AS pid) AS w
+FROM (SELECT damoov.worker_pid() AS pid, damoov.worker_problem() AS problem) AS w
 CROSS JOIN (
     SELECT
         count(*) FILTER (WHERE state = 'waiting') AS waiting,
@@ -62,4 +59,4 @@ CROSS JOIN (
 CROSS JOIN (SELECT count(*) AS quarantined FROM damoov.quarantine) AS q
 LEFT JOIN damoov.servers AS s ON true
 LEFT JOIN damoov.sources AS r ON r.server_oid = s.server_oid AND r.home = damoov.home();
-COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, what does the source do, what failed last, how many downloads wait';
+COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, and why not, what does the source do, what failed last, how many downloads wait';

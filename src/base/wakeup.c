@@ -2,42 +2,56 @@
  * wakeup.c
  *	  Which worker serves which database, and waking it: see wakeup.h.
  *
- * Shared memory holds process ids only.  Without shared_preload_libraries
- * there is none, and nobody to wake.
+ * Shared memory holds process ids, and for each database why its worker does
+ * not run: an error that ends a process is known to that process only.  Without
+ * shared_preload_libraries there is none, and nobody to wake.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/builtins.h"
 
 #include "base/shared.h"
 #include "base/wakeup.h"
 #include "compat.h"
+#include "guc.h"
 
 #define MAX_WORKERS 64
+#define MAX_PROBLEM 256
 
 SQL_FUNCTION(damoov_worker_pid);
+SQL_FUNCTION(damoov_worker_problem);
 SQL_FUNCTION(damoov_wake_worker);
 
+/* Of a database that a worker was wanted for, since the server was started. */
 typedef struct WorkerSlot
 {
-	Oid			database;
-	int			pid;			/* 0: free */
+	char		database[NAMEDATALEN];	/* "": free */
+	Oid			oid;
+	int			pid;			/* 0: no worker runs */
+	char		problem[MAX_PROBLEM];	/* why not, "": not known */
 } WorkerSlot;
 
 typedef struct WorkerTable
 {
+	int			launcher;		/* its process id, 0: it does not run */
 	WorkerSlot	slot[MAX_WORKERS];
 } WorkerTable;
 
 static WorkerTable *workers = NULL;
 static bool wake_pending = false;
 static bool callback_registered = false;
+static char last_error[MAX_PROBLEM];	/* of this worker */
+static emit_log_hook_type previous_log_hook = NULL;
 
 void
 wakeup_init(void)
@@ -45,34 +59,91 @@ wakeup_init(void)
 	shared_request("damoov workers", sizeof(WorkerTable), (void **) &workers);
 }
 
-static void
-free_slot(int code, Datum arg)
+/* The slot of a database, NULL when all are taken; the lock is held. */
+static WorkerSlot *
+find_slot(const char *database)
 {
-	shared_lock(LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_WORKERS; i++)
+	WorkerSlot *free = NULL;
+
+	for (int i = MAX_WORKERS - 1; i >= 0; i--)
 	{
-		if (workers->slot[i].pid == MyProcPid)
-			workers->slot[i].pid = 0;
+		if (strcmp(workers->slot[i].database, database) == 0)
+			return &workers->slot[i];
+		if (workers->slot[i].database[0] == '\0')
+			free = &workers->slot[i];
+	}
+	if (free)
+		strlcpy(free->database, database, NAMEDATALEN);
+	return free;
+}
+
+static void
+set_slot(const char *database, int pid, const char *problem)
+{
+	WorkerSlot *slot;
+
+	if (workers == NULL)
+		return;
+	shared_lock(LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot)
+	{
+		slot->pid = pid;
+		slot->oid = pid ? MyDatabaseId : InvalidOid;
+		strlcpy(slot->problem, problem, MAX_PROBLEM);
 	}
 	shared_unlock();
 }
 
 void
-wakeup_register_worker(void)
+wakeup_report(const char *database, const char *problem)
+{
+	set_slot(database, 0, problem);
+}
+
+static void
+launcher_ends(int code, Datum arg)
+{
+	workers->launcher = 0;
+}
+
+void
+wakeup_register_launcher(void)
 {
 	if (workers == NULL)
 		return;
-	before_shmem_exit(free_slot, (Datum) 0);
-	shared_lock(LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_WORKERS; i++)
-	{
-		if (workers->slot[i].pid != 0)
-			continue;
-		workers->slot[i].pid = MyProcPid;
-		workers->slot[i].database = MyDatabaseId;
-		break;
-	}
-	shared_unlock();
+	before_shmem_exit(launcher_ends, (Datum) 0);
+	workers->launcher = MyProcPid;
+}
+
+/* An error that is reported in a worker is the one that ends it. */
+static void
+note_error(ErrorData *error)
+{
+	if (error->elevel >= ERROR && error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN && error->message)
+		strlcpy(last_error, error->message, MAX_PROBLEM);
+	if (previous_log_hook)
+		previous_log_hook(error);
+}
+
+static void
+worker_ends(int code, Datum database)
+{
+	wakeup_report((const char *) DatumGetPointer(database), last_error);
+}
+
+void
+wakeup_worker_starts(const char *database)
+{
+	previous_log_hook = emit_log_hook;
+	emit_log_hook = note_error;
+	before_shmem_exit(worker_ends, PointerGetDatum(database));
+}
+
+void
+wakeup_register_worker(const char *database)
+{
+	set_slot(database, MyProcPid, "");
 }
 
 /* Process id of this database's worker, 0 when there is none. */
@@ -86,7 +157,7 @@ worker_pid(void)
 	shared_lock(LW_SHARED);
 	for (int i = 0; i < MAX_WORKERS && pid == 0; i++)
 	{
-		if (workers->slot[i].database == MyDatabaseId)
+		if (workers->slot[i].oid == MyDatabaseId)
 			pid = workers->slot[i].pid;
 	}
 	shared_unlock();
@@ -129,6 +200,49 @@ damoov_worker_pid(PG_FUNCTION_ARGS)
 	if (pid == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT32(pid);
+}
+
+/* Is this database among those that workers serve? */
+static bool
+is_listed(const char *database)
+{
+	ListCell   *cell;
+
+	foreach(cell, guc_database_list())
+	{
+		if (strcmp(lfirst(cell), database) == 0)
+			return true;
+	}
+	return false;
+}
+
+Datum
+damoov_worker_problem(PG_FUNCTION_ARGS)
+{
+	const char *database = get_database_name(MyDatabaseId);
+	char		problem[MAX_PROBLEM] = "";
+	WorkerSlot *slot;
+
+	if (RecoveryInProgress())
+		PG_RETURN_TEXT_P(cstring_to_text("the server is a standby"));
+	if (workers == NULL)
+		PG_RETURN_TEXT_P(cstring_to_text("the library is not preloaded"));
+	if (!is_listed(database))
+		PG_RETURN_TEXT_P(cstring_to_text("the database is not in \"damoov.databases\""));
+	if (workers->launcher == 0)
+		PG_RETURN_TEXT_P(cstring_to_text("the launcher does not run"));
+	if (worker_pid() != 0)
+		PG_RETURN_NULL();
+	shared_lock(LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot)
+		strlcpy(problem, slot->problem, MAX_PROBLEM);
+	shared_unlock();
+	if (problem[0] == '\0')
+		PG_RETURN_TEXT_P(cstring_to_text("the worker has not started yet"));
+	/* it may have been cut off within a character */
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(problem,
+											  pg_mbcliplen(problem, strlen(problem), strlen(problem))));
 }
 
 Datum

@@ -1,32 +1,26 @@
 /*
  * check.c
- *	  damoov_check(): finds problems of the configuration, and says how to
- *	  correct them.
+ *	  What damoov_check() asks of services and files.
  *
- * Asks every source what its provider can tell without taking a message, and
- * looks at the server's own settings.  Nothing is stored and nothing is
- * consumed; as with damoov_fetch_track(), the caller waits for the network.
+ * Asks every source what its provider can tell without taking a message.
+ * Nothing is stored and nothing is consumed; as with damoov_fetch_track(), the
+ * caller waits for the network.  What tables, catalogs and settings tell, and
+ * the statements that mend it, are in sql/parts/check.sql.
  */
 #include "postgres.h"
 
 #include <unistd.h>
 
-#include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/varlena.h"
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/options.h"
-#include "base/sql.h"
 #include "compat.h"
 #include "door/api.h"
 #include "guc.h"
@@ -35,7 +29,7 @@
 #include "provider/source.h"
 #include "wire/http.h"
 
-SQL_FUNCTION(damoov_check);
+SQL_FUNCTION(damoov_check_services);
 
 #define CHECK_MS			20000	/* for all sources together */
 #define ANSWER_MS			10000
@@ -80,32 +74,6 @@ check_source(Doctor *doctor, const char *name)
 		finding_add(findings, FINDING_WARNING, "options", "the source is paused by its option",
 					psprintf("ALTER SERVER %s OPTIONS (DROP paused)", quote_identifier(name)));
 	source_check(source, findings);
-}
-
-/* What the tables say of the source: whether it is paused, and what is in the quarantine. */
-static void
-check_run_state(Findings *findings)
-{
-	static SqlPlan plan = {
-		.text = "SELECT coalesce(s.paused, false), s.pause_reason, "
-		"(SELECT count(*) FROM damoov.quarantine AS q WHERE q.source = $1) "
-		"FROM (VALUES ($1)) AS n (source) LEFT JOIN damoov.servers AS v USING (source) "
-		"LEFT JOIN damoov.sources AS s ON s.server_oid = v.server_oid AND s.home = damoov.home()",
-		.nargs = 1, .argtypes = {TEXTOID}
-	};
-	const char *name = findings->source;
-	Datum		argument = CStringGetTextDatum(name);
-	int64		quarantined;
-
-	sql_run(&plan, &argument, NULL);
-	if (DatumGetBool(sql_value(0, 1, NULL)))
-		finding_add(findings, FINDING_WARNING, "state", "the source is paused",
-				  psprintf("SELECT damoov_resume(%s)", quote_literal_cstr(name)));
-	quarantined = DatumGetInt64(sql_value(0, 3, NULL));
-	if (quarantined > 0)
-		finding_add(findings, FINDING_WARNING, "quarantine",
-				  psprintf(INT64_FORMAT " messages could not be understood", quarantined),
-				  "Look at damoov.quarantine; SELECT damoov_retry(quarantine_id, mended) stores one.");
 }
 
 /* ----- the api server ----- */
@@ -158,81 +126,23 @@ check_api(Doctor *doctor)
 	http_start(request, api_answered, question);
 }
 
-/* ----- this server ----- */
-
-static bool
-in_list(const char *list, const char *name)
-{
-	List	   *names = NIL;
-	ListCell   *cell;
-
-	if (!SplitDirectoriesString(pstrdup(list), ',', &names))
-		return false;
-	foreach(cell, names)
-	{
-		const char *base = strrchr(lfirst(cell), '/');
-
-		if (strcmp(base ? base + 1 : lfirst(cell), name) == 0)
-			return true;
-	}
-	return false;
-}
+/* ----- files of this server ----- */
 
 static void
-check_worker(Findings *findings)
-{
-	const char *preload = GetConfigOption("shared_preload_libraries", true, false);
-	const char *database = get_database_name(MyDatabaseId);
-	List	   *databases = guc_database_list();
-	ListCell   *cell;
-
-	if (preload == NULL || !in_list(preload, "damoov"))
-	{
-		finding_add(findings, FINDING_WARNING, "worker", "the library is not preloaded: no background worker polls",
-				  "Add damoov to shared_preload_libraries and restart the server, or schedule CALL damoov_poll().");
-		return;
-	}
-	foreach(cell, databases)
-	{
-		if (strcmp(lfirst(cell), database) == 0)
-			return;
-	}
-	finding_add(findings, FINDING_WARNING, "worker", "no background worker polls for this database",
-			  psprintf("Add %s to \"damoov.databases\": ALTER SYSTEM SET damoov.databases = ...; SELECT pg_reload_conf()",
-					   database));
-}
-
-static void
-check_settings(Findings *findings)
-{
-	const char *synchronous = GetConfigOption("fsync", true, false);
-
-	if (damoov_ca_file && damoov_ca_file[0] && access(damoov_ca_file, R_OK) != 0)
-		finding_add(findings, FINDING_ERROR, "settings", "the file of \"damoov.ca_file\" cannot be read",
-				  "ALTER SYSTEM SET damoov.ca_file = ...; SELECT pg_reload_conf()");
-	if (damoov_secrets_dir && damoov_secrets_dir[0] && access(damoov_secrets_dir, R_OK | X_OK) != 0)
-		finding_add(findings, FINDING_ERROR, "settings", "the directory of \"damoov.secrets_dir\" cannot be read",
-				  "ALTER SYSTEM SET damoov.secrets_dir = ...; SELECT pg_reload_conf()");
-	if (synchronous && strcmp(synchronous, "off") == 0)
-		finding_add(findings, FINDING_WARNING, "settings",
-				  "fsync is off: a crash can lose messages that the queue has forgotten",
-				  "ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf()");
-	if (damoov_allow_http_loopback)
-		finding_add(findings, FINDING_WARNING, "settings", "plain http to this machine is allowed",
-				  "ALTER SYSTEM RESET damoov.allow_http_loopback; SELECT pg_reload_conf()");
-}
-
-static void
-check_server(Doctor *doctor)
+check_files(Doctor *doctor)
 {
 	Findings   *findings = start_findings(doctor, NULL);
 
-	check_worker(findings);
-	check_settings(findings);
+	if (damoov_ca_file && damoov_ca_file[0] && access(damoov_ca_file, R_OK) != 0)
+		finding_add(findings, FINDING_ERROR, "settings", "the file of \"damoov.ca_file\" cannot be read",
+					"Let the user of the server read it, or trust the system's authorities: ALTER SYSTEM RESET damoov.ca_file");
+	if (damoov_secrets_dir && damoov_secrets_dir[0] && access(damoov_secrets_dir, R_OK | X_OK) != 0)
+		finding_add(findings, FINDING_ERROR, "settings", "the directory of \"damoov.secrets_dir\" cannot be read",
+					"Let the user of the server read it.");
 	findings->done = true;
 }
 
-/* ----- damoov_check() ----- */
+/* ----- damoov.check_services() ----- */
 
 static bool
 all_done(const Doctor *doctor)
@@ -335,12 +245,11 @@ refuse_other_servers(const char *name)
 }
 
 Datum
-damoov_check(PG_FUNCTION_ARGS)
+damoov_check_services(PG_FUNCTION_ARGS)
 {
 	char	   *only = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Doctor		doctor = {0};
 	ListCell   *cell;
-	int			scope;
 
 	if (only)
 		refuse_other_servers(only);
@@ -349,19 +258,12 @@ damoov_check(PG_FUNCTION_ARGS)
 	doctor.http = http_client(doctor.context);
 	if (only == NULL)
 	{
-		check_server(&doctor);
+		check_files(&doctor);
 		check_api(&doctor);
 	}
 	foreach(cell, names_to_check(only))
 		check_source(&doctor, lfirst(cell));
 	wait_for_answers(&doctor);
-	scope = sql_enter();
-	foreach(cell, doctor.all)
-	{
-		if (((Findings *) lfirst(cell))->source)
-			check_run_state(lfirst(cell));
-	}
-	sql_leave(scope);
 	return_findings(fcinfo, &doctor);
 	MemoryContextDelete(doctor.context);
 	return (Datum) 0;

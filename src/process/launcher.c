@@ -32,6 +32,7 @@
 
 #include "base/clock.h"
 #include "base/rights.h"
+#include "base/wakeup.h"
 #include "compat.h"
 #include "guc.h"
 #include "process/launcher.h"
@@ -132,6 +133,7 @@ existing_databases(MemoryContext context, const char **role)
 static void
 complain(WorkerState *state, const char *problem)
 {
+	wakeup_report(state->database, problem);
 	if (!state->complained)
 		ereport(LOG,
 				(errmsg("could not start damoov worker for database \"%s\": %s",
@@ -228,6 +230,7 @@ damoov_launcher_main(Datum argument)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	wakeup_register_launcher();
 	pgstat_report_appname("damoov launcher");
 	context = AllocSetContextCreate(TopMemoryContext, "damoov launcher", ALLOCSET_SMALL_SIZES);
 	for (;;)

@@ -154,10 +154,11 @@ damoov_worker_main(Datum argument)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	wakeup_worker_starts(order->database);
 	BackgroundWorkerInitializeConnection(order->database, order->role[0] ? order->role : NULL, 0);
 	if (order->role[0] == '\0')
 		await_role();
-	wakeup_register_worker();
+	wakeup_register_worker(order->database);
 	pgstat_report_appname("damoov worker");
 	own_resources();
 

@@ -6,7 +6,6 @@
 
 #include <time.h>
 
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "provider/finding.h"
@@ -38,22 +37,17 @@ finding_add(Findings *findings, FindingLevel level, const char *topic,
 	MemoryContextSwitchTo(old);
 }
 
-/* The remedy for a fault: by its reason, else by the kind of trouble. */
+/* The remedy for a fault that no statement mends; for others see damoov.source_remedy(). */
 static const char *
-remedy_for(const Findings *findings, Trouble trouble, const Fault *fault)
+remedy_for(Trouble trouble, const Fault *fault)
 {
-	const char *server = quote_identifier(findings->source);
-
 	if (fault->reason == REASON_TLS_FAILED)
 		return "Set \"damoov.ca_file\" to a file with the authority that signed the service's certificate.";
 	if (fault->reason == REASON_UNREACHABLE || fault->reason == REASON_TIMEOUT)
 		return "Allow connections from this server to the host, and see that its name can be resolved.";
-	if (trouble == TROUBLE_CREDENTIALS)
-		return psprintf("Renew the secrets with ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET ...), or grant their owner the right to receive.",
-						server);
-	if (trouble == TROUBLE_CONFIGURATION)
-		return psprintf("Correct the options with ALTER SERVER %s OPTIONS (SET ...).", server);
-	return "Try again later.";
+	if (fault->reason == REASON_SECRET_FILE)
+		return "Correct the file, its owner or its mode; the manual says what it has to be.";
+	return trouble == TROUBLE_TRANSIENT ? "Try again later." : NULL;
 }
 
 void
@@ -62,7 +56,7 @@ finding_trouble(Findings *findings, Trouble trouble, const Fault *fault)
 	finding_add(findings, FINDING_ERROR,
 				trouble == TROUBLE_CREDENTIALS ? "credentials" :
 				trouble == TROUBLE_CONFIGURATION ? "options" : "connection",
-				fault->message, remedy_for(findings, trouble, fault));
+				fault->message, remedy_for(trouble, fault));
 }
 
 void

@@ -13,6 +13,7 @@
 
 #include "common/md5.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 
 #include "base/fault.h"
 #include "base/json.h"
@@ -294,8 +295,9 @@ judge_queue(Call *call, const cJSON *attributes)
 	if (visibility >= 0 && visibility < SHORT_VISIBILITY_S)
 		finding_add(findings, FINDING_WARNING, "queue",
 				  psprintf("messages come back after %d seconds, also while they are being stored", visibility),
-				  psprintf("Set the queue's visibility timeout to %d seconds or more, or the option \"visibility_seconds\".",
-						   SHORT_VISIBILITY_S));
+				  psprintf("ALTER SERVER %s OPTIONS (%s visibility_seconds '%d')",
+						   quote_identifier(findings->source),
+						   config->visibility_seconds >= 0 ? "SET" : "ADD", SHORT_VISIBILITY_S));
 	if (reply_text(attributes, "RedrivePolicy") == NULL)
 		finding_add(findings, FINDING_WARNING, "queue", "the queue has no dead-letter queue",
 				  "Give the queue a redrive policy with a dead-letter queue.");

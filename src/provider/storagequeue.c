@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 
 #include "base/fault.h"
 #include "base/options.h"
@@ -289,7 +290,8 @@ judge_queue(Call *call)
 		finding_add(call->findings, FINDING_WARNING, "queue",
 					psprintf("messages come back after %d seconds, also while they are being stored",
 							 config->visibility_seconds),
-					psprintf("Set the option \"visibility_seconds\" to %d or more.", QUEUE_LEASE_S));
+					psprintf("ALTER SERVER %s OPTIONS (SET visibility_seconds '%d')",
+							 quote_identifier(call->findings->source), QUEUE_LEASE_S));
 }
 
 static bool

@@ -27,6 +27,46 @@ sub findings
 		  . (defined $source ? 'NOT NULL' : 'NULL'));
 }
 
+# The rows of which level, topic and finding match.
+sub rows
+{
+	my ($pattern, $source) = @_;
+	return grep { /$pattern/m } split /^(?=(?:ok|warning|error)\|)/m, findings($source);
+}
+
+# What mends a finding, '' when there is none.
+sub remedy
+{
+	my ($pattern, $source) = @_;
+	my ($row) = rows($pattern, $source);
+	return defined $row ? (split /\|/, $row =~ s/\n$//r, 4)[3] : "no row is like $pattern:\n" . findings($source);
+}
+
+# The remedy is a statement, which runs and makes the finding go.  Options: source;
+# fill (what the user has to fill in, in order); restart (1: takes effect then);
+# user (who runs it).
+sub mends
+{
+	my ($pattern, $statement, %options) = @_;
+	my $remedy = remedy($pattern, $options{source});
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	my $sql = $remedy;
+	if ($options{fill})
+	{
+		like($sql, qr/^Fill in, and run: /, "$pattern: the remedy has to be filled in");
+		$sql =~ s/^Fill in, and run: //;
+		$sql =~ s/'\.\.\.'/"'" . shift(@{ $options{fill} }) . "'"/ge;
+		is(scalar @{ $options{fill} }, 0, "$pattern: ... in each place");
+	}
+	like($remedy, $statement, "$pattern: the remedy is a statement");
+	my ($status, $out, $err) = $node->psql('postgres', $sql, on_error_stop => 1);
+	is("$status $err", '0 ', "$pattern: ... which runs");
+	$node->restart if $options{restart};
+	eventually { !rows($pattern, $options{source}) } "$pattern: ... and mends it";
+	return;
+}
+
 # A queue that is in order.
 $cloud->create_queue('dead');
 $cloud->create_queue('queue',
@@ -61,7 +101,7 @@ for my $type (sort keys %place)
 	is($cloud->queue($place{$type}, $type)->{visible},
 		1, '... its message was not taken');
 	$node->sql("ALTER USER MAPPING FOR CURRENT_USER SERVER $type OPTIONS (SET $key{$type} 'V3Jvbmcga2V5IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4=')");
-	like(findings($type), qr/^error\|credentials\|.*ALTER USER MAPPING/m,
+	like(findings($type), qr/^error\|credentials\|.*\|Fill in, and run: ALTER USER MAPPING FOR CURRENT_USER SERVER $type OPTIONS \(SET .*$key{$type} '\.\.\.'/m,
 		"$type: a wrong key");
 	$node->sql("DROP SERVER $type CASCADE");
 }
@@ -70,13 +110,14 @@ for my $type (sort keys %place)
 $cloud->create_queue('poor', visibility_timeout => 30);
 $node->add_source($cloud, name => 'poor', queue => 'poor');
 like(findings('poor'),
-	qr/^warning\|queue\|messages come back after 30 seconds.*\|Set the queue's visibility timeout to 60 seconds or more/m,
+	qr/^warning\|queue\|messages come back after 30 seconds/m,
 	'a short visibility timeout');
 like(findings('poor'),
 	qr/^warning\|queue\|the queue has no dead-letter queue\|Give the queue a redrive policy/m,
 	'no dead-letter queue');
-$node->sql("ALTER SERVER poor OPTIONS (ADD visibility_seconds '120')");
-unlike(findings('poor'), qr/come back/, 'the option mends the first');
+mends('come back after 30 seconds', qr/^ALTER SERVER poor OPTIONS \(ADD /, source => 'poor');
+$node->sql("ALTER SERVER poor OPTIONS (SET visibility_seconds '40')");
+mends('come back after 40 seconds', qr/^ALTER SERVER poor OPTIONS \(SET /, source => 'poor');
 
 # The clock.
 $cloud->settings(clock_offset => 7200);
@@ -90,19 +131,21 @@ $cloud->settings(clock_offset => 0);
 $node->sql("SELECT damoov_pause('queue')");
 like(findings('queue'),
 	qr/^warning\|state\|the source is paused\|SELECT damoov_resume\('queue'\)$/m, 'a pause');
-$node->sql("SELECT damoov_resume('queue')");
+mends('the source is paused', qr/^SELECT damoov_resume/, source => 'queue');
+$node->sql("ALTER SERVER queue OPTIONS (ADD paused 'true')");
+mends('the source is paused by its option', qr/^ALTER SERVER queue OPTIONS \(DROP paused\)/, source => 'queue');
 my %wrong = (
 	wrong_secret => [
 		{ secrets => { secret_access_key => 'WrongSecretKeyEXAMPLE' } },
-		qr/^error\|credentials\|the signature was refused; the secret access key is wrong.*\|.*ALTER USER MAPPING FOR \.\.\. SERVER wrong_secret/
+		qr/^error\|credentials\|the signature was refused; the secret access key is wrong.*\|Fill in, and run: ALTER USER MAPPING FOR CURRENT_USER SERVER wrong_secret OPTIONS \(SET access_key_id '\.\.\.', SET secret_access_key '\.\.\.'\)/
 	],
 	no_queue => [
 		{ queue => 'nowhere' },
-		qr/^error\|options\|the queue does not exist.*\|Correct the options with ALTER SERVER no_queue/
+		qr/^error\|options\|the queue does not exist.*\|Compare the options of server no_queue/
 	],
 	no_region => [
 		{ options => { region => undef } },
-		qr/^error\|options\|option "region" is not set.*\|Correct the options with ALTER SERVER no_region/
+		qr/^error\|options\|option "region" is not set.*\|Fill in, and run: ALTER SERVER no_region OPTIONS \(ADD region '\.\.\.'\)/
 	],
 	closed_port => [
 		{ options => { endpoint => "http://127.0.0.1:$closed" } },
@@ -139,23 +182,164 @@ like($node->error_of("SELECT * FROM damoov_check('nobody')"),
 like($node->error_of("SELECT * FROM damoov_check('api')"),
 	qr/42809: server "api" is not a source of messages/, 'a server that is no source');
 
+unlike(slurp_file($node->logfile),
+	qr/could not receive messages/, 'looking leaves nothing in the log');
+
+# What is missing is added, where it belongs; what is wrong is set.
+my ($options, $secrets) = $cloud->access('sqs', 'queue');
+mends('"region" is not set', qr/ALTER SERVER no_region/, source => 'no_region', fill => ['eu-west-1']);
+mends('signature was refused', qr/ALTER USER MAPPING/, source => 'wrong_secret', fill => [ @$secrets{qw(access_key_id secret_access_key)} ]);
+$node->add_source($cloud, name => 'no_mapping', queue => 'queue', mapping => 0);
+mends('user mapping has no', qr/CREATE USER MAPPING FOR CURRENT_USER SERVER no_mapping/,
+	source => 'no_mapping', fill => [ @$secrets{qw(access_key_id secret_access_key)} ]);
+$node->add_source($cloud, name => 'no_secret', queue => 'queue', user => 'PUBLIC', secrets => { secret_access_key => undef });
+mends('user mapping has no', qr/ALTER USER MAPPING FOR PUBLIC SERVER no_secret OPTIONS \(ADD secret_access_key/,
+	source => 'no_secret', fill => [ $secrets->{secret_access_key} ]);
+$node->sql("ALTER USER MAPPING FOR PUBLIC SERVER no_secret OPTIONS (DROP secret_access_key, DROP access_key_id, ADD secret_file 'nowhere')");
+like(remedy('secret file|secrets_dir', 'no_secret'), qr/^Correct the file/, 'a secret file has to be corrected where it is');
+$node->sql("CREATE SERVER bus TYPE 'servicebus' FOREIGN DATA WRAPPER damoov OPTIONS (endpoint 'https://one.servicebus.windows.net', entity 'q');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER bus OPTIONS (connection_string
+		'Endpoint=sb://other.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=V3Jvbmcga2V5IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4=')");
+mends('name different hosts', qr/^ALTER SERVER bus OPTIONS \(DROP endpoint\)/, source => 'bus');
+$node->sql("ALTER USER MAPPING FOR CURRENT_USER SERVER bus OPTIONS (ADD shared_access_key_name 'n')");
+mends('has both', qr/^ALTER USER MAPPING FOR CURRENT_USER SERVER bus OPTIONS \(DROP connection_string\)/, source => 'bus');
+$node->sql("ALTER SERVER bus OPTIONS (DROP entity)");
+mends('"endpoint" is not set', qr/ALTER SERVER bus OPTIONS \(ADD endpoint/, source => 'bus', fill => ['https://one.servicebus.windows.net']);
+mends('"entity" is not set', qr/ALTER SERVER bus OPTIONS \(ADD entity/, source => 'bus', fill => ['q']);
+$node->sql("CREATE SERVER strange TYPE 'kafka' FOREIGN DATA WRAPPER damoov");
+like(remedy('type "kafka"', 'strange'), qr/DROP SERVER strange CASCADE$/, 'a type that there is not');
+$node->sql('DROP SERVER strange; DROP SERVER bus CASCADE; DROP SERVER no_secret CASCADE; DROP SERVER no_mapping CASCADE');
+
+# A role that operates, and has no right on a server
+$node->sql('CREATE ROLE operator LOGIN;
+	GRANT USAGE ON SCHEMA damoov TO operator;
+	GRANT SELECT ON ALL TABLES IN SCHEMA damoov TO operator;
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA damoov TO operator;
+	GRANT EXECUTE ON FUNCTION damoov_check(text) TO operator');
+my $denied = $node->safe_psql('postgres', q{SELECT finding, remedy FROM damoov_check('queue') WHERE level = 'error'}, extra_params => [ '-U', 'operator' ]);
+is($denied, 'permission denied for foreign server queue|GRANT USAGE ON FOREIGN SERVER queue TO operator', 'a caller without a right');
+$node->sql((split /\|/, $denied)[1]);
+unlike($node->safe_psql('postgres', q{SELECT finding FROM damoov_check('queue')}, extra_params => [ '-U', 'operator' ]),
+	qr/permission denied/, '... gets it');
+
+# What has happened
+$node->sql("UPDATE damoov.sources SET state = 'polling', last_poll_at = now() - interval '1 hour' WHERE source = 'queue'");
+mends('has not answered since', qr/^CALL damoov_poll\('queue'\)$/, source => 'queue');
+$node->sql("INSERT INTO damoov.downloads (kind, object_id, source, priority, state, attempts, last_error, last_error_at)
+	VALUES ('object', gen_random_uuid(), 'queue', 10, 'failed', 5, 'no such object', now())");
+like(findings(), qr/^warning\|downloads\|1 datasets could not be fetched or stored, the latest: no such object\|/m, 'failed downloads');
+mends('datasets could not be fetched', qr/^SELECT damoov_retry_downloads\(\)$/);
+$node->sql('DELETE FROM damoov.downloads; DELETE FROM damoov.receipts');
+$cloud->publish(['no notification'], queue => 'queue');
+$node->poll;
+like(findings('queue'), qr/^error\|quarantine\|none of the 1 messages of the last day could be understood: /m, 'a source whose every message fails');
+like(findings('queue'), qr/^warning\|quarantine\|1 messages could not be understood\|/m, '... they are in the quarantine');
+$node->sql("DROP SERVER $_ CASCADE") for qw(closed_port no_queue no_region no_role poor wrong_secret);
+$node->add_source($cloud, name => 'second', queue => 'queue');
+
 # The server as a whole.
-like(findings(),
-	qr/^warning\|worker\|no background worker polls for this database\|.*ALTER SYSTEM SET damoov\.databases/m,
-	'no worker');
 like(findings(), qr/^ok\|api\|"\Q${\ $cloud->base_url}\E" can be reached\|$/m,
 	'the api server');
 is( $node->sql(
 		"SELECT string_agg(DISTINCT server, ' ' ORDER BY server) FROM damoov_check()"
 	),
-	'closed_port no_queue no_region no_role poor queue wrong_secret',
+	'queue second',
 	'all sources are looked at');
+like($node->error_of("SELECT * FROM damoov_check('nobody')"),
+	qr/42704: server "nobody" does not exist/, 'a server that is not there');
+
 $node->sql("ALTER SERVER api OPTIONS (SET base_url 'http://127.0.0.1:$closed')");
 like(findings(),
 	qr/^error\|api\|could not connect to "127\.0\.0\.1:$closed"\|.*"base_url"/m,
 	'an api server that is not there');
-unlike(slurp_file($node->logfile),
-	qr/could not receive messages/, 'looking leaves nothing in the log');
+$node->sql("ALTER SERVER api OPTIONS (SET base_url '${\ $cloud->base_url}')");
+
+###########################################################################
+# The worker: what is configured, and what runs
+###########################################################################
+
+sub set
+{
+	my ($setting, $value) = @_;
+	$node->sql("ALTER SYSTEM SET $setting = '$value'");
+	return;
+}
+
+sub worker_is_well
+{
+	my ($name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	eventually { rows('^ok\|worker\|a background worker serves this database') } $name;
+	is($node->sql('SELECT count(DISTINCT worker_pid), max(worker_problem) FROM damoov.status'), '1|', '... the status says so');
+}
+
+sub problem
+{
+	return $node->sql('SELECT DISTINCT worker_problem FROM damoov.status');
+}
+
+is(problem(), 'the database is not in "damoov.databases"', 'the status says what is wrong, too');
+mends('^warning\|worker\|no background worker polls for this database', qr/^ALTER SYSTEM SET damoov\.databases = 'postgres'; SELECT pg_reload_conf\(\)$/);
+worker_is_well('the worker runs');
+set('damoov.databases', 'postgres, "No such"');
+$node->reload;
+mends('database "No such" of "damoov.databases" does not exist', qr/^CREATE DATABASE "No such"$/);
+mends('^warning\|settings\|fsync is off', qr/^ALTER SYSTEM SET fsync = /);
+$node->sql('ALTER DATABASE postgres SET damoov.allow_http_loopback = on');
+like(remedy('plain http'), qr/^ALTER DATABASE postgres RESET damoov\.allow_http_loopback$/, 'a setting of the database');
+mends('plain http', qr/^ALTER DATABASE/) if $node->sql('ALTER SYSTEM SET damoov.allow_http_loopback = off') eq '' && do { $node->reload; 1 };
+$node->sql('ALTER SYSTEM RESET damoov.allow_http_loopback');
+$node->reload;
+
+# the library, the launcher, a slot for the worker
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'plpgsql'");
+$node->restart;
+is(problem(), 'the library is not preloaded', 'a library that is not preloaded');
+mends('the library is not preloaded', qr/^ALTER SYSTEM SET shared_preload_libraries = 'plpgsql', 'damoov' -- and restart the server$/, restart => 1);
+worker_is_well('... the worker runs again');
+for my $scarce ([ 1, 'the launcher does not run' ], [ 2, 'no background worker slot is free (see "max_worker_processes")' ])
+{
+	my ($slots, $problem) = @$scarce;
+
+	set('max_worker_processes', $slots);
+	$node->restart;
+	eventually { problem() eq $problem } "with $slots background workers: $problem";
+	mends($problem =~ s/ \(.*//r, qr/^ALTER SYSTEM SET max_worker_processes = \d+ -- and restart the server$/, restart => 1);
+	worker_is_well('... the worker runs again');
+}
+
+# its role
+set('damoov.role', 'robot');
+$node->restart;
+eventually { problem() eq 'role "robot" does not exist' } 'a worker that dies at each start says why';
+like(remedy('does not stay: role "robot" does not exist'), qr/^Remove the cause/, '... the check says it');
+mends('role "robot" of "damoov.role" does not exist', qr/^CREATE ROLE robot LOGIN$/);
+$node->sql('ALTER ROLE robot NOLOGIN');
+mends('role "robot" of "damoov.role" is not permitted to log in', qr/^ALTER ROLE robot LOGIN$/);
+$node->sql('REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
+mends('role "robot" of the worker may not connect', qr/^GRANT CONNECT ON DATABASE postgres TO robot$/);
+worker_is_well('a worker of a role runs');
+my @missing = map { (split /\|/, s/\n$//r, 4)[3] } rows('^error\|rights\|role "robot" of the worker lacks');
+is_deeply(
+	\@missing,
+	[
+		'GRANT USAGE ON SCHEMA damoov TO robot',
+		'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA damoov TO robot',
+		'GRANT USAGE ON ALL SEQUENCES IN SCHEMA damoov TO robot',
+		'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA damoov TO robot',
+		map { "GRANT USAGE ON FOREIGN SERVER $_ TO robot" } qw(api queue second)
+	],
+	'... but lacks all rights');
+$node->sql($_) for @missing;
+is(scalar rows('\|rights\|'), 0, '... until it is given them');
+$cloud->publish([ heartbeat(token('driver'), 3) ], queue => 'queue');
+eventually { $node->sql('SELECT count(*) FROM damoov.heartbeats') >= 1 } '... and works';
+# a right that is missed with the first message
+$node->sql('REVOKE INSERT ON damoov.events FROM robot; DROP SERVER second CASCADE');
+$cloud->publish([ heartbeat(token('driver'), 4) ], queue => 'queue');
+eventually { rows('^error\|state\|could not store messages: permission denied for table events', 'queue') } 'a source that cannot store anything';
+mends('lacks SELECT, INSERT, UPDATE, DELETE on events', qr/^GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA damoov TO robot$/);
+eventually { !rows('^error\|', 'queue') } '... can, then';
 
 $node->stop;
 $cloud->stop;

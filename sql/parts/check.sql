@@ -1,0 +1,297 @@
+-- ---------------------------------------------------------------------
+-- What is in the way, and the statement that mends it
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION damoov.check_services(source text)
+RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
+AS 'MODULE_PATHNAME', 'damoov_check_services' LANGUAGE C;
+REVOKE ALL ON FUNCTION damoov.check_services(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.check_services(text) IS 'the part of damoov_check() that asks services and reads files';
+
+CREATE FUNCTION damoov.takes_option(catalog regclass, option text) RETURNS boolean
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM damoov.check_options(ARRAY[option || '='], catalog);
+    RETURN true;
+EXCEPTION
+    WHEN fdw_invalid_option_name THEN RETURN false;
+    WHEN OTHERS THEN RETURN true;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.takes_option(regclass, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.takes_option(regclass, text) IS 'does a server (pg_foreign_server) or a user mapping (pg_user_mapping) take this option?';
+
+-- Of several user mappings that of the caller counts, then the owner's, then PUBLIC's.
+CREATE FUNCTION damoov.mapping_remedy(server_oid oid, wanted text[], renew boolean) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('Fill in, and run: %s USER MAPPING FOR %s SERVER %I OPTIONS (%s)',
+        CASE WHEN m.srvid IS NULL THEN 'CREATE' ELSE 'ALTER' END,
+        CASE WHEN m.srvid IS NULL OR m.usename = current_user THEN 'CURRENT_USER' WHEN m.umuser = 0 THEN 'PUBLIC' ELSE quote_ident(m.usename) END,
+        s.srvname, o.list)
+    FROM pg_foreign_server AS s
+    LEFT JOIN LATERAL (
+        SELECT u.* FROM pg_user_mappings AS u
+        WHERE u.srvid = s.oid AND (u.umuser IN (s.srvowner, 0) OR u.usename = current_user)
+        ORDER BY u.usename = current_user DESC, u.umuser DESC LIMIT 1
+    ) AS m ON true
+    CROSS JOIN LATERAL (
+        SELECT string_agg(format('%s%I ''...''', CASE WHEN m.srvid IS NULL THEN '' WHEN h.name IS NULL THEN 'ADD ' ELSE 'SET ' END, w.name), ', ' ORDER BY w.i)
+        FROM unnest(CASE WHEN renew THEN ARRAY(SELECT split_part(x, '=', 1) FROM unnest(m.umoptions) AS x) ELSE wanted END) WITH ORDINALITY AS w (name, i)
+        LEFT JOIN LATERAL (SELECT split_part(x, '=', 1) AS name FROM unnest(m.umoptions) AS x) AS h USING (name)
+        WHERE w.name <> 'secret_file' AND (h.name IS NULL OR renew OR cardinality(wanted) = 1)
+    ) AS o (list)
+    WHERE s.oid = mapping_remedy.server_oid AND o.list IS NOT NULL
+$$;
+REVOKE ALL ON FUNCTION damoov.mapping_remedy(oid, text[], boolean) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.mapping_remedy(oid, text[], boolean) IS 'the statement that gives a server''s user mapping these secrets, or, renew, all that it has';
+
+-- What a finding names in quotes, and whether it is there already, decides.
+CREATE FUNCTION damoov.source_remedy(source text, topic text, finding text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    server pg_foreign_server := (SELECT s FROM pg_foreign_server AS s WHERE s.srvname = source_remedy.source);
+    named text[] := ARRAY(SELECT m[1] FROM regexp_matches(finding, '"([a-z0-9_]+)"', 'g') AS m);
+    secrets text[] := ARRAY(SELECT n FROM unnest(named) AS n WHERE damoov.takes_option('pg_user_mapping', n));
+    option text := (SELECT n FROM unnest(named) AS n WHERE damoov.takes_option('pg_foreign_server', n) LIMIT 1);
+BEGIN
+    IF finding LIKE 'permission denied for foreign server%' THEN
+        RETURN format('GRANT USAGE ON FOREIGN SERVER %I TO %I', source, current_user);
+    ELSIF finding LIKE '%"damoov.allow_host_identity"%' THEN
+        RETURN 'ALTER SYSTEM SET damoov.allow_host_identity = on; SELECT pg_reload_conf()';
+    ELSIF topic = 'credentials' THEN
+        RETURN coalesce(damoov.mapping_remedy(server.oid, secrets, true),
+            'Renew the secrets where the source has them from, or let the service give them the right to receive.');
+    ELSIF finding LIKE 'user mapping has both "connection_string"%' THEN
+        RETURN regexp_replace(damoov.mapping_remedy(server.oid, ARRAY['connection_string'], false), '^.*(ALTER .*) OPTIONS.*', '\1 OPTIONS (DROP connection_string)');
+    ELSIF finding LIKE 'option "endpoint" and the connection string%' THEN
+        RETURN format('ALTER SERVER %I OPTIONS (DROP endpoint)', source);
+    ELSIF finding LIKE 'server type %' THEN
+        RETURN format('Make the server anew, with a TYPE that there is, after: DROP SERVER %I CASCADE', source);
+    ELSIF option IS NOT NULL AND cardinality(secrets) = 0 OR finding LIKE 'option "%' AND option = named[1] THEN
+        RETURN format('Fill in, and run: ALTER SERVER %I OPTIONS (%s %I ''...'')', source,
+            CASE WHEN EXISTS (SELECT FROM unnest(server.srvoptions) AS x WHERE split_part(x, '=', 1) = option) THEN 'SET' ELSE 'ADD' END, option);
+    ELSIF cardinality(secrets) > 0 THEN
+        -- of alternatives the first
+        RETURN damoov.mapping_remedy(server.oid, CASE WHEN finding LIKE '%neither%' THEN secrets[1:1] ELSE secrets END, false);
+    ELSIF finding LIKE '%connection string%' THEN
+        RETURN damoov.mapping_remedy(server.oid, ARRAY['connection_string'], false);
+    END IF;
+    RETURN format('Compare the options of server %I with those of the service.', source);
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.source_remedy(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.source_remedy(text, text, text) IS 'what mends a finding about options or credentials of a source: a statement, with places to be filled in where only the user knows';
+
+CREATE FUNCTION damoov.worker_databases() RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(replace(m[1], '""', '"'), lower(m[2]))
+    FROM regexp_matches(current_setting('damoov.databases'), '"((?:[^"]|"")*)"|([^,\s]+)', 'g') AS m
+$$;
+REVOKE ALL ON FUNCTION damoov.worker_databases() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.worker_databases() IS 'the databases in damoov.databases';
+
+CREATE FUNCTION damoov.check_worker()
+    RETURNS TABLE (level text, topic text, finding text, remedy text)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text := damoov.worker_problem();
+    role text := coalesce(nullif(current_setting('damoov.role'), ''), (SELECT r.rolname FROM pg_roles AS r WHERE r.rolname = 'damoov_engine'));
+    worker pg_roles := (SELECT r FROM pg_roles AS r WHERE r.rolname = role);
+    more_slots text := format('ALTER SYSTEM SET max_worker_processes = %s -- and restart the server', current_setting('max_worker_processes')::integer + 8);
+BEGIN
+    topic := 'worker';
+    IF role IS NOT NULL AND worker.oid IS NULL THEN
+        level := 'error'; finding := format('role "%s" of "damoov.role" does not exist', role); remedy := format('CREATE ROLE %I LOGIN', role);
+        RETURN NEXT;
+    ELSIF NOT worker.rolcanlogin THEN
+        level := 'error'; finding := format('role "%s" of "damoov.role" is not permitted to log in', role); remedy := format('ALTER ROLE %I LOGIN', role);
+        RETURN NEXT;
+    ELSIF NOT has_database_privilege(worker.oid, current_database(), 'CONNECT') THEN
+        level := 'error'; finding := format('role "%s" of the worker may not connect to the database', role);
+        remedy := format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), role);
+        RETURN NEXT;
+    END IF;
+    level := 'warning';
+    FOR finding, remedy IN
+        SELECT format('database "%s" of "damoov.databases" does not exist', n.name), format('CREATE DATABASE %I', n.name)
+        FROM damoov.worker_databases() AS n (name)
+        WHERE NOT EXISTS (SELECT FROM pg_database AS d WHERE d.datname = n.name)
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+    CASE
+        WHEN problem IS NULL THEN
+            level := 'ok'; finding := 'a background worker serves this database'; remedy := NULL;
+        WHEN problem = 'the server is a standby' THEN
+            level := 'ok'; finding := 'the server is a standby: its workers start when it is promoted'; remedy := NULL;
+        WHEN problem = 'the library is not preloaded' THEN
+            finding := problem || ': no background worker polls';
+            remedy := CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE') THEN format('ALTER SYSTEM SET shared_preload_libraries = %s -- and restart the server',
+                concat_ws(', ', (SELECT string_agg(quote_literal(trim(x, ' "')), ', ') FROM regexp_split_to_table(nullif(current_setting('shared_preload_libraries'), ''), ',') AS x), '''damoov'''))
+                ELSE 'Add damoov to shared_preload_libraries and restart the server, or schedule CALL damoov_poll().' END;
+        WHEN problem LIKE 'the database is not in %' THEN
+            finding := 'no background worker polls for this database: ' || problem;
+            remedy := format('ALTER SYSTEM SET damoov.databases = %L; SELECT pg_reload_conf()',
+                concat_ws(', ', nullif(current_setting('damoov.databases'), ''), quote_ident(current_database())));
+        WHEN problem = 'the launcher does not run' OR problem LIKE 'no background worker slot%' THEN
+            level := 'error'; finding := problem; remedy := more_slots;
+        WHEN problem = 'the worker has not started yet' THEN
+            finding := problem; remedy := 'Ask again; the server log says more.';
+        ELSE
+            level := 'error'; finding := 'the background worker of this database does not stay: ' || problem;
+            remedy := 'Remove the cause; it is started again by itself, within a minute.';
+    END CASE;
+    RETURN NEXT;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov.check_worker() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.check_worker() IS 'the part of damoov_check() about the background worker';
+
+-- By the rights of the role that the worker runs as, whether or not it runs.
+CREATE FUNCTION damoov.check_rights()
+    RETURNS TABLE (level text, topic text, finding text, remedy text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH worker AS (
+        SELECT r.oid, r.rolname, EXISTS (SELECT FROM pg_roles AS e WHERE e.rolname = 'damoov_engine' AND pg_has_role(r.oid, e.oid, 'USAGE')) AS is_engine
+        FROM pg_roles AS r
+        WHERE r.rolname = coalesce(nullif(current_setting('damoov.role'), ''), 'damoov_engine') AND NOT r.rolsuper
+    ), missing AS (
+        SELECT w.rolname, 1 AS i, 'USAGE' AS privileges, 'SCHEMA damoov' AS what, 'schema damoov' AS name
+        FROM worker AS w WHERE NOT has_schema_privilege(w.oid, 'damoov', 'USAGE')
+        UNION ALL
+        SELECT w.rolname, 2, 'SELECT, INSERT, UPDATE, DELETE', 'ALL TABLES IN SCHEMA damoov', c.relname
+        FROM worker AS w, pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')
+            AND NOT (has_table_privilege(w.oid, c.oid, 'SELECT') AND has_table_privilege(w.oid, c.oid, 'INSERT')
+                AND has_table_privilege(w.oid, c.oid, 'UPDATE') AND has_table_privilege(w.oid, c.oid, 'DELETE'))
+        UNION ALL
+        SELECT w.rolname, 2, 'SELECT, INSERT, UPDATE, DELETE', 'ALL TABLES IN SCHEMA damoov', c.relname
+        FROM worker AS w, pg_class AS c
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind = 'v' AND NOT has_table_privilege(w.oid, c.oid, 'SELECT')
+        UNION ALL
+        SELECT w.rolname, 3, 'USAGE', 'ALL SEQUENCES IN SCHEMA damoov', c.relname
+        FROM worker AS w, pg_class AS c
+        -- evaluated for sequences only
+        WHERE c.relnamespace = 'damoov'::regnamespace AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(w.oid, c.oid, 'USAGE') END
+        UNION ALL
+        SELECT w.rolname, 4, 'EXECUTE', 'ALL FUNCTIONS IN SCHEMA damoov', p.proname
+        FROM worker AS w, pg_proc AS p
+        WHERE p.pronamespace = 'damoov'::regnamespace AND NOT has_function_privilege(w.oid, p.oid, 'EXECUTE')
+        UNION ALL
+        SELECT w.rolname, 5, 'USAGE', format('FOREIGN SERVER %I', s.srvname), 'server ' || s.srvname
+        FROM worker AS w, pg_foreign_server AS s JOIN pg_foreign_data_wrapper AS f ON f.oid = s.srvfdw
+        WHERE f.fdwname = 'damoov' AND NOT w.is_engine AND NOT has_server_privilege(w.oid, s.oid, 'USAGE')
+    )
+    SELECT 'error', 'rights', format('role "%s" of the worker lacks %s on %s', m.rolname, m.privileges,
+            CASE WHEN count(*) > 3 THEN format('%s of %s', count(*), m.what) ELSE string_agg(m.name, ', ' ORDER BY m.name) END),
+        format('GRANT %s ON %s TO %I', m.privileges, m.what, m.rolname)
+    FROM missing AS m
+    GROUP BY m.rolname, m.i, m.privileges, m.what
+    ORDER BY m.i, m.what
+$$;
+REVOKE ALL ON FUNCTION damoov.check_rights() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.check_rights() IS 'the part of damoov_check() about what the role of the worker may do';
+
+CREATE FUNCTION damoov.check_settings()
+    RETURNS TABLE (level text, topic text, finding text, remedy text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'warning', 'settings', w.finding, CASE s.source
+            WHEN 'session' THEN format('RESET %s', s.name)
+            WHEN 'database' THEN format('ALTER DATABASE %I RESET %s', current_database(), s.name)
+            WHEN 'user' THEN format('ALTER ROLE %I RESET %s', session_user, s.name)
+            WHEN 'database user' THEN format('ALTER ROLE %I IN DATABASE %I RESET %s', session_user, current_database(), s.name)
+            ELSE format('ALTER SYSTEM SET %s = %s; SELECT pg_reload_conf()', s.name, w.good)
+        END
+    FROM (VALUES
+        ('fsync', 'on', 'fsync is off: a crash can lose messages that the queue has forgotten'),
+        ('damoov.allow_http_loopback', 'off', 'plain http to this machine is allowed')
+    ) AS w (name, good, finding)
+    JOIN pg_settings AS s USING (name)
+    WHERE s.setting <> w.good
+$$;
+REVOKE ALL ON FUNCTION damoov.check_settings() FROM PUBLIC;
+COMMENT ON FUNCTION damoov.check_settings() IS 'the part of damoov_check() about settings';
+
+-- What sources and downloads have met.
+CREATE FUNCTION damoov.check_state(source text)
+    RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.source, f.level, f.topic, f.finding, f.remedy
+    FROM damoov.servers AS s
+    LEFT JOIN damoov.sources AS r ON r.server_oid = s.server_oid AND r.home = damoov.home()
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS rows, max(q.message) AS message FROM damoov.quarantine AS q WHERE q.source = s.source
+    ) AS q
+    CROSS JOIN LATERAL (
+        SELECT sum(p.received) AS received, sum(p.quarantined) AS quarantined
+        FROM damoov.receipts AS p WHERE p.source = s.source AND p.received_at > now() - interval '1 day'
+    ) AS p
+    CROSS JOIN LATERAL (VALUES
+        (1, 'warning', 'state', 'the source is paused' || CASE WHEN r.pause_reason <> 'damoov_pause' THEN ': ' || split_part(r.pause_reason, ';', 1) ELSE '' END,
+            format('SELECT damoov_resume(%L)', s.source), r.paused),
+        (2, 'error', 'state', r.last_error, 'Remove the cause. The source is asked again by itself; when it has waited long, at once after damoov_resume().',
+            r.state = 'retrying'),
+        (3, 'warning', 'state', format('the queue has not answered since %s', r.last_poll_at), format('CALL damoov_poll(%L)', s.source),
+            r.state = 'polling' AND r.last_poll_at < now() - interval '15 minutes'),
+        (4, 'error', 'quarantine', format('none of the %s messages of the last day could be understood: %s', p.received, q.message),
+            'Find out who sends to the queue, and what; then see damoov.quarantine.', p.received > 0 AND p.received = p.quarantined),
+        (5, 'warning', 'quarantine', format('%s messages could not be understood', q.rows),
+            'Look at damoov.quarantine; SELECT damoov_retry(quarantine_id, mended) stores one.', q.rows > 0)
+    ) AS f (i, level, topic, finding, remedy, holds)
+    WHERE f.holds AND s.source = coalesce(check_state.source, s.source)
+    UNION ALL
+    SELECT NULL, 'warning', 'downloads', format('%s datasets could not be fetched or stored, the latest: %s', count(*),
+        (array_agg(d.last_error ORDER BY d.last_error_at DESC NULLS LAST))[1]), 'SELECT damoov_retry_downloads()'
+    FROM damoov.downloads AS d
+    WHERE d.state = 'failed' AND check_state.source IS NULL
+    HAVING count(*) > 0
+$$;
+REVOKE ALL ON FUNCTION damoov.check_state(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov.check_state(text) IS 'the part of damoov_check() that reads what sources and downloads have met';
+
+-- The services first: nothing is locked while they are waited for.
+CREATE FUNCTION damoov_check(source text DEFAULT NULL)
+    RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    FOR server, level, topic, finding, remedy IN SELECT * FROM damoov.check_services(source) LOOP
+        IF level <> 'ok' AND remedy IS NULL THEN
+            remedy := damoov.source_remedy(server, topic, finding);
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    RETURN QUERY SELECT * FROM damoov.check_state(source);
+    IF source IS NULL THEN
+        RETURN QUERY
+        SELECT NULL, f.* FROM damoov.check_worker() AS f
+        UNION ALL
+        SELECT NULL, f.* FROM damoov.check_rights() AS f
+        UNION ALL
+        SELECT NULL, f.* FROM damoov.check_settings() AS f;
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION damoov_check(text) FROM PUBLIC;
+COMMENT ON FUNCTION damoov_check(text) IS
+    'looks for what is in the way of a source, or of all sources and this server: asks each service without taking a message, for at most 20 seconds, '
+    'and looks at the worker, its rights, the settings and what sources and downloads have met; '
+    'level is ok, warning or error; server is NULL for what concerns the whole; remedy is the statement that mends it, or says in words what is to be done; '
+    'stores and consumes nothing; errors: 42704 no such server, 42809 not a source of messages';

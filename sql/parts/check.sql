@@ -5,7 +5,6 @@
 CREATE FUNCTION damoov.check_services(source text)
 RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
 AS 'MODULE_PATHNAME', 'damoov_check_services' LANGUAGE C;
-REVOKE ALL ON FUNCTION damoov.check_services(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.check_services(text) IS 'the part of damoov_check() that asks services and reads files';
 
 CREATE FUNCTION damoov.takes_option(catalog regclass, option text) RETURNS boolean
@@ -20,7 +19,6 @@ EXCEPTION
     WHEN OTHERS THEN RETURN true;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.takes_option(regclass, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.takes_option(regclass, text) IS 'does a server (pg_foreign_server) or a user mapping (pg_user_mapping) take this option?';
 
 -- Of several user mappings that of the caller counts, then the owner's, then PUBLIC's.
@@ -46,7 +44,6 @@ AS $$
     ) AS o (list)
     WHERE s.oid = mapping_remedy.server_oid AND o.list IS NOT NULL
 $$;
-REVOKE ALL ON FUNCTION damoov.mapping_remedy(oid, text[], boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.mapping_remedy(oid, text[], boolean) IS 'the statement that gives a server''s user mapping these secrets, or, renew, all that it has';
 
 -- What a finding names in quotes, and whether it is there already, decides.
@@ -85,7 +82,6 @@ BEGIN
     RETURN format('Compare the options of server %I with those of the service.', source);
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.source_remedy(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.source_remedy(text, text, text) IS 'what mends a finding about options or credentials of a source: a statement, with places to be filled in where only the user knows';
 
 CREATE FUNCTION damoov.worker_databases() RETURNS SETOF text
@@ -95,7 +91,6 @@ AS $$
     SELECT coalesce(replace(m[1], '""', '"'), lower(m[2]))
     FROM regexp_matches(current_setting('damoov.databases'), '"((?:[^"]|"")*)"|([^,\s]+)', 'g') AS m
 $$;
-REVOKE ALL ON FUNCTION damoov.worker_databases() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.worker_databases() IS 'the databases in damoov.databases';
 
 CREATE FUNCTION damoov.check_worker()
@@ -154,7 +149,6 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.check_worker() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.check_worker() IS 'the part of damoov_check() about the background worker';
 
 -- By the rights of the role that the worker runs as, whether or not it runs.
@@ -201,7 +195,6 @@ AS $$
     GROUP BY m.rolname, m.i, m.privileges, m.what
     ORDER BY m.i, m.what
 $$;
-REVOKE ALL ON FUNCTION damoov.check_rights() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.check_rights() IS 'the part of damoov_check() about what the role of the worker may do';
 
 CREATE FUNCTION damoov.check_settings()
@@ -223,7 +216,6 @@ AS $$
     JOIN pg_settings AS s USING (name)
     WHERE s.setting <> w.good
 $$;
-REVOKE ALL ON FUNCTION damoov.check_settings() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.check_settings() IS 'the part of damoov_check() about settings';
 
 -- What sources and downloads have met.
@@ -262,7 +254,6 @@ AS $$
     WHERE d.state = 'failed' AND check_state.source IS NULL
     HAVING count(*) > 0
 $$;
-REVOKE ALL ON FUNCTION damoov.check_state(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.check_state(text) IS 'the part of damoov_check() that reads what sources and downloads have met';
 
 -- The services first: nothing is locked while they are waited for.
@@ -289,7 +280,6 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov_check(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_check(text) IS
     'looks for what is in the way of a source, or of all sources and this server: asks each service without taking a message, for at most 20 seconds, '
     'and looks at the worker, its rights, the settings and what sources and downloads have met; '

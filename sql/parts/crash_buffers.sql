@@ -59,7 +59,6 @@ BEGIN
         WHERE n.times > 0);
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.crash_times(double precision[], boolean, double precision, timestamptz, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_times(double precision[], boolean, double precision, timestamptz, text[]) IS 'times converted to milliseconds from the start; finds out their unit and origin';
 
 -- What the document says of all samples: members of it and of objects in it.
@@ -141,7 +140,6 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.crash_header(jsonb, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_header(jsonb, uuid) IS 'start and frequency of a crash buffer; rest is the document without the members that were read';
 
 -- The first ten elements of an array tell what it is.
@@ -163,7 +161,6 @@ BEGIN ATOMIC
     ) AS s
     ORDER BY s.accelerations * 10 + s.gyroscopes * 2 + ('time' = ANY (s.fields))::integer + ('speed' = ANY (s.fields))::integer DESC, s.size DESC, s.series;
 END;
-REVOKE ALL ON FUNCTION damoov.crash_series(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_series(jsonb) IS 'arrays that look like samples, in order of preference: those with most axes, then the longest';
 
 CREATE FUNCTION damoov.crash_numbers(numbers double precision[], field integer) RETURNS double precision[]
@@ -171,7 +168,6 @@ CREATE FUNCTION damoov.crash_numbers(numbers double precision[], field integer) 
 BEGIN ATOMIC
     SELECT CASE WHEN count(v.number) > 0 THEN array_agg(v.number) END FROM unnest(numbers[field:field]) AS v (number);
 END;
-REVOKE ALL ON FUNCTION damoov.crash_numbers(double precision[], integer) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_numbers(double precision[], integer) IS 'the numbers of one field; NULL when there are none';
 
 -- The items are samples, or the values of one column; numbers has a row for each
@@ -225,7 +221,6 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.crash_read_items(text, boolean, text[], text[], jsonb[], double precision[], boolean, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_read_items(text, boolean, text[], text[], jsonb[], double precision[], boolean, text[]) IS 'takes all known values out of an array of samples, or out of a column';
 
 CREATE FUNCTION damoov.crash_put(document jsonb, path text[], items jsonb[]) RETURNS jsonb
@@ -238,7 +233,6 @@ BEGIN ATOMIC
         ELSE jsonb_set(document, path, to_jsonb(items))
     END;
 END;
-REVOKE ALL ON FUNCTION damoov.crash_put(jsonb, text[], jsonb[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_put(jsonb, text[], jsonb[]) IS 'a document in which the rest of an array, after values were taken out, replaces the array';
 
 CREATE FUNCTION damoov.read_crash_buffer(document jsonb, crash_token uuid) RETURNS damoov.crash_buffers
@@ -317,7 +311,6 @@ BEGIN
     RETURN buffer;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.read_crash_buffer(jsonb, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_crash_buffer(jsonb, uuid) IS 'the content of a crash buffer as a row without ids; rules in docs/damoov-datasets.md';
 
 -- An extra of more than 8 MB is not kept.
@@ -371,5 +364,4 @@ BEGIN
     RETURN buffer.crash_id;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.store_crash_buffer(uuid, bigint, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.store_crash_buffer(uuid, bigint, text, boolean) IS 'stores a crash buffer; without samples if is_readable is false, because it has too many values; returns the crash_id';

@@ -25,7 +25,6 @@ BEGIN ATOMIC
         ELSE 'column'
     END;
 END;
-REVOKE ALL ON FUNCTION damoov.crash_shape(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_shape(jsonb) IS 'type of a value in a crash buffer; arrays are axes, a column, or a list';
 
 CREATE FUNCTION damoov.crash_members(item jsonb, many integer)
@@ -39,7 +38,6 @@ BEGIN ATOMIC
     FROM jsonb_array_elements(CASE WHEN jsonb_typeof(item) <> 'array' THEN '[]' WHEN many IS NULL THEN item
         ELSE jsonb_path_query_array(item, '$[0 to $last]', jsonb_build_object('last', many - 1)) END) WITH ORDINALITY AS a (value, n);
 END;
-REVOKE ALL ON FUNCTION damoov.crash_members(jsonb, integer) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_members(jsonb, integer) IS 'members of an object, or that many first elements of an array; NULL: all';
 
 CREATE FUNCTION damoov.crash_name(name text) RETURNS text
@@ -47,7 +45,6 @@ CREATE FUNCTION damoov.crash_name(name text) RETURNS text
 BEGIN ATOMIC
     SELECT regexp_replace(lower(name COLLATE "C"), '[^a-z0-9]', '', 'g');
 END;
-REVOKE ALL ON FUNCTION damoov.crash_name(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_name(text) IS 'name of a member of a crash buffer without case and punctuation';
 
 CREATE FUNCTION damoov.crash_field(name text, around text) RETURNS text
@@ -73,7 +70,6 @@ BEGIN ATOMIC
     ORDER BY n.priority
     LIMIT 1;
 END;
-REVOKE ALL ON FUNCTION damoov.crash_field(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_field(text, text) IS 'the field of a sample that a member holds, found by its name, or by its name and that of the member around it; NULL if it is none';
 
 -- In an array of samples a place is the way to a value from its sample, among
@@ -123,7 +119,6 @@ BEGIN
     WHERE f.field <> 'person' OR cardinality(f.place) = 1;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.crash_places(jsonb, text, integer) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_places(jsonb, text, integer) IS 'paths of a document that hold values of samples, judged by that many first elements of its arrays (NULL: all)';
 
 -- What nothing is left of goes as well; in an array null marks the place.
@@ -144,7 +139,6 @@ BEGIN
     RETURN item;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.crash_without(jsonb, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_without(jsonb, text[]) IS 'a document without the value at a path; NULL when nothing is left';
 
 CREATE FUNCTION damoov.crash_date(value text) RETURNS timestamptz
@@ -160,7 +154,6 @@ BEGIN ATOMIC
         ELSE (value || 'Z')::timestamptz
     END;
 END;
-REVOKE ALL ON FUNCTION damoov.crash_date(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_date(text) IS 'point in time written as YYYY-MM-DDThh:mm:ss[.fraction][zone], UTC without one; NULL when it is none, or not of 1970 to 2200';
 
 -- Reads one place of all items.  An item that has a number already keeps it, and
@@ -210,5 +203,4 @@ BEGIN
     ) AS j;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.crash_take(text, text[], boolean, jsonb[], double precision[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_take(text, text[], boolean, jsonb[], double precision[]) IS 'the values at a path of each item: the numbers, merged with those found before; which items were taken; whether all were; and a note for each unusual value';

@@ -37,7 +37,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.delete_documents() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.delete_documents() IS 'trigger: deletes the originals with their row; arguments: column of the object''s id, kinds of datasets';
 
 CREATE TRIGGER trips_documents

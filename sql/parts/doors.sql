@@ -5,18 +5,15 @@
 CREATE FUNCTION damoov_ingest(payload jsonb, source text DEFAULT 'sql')
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest';
-REVOKE ALL ON FUNCTION damoov_ingest(jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; bad input raises (22023, 22P02, 22007, 22008, 22009, 42501, 54000, 54001) and stores nothing';
 
 CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest_bytes';
-REVOKE ALL ON FUNCTION damoov.ingest_bytes(bytea, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.ingest_bytes(bytea, text) IS 'as damoov_ingest(), for the exact bytes that a queue delivered';
 
 CREATE FUNCTION damoov_webhook(body bytea, headers jsonb) RETURNS jsonb
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_webhook';
-REVOKE ALL ON FUNCTION damoov_webhook(bytea, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_webhook(bytea, jsonb) IS 'takes a push from an HTTP gateway: the exact bytes of the body and an object of the headers; returns what to answer: status (200 taken, 403 neither signed by SNS for a listed topic nor with the secret, 404 no server of type webhook, 503 try again), headers, body; may fetch SNS''s certificate, for at most 5 seconds';
 
 -- PostgREST calls a function with one unnamed bytea for application/octet-stream
@@ -36,18 +33,15 @@ BEGIN
     RETURN nullif(answer ->> 'body', '')::jsonb;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov_webhook_postgrest(bytea) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_webhook_postgrest(bytea) IS 'damoov_webhook() in the shape that PostgREST calls: the body as the one unnamed parameter, headers from request.headers; sets response.status and response.headers';
 
 CREATE FUNCTION damoov_fetch_track(track_token text, device_token text DEFAULT NULL)
     RETURNS bigint
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_fetch_track';
-REVOKE ALL ON FUNCTION damoov_fetch_track(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_fetch_track(text, text) IS 'downloads a processed track now and returns its trip_id; the person is taken from the event log when no device token is given; errors: 22023 bad token, 02000 person unknown or dataset gone, 08006 no answer, 55000 track removed, 57014 cancelled';
 
 CREATE FUNCTION damoov.store_dataset(kind text, object_id uuid, document text) RETURNS bigint
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_store_dataset';
-REVOKE ALL ON FUNCTION damoov.store_dataset(text, uuid, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.store_dataset(text, uuid, text) IS 'stores a document as if it had just been fetched; the person is taken from what is known of the object; returns the row''s id, NULL when it is not wanted any more; errors as damoov_fetch_track()';
 
 CREATE FUNCTION damoov.retry(quarantine_id bigint, mended jsonb)
@@ -81,16 +75,13 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.retry(bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.retry(bigint, jsonb) IS 'what damoov_retry() does';
 
 CREATE FUNCTION damoov_retry(quarantine_id bigint, mended jsonb DEFAULT NULL)
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_retry';
-REVOKE ALL ON FUNCTION damoov_retry(bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry(bigint, jsonb) IS 'stores a quarantined message or dataset again, as it is or mended; it leaves the quarantine when that works, else the error of damoov_ingest() is raised and it stays; errors: 02000 no such entry';
 
 CREATE FUNCTION damoov.ingesting() RETURNS boolean
     LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_ingesting';
-REVOKE ALL ON FUNCTION damoov.ingesting() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.ingesting() IS 'true while this session stores through a door of damoov';

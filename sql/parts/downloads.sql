@@ -71,7 +71,6 @@ COMMENT ON VIEW damoov.download_status IS 'damoov.downloads for readers: of the 
 
 CREATE FUNCTION damoov.fetches(source text, kind text) RETURNS boolean
     LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_fetches';
-REVOKE ALL ON FUNCTION damoov.fetches(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.fetches(text, text) IS 'whether the api server of a source has this kind of dataset in its option fetch, whoever asks; true if that cannot be told';
 
 CREATE FUNCTION damoov_retry_downloads(kind text DEFAULT NULL, object_id uuid DEFAULT NULL) RETURNS bigint
@@ -100,5 +99,4 @@ BEGIN
     RETURN renewed;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov_retry_downloads(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';

@@ -4,12 +4,10 @@
 
 CREATE FUNCTION damoov.unknown_members(payload jsonb) RETURNS jsonb
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_unknown_members';
-REVOKE ALL ON FUNCTION damoov.unknown_members(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.unknown_members(jsonb) IS 'members of a notification that this version does not know: path and sample value, without UUIDs; NULL when there is none';
 
 CREATE FUNCTION damoov.extra_members(extra jsonb) RETURNS jsonb
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_extra_members';
-REVOKE ALL ON FUNCTION damoov.extra_members(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.extra_members(jsonb) IS 'members kept in a column extra: name and sample value, without UUIDs';
 
 -- The tables are looked up in the catalog, as in damoov.person_tables.  Parts
@@ -51,7 +49,6 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.extra_drift() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one, and vehicle_indicators';
 
 -- Whoever reads damoov.events sees what its policies show him.  Others get what
@@ -83,7 +80,6 @@ BEGIN
     GROUP BY n.event, n.path;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.event_drift() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.event_drift() IS 'the part of damoov.drift that reads damoov.events';
 
 CREATE FUNCTION damoov.hidden_event_drift()
@@ -97,7 +93,6 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.hidden_event_drift() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.hidden_event_drift() IS 'damoov.event_drift() for roles that must not read damoov.events, where the events are kept, and with them device tokens; nothing while that table has row-level security';
 
 CREATE VIEW damoov.drift WITH (security_invoker) AS

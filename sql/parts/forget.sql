@@ -6,7 +6,6 @@
 -- forgotten, in no spelling and wherever it stands.
 CREATE FUNCTION damoov.spelled_uuids(body bytea) RETURNS SETOF uuid
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_spelled_uuids';
-REVOKE ALL ON FUNCTION damoov.spelled_uuids(bytea) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.spelled_uuids(bytea) IS 'every UUID that could be read in these bytes, from whatever digit on: with hyphens or without, in both cases, in two-byte characters, escaped as in JSON (\u0030) or in URLs (%30), also both';
 
 CREATE FUNCTION damoov.names_forgotten(body bytea) RETURNS boolean
@@ -20,7 +19,6 @@ BEGIN
         JOIN damoov.forgotten AS f ON f.token_digest = damoov.token_digest(s.id));
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.names_forgotten(bytea) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.names_forgotten(bytea) IS 'whether these bytes contain the device token of a forgotten person, in any spelling';
 
 -- Looked up in the catalog, so that a new table cannot be left out
@@ -120,11 +118,9 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.erase_person(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'does the work of damoov_forget()';
 
 CREATE FUNCTION damoov_forget(device_token text)
     RETURNS TABLE (table_name text, row_count bigint)
     LANGUAGE C VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'damoov_forget';
-REVOKE ALL ON FUNCTION damoov_forget(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_forget(text) IS 'erases a person from every table, quarantined bodies that name them included, and drops what still arrives about them; returns what was erased; errors: 22023 bad token';

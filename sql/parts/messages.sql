@@ -142,5 +142,4 @@ CREATE FUNCTION damoov.read_notification(
     OUT object_type text
 ) RETURNS record
     LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_notification';
-REVOKE ALL ON FUNCTION damoov.read_notification(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_notification(jsonb) IS 'checked values of a stored notification; a value that is absent or cannot be used is NULL, as is the name of an event that this version does not know';

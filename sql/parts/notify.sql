@@ -9,7 +9,6 @@ CREATE FUNCTION damoov.notify(channel text, kind text, ids bigint[]) RETURNS voi
 BEGIN ATOMIC
     SELECT pg_notify(channel, json_build_object('kind', kind, 'count', cardinality(ids), 'ids', ids[1:300])::text);
 END;
-REVOKE ALL ON FUNCTION damoov.notify(text, text, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.notify(text, text, bigint[]) IS 'tells listeners: kind, count and surrogate ids';
 
 CREATE FUNCTION damoov.alert(kind text, count bigint) RETURNS void
@@ -18,7 +17,6 @@ CREATE FUNCTION damoov.alert(kind text, count bigint) RETURNS void
 BEGIN ATOMIC
     SELECT pg_notify('damoov_alert', json_build_object('kind', kind, 'count', count)::text);
 END;
-REVOKE ALL ON FUNCTION damoov.alert(text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.alert(text, bigint) IS 'tells listeners of trouble: kind and count';
 
 CREATE FUNCTION damoov.alert_quarantine() RETURNS trigger
@@ -32,7 +30,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.alert_quarantine() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.alert_quarantine() IS 'trigger: tells listeners of new rows in the quarantine';
 
 CREATE TRIGGER quarantine_alert

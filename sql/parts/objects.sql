@@ -9,7 +9,6 @@ CREATE FUNCTION damoov.read_object_event(
     OUT sequencer text
 ) RETURNS record
     LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_read_object_event';
-REVOKE ALL ON FUNCTION damoov.read_object_event(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.read_object_event(jsonb) IS 'a record of S3 about a new object: s3://bucket/key, when, and the number that orders the events of one key; url is NULL when there is nothing to fetch';
 
 -- A sequencer is hexadecimal; the shorter of two is padded with zeros on the
@@ -31,7 +30,6 @@ BEGIN ATOMIC
     ORDER BY e.object_id, rpad(lower(o.sequencer), 64, '0') COLLATE "C" DESC NULLS LAST,
         o.announced_at DESC NULLS LAST, e.event_id DESC;
 END;
-REVOKE ALL ON FUNCTION damoov.newest_objects(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.newest_objects(uuid[]) IS 'the newest event known of each of these objects of a bucket, with what is to be fetched';
 
 CREATE FUNCTION damoov.queue_objects(event_ids bigint[], object_ids uuid[]) RETURNS void
@@ -54,7 +52,6 @@ BEGIN
         due_at = EXCLUDED.due_at;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.queue_objects(bigint[], uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.queue_objects(bigint[], uuid[]) IS 'queues the objects that these events report, unless a newer event of them is known';
 
 -- The newest notification says whose an object is, rows that outlive it after
@@ -84,5 +81,4 @@ BEGIN
             WHERE d.kind = person_of_object.kind AND d.object_id = person_of_object.object_id));
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.person_of_object(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.person_of_object(text, uuid) IS 'the person of an object, for a dataset of this kind, from events, downloads and stored rows; NULL if none is known';

@@ -32,7 +32,6 @@ COMMENT ON COLUMN damoov.forgotten.forgotten_at IS 'when, database clock';
 -- it has waited for, if its snapshot is younger than the locks.
 CREATE FUNCTION damoov.need_read_committed() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_need_read_committed';
-REVOKE ALL ON FUNCTION damoov.need_read_committed() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.need_read_committed() IS 'raises an error if the isolation level hides rows that others commit meanwhile; errors: 25000 isolation level';
 
 -- Storing, by many at once, and forgetting, alone, exclude each other.
@@ -49,7 +48,6 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.lock_people(boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_people(boolean) IS 'takes the lock of all persons until the end of the transaction, so that nothing is stored while a person is forgotten: true to forget, false to store; errors: 25000 isolation level';
 
 -- Whatever is about one track, crash, object of a bucket or person happens one
@@ -68,7 +66,6 @@ BEGIN
     ) AS k;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.lock_objects(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lock_objects(uuid[]) IS 'takes the locks of tracks, crashes, objects of a bucket and persons (by their device tokens) until the end of the transaction, in one order for everyone';
 
 CREATE FUNCTION damoov.try_lock_object(object_id uuid) RETURNS boolean
@@ -77,7 +74,6 @@ CREATE FUNCTION damoov.try_lock_object(object_id uuid) RETURNS boolean
 BEGIN ATOMIC
     SELECT coalesce(pg_try_advisory_xact_lock(1684106095, 1024 + (uuid_hash(object_id) & 1023)), true);
 END;
-REVOKE ALL ON FUNCTION damoov.try_lock_object(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.try_lock_object(uuid) IS 'the same for one of them, unless another transaction has it; true for NULL';
 
 CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
@@ -86,7 +82,6 @@ CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
 BEGIN ATOMIC
     SELECT sha256(convert_to(device_token::text, 'UTF8'));
 END;
-REVOKE ALL ON FUNCTION damoov.token_digest(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.token_digest(uuid) IS 'SHA-256 of a device token in lower case with hyphens, as kept in damoov.forgotten';
 
 CREATE FUNCTION damoov.is_forgotten(device_token uuid) RETURNS boolean
@@ -97,5 +92,4 @@ BEGIN
     RETURN EXISTS (SELECT FROM damoov.forgotten AS f WHERE f.token_digest = damoov.token_digest(is_forgotten.device_token));
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.is_forgotten(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.is_forgotten(uuid) IS 'whether damoov_forget() was called for this token';

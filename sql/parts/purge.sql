@@ -4,7 +4,6 @@
 
 CREATE FUNCTION damoov.may_commit() RETURNS boolean
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_may_commit';
-REVOKE ALL ON FUNCTION damoov.may_commit() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.may_commit() IS 'whether the procedure that calls it may end its transaction: not inside a transaction block';
 
 -- It looks for old rows once for many transactions and removes 1000 of them in
@@ -162,5 +161,4 @@ BEGIN
     PERFORM set_config('search_path', path, true);
 END
 $$;
-REVOKE ALL ON PROCEDURE damoov_purge(boolean) FROM PUBLIC;
 COMMENT ON PROCEDURE damoov_purge(boolean) IS 'removes what is older than the settings damoov.keep_* say, and folds the receipts of whole days; a transaction for each 1000 rows, so it must not run inside a transaction block (2D000); says what it does for each kind, and only that while dry_run';

@@ -214,7 +214,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.delete_raw_parts() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.delete_raw_parts() IS 'trigger: deletes points and events with their raw track';
 
 CREATE TRIGGER raw_tracks_delete

@@ -49,7 +49,6 @@ BEGIN
     );
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.other_tenant(text, uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.other_tenant(text, uuid, bigint) IS
     'is this track known from sources of other instances only, by their option instance_id? False or NULL where a source does not name one';
 
@@ -73,7 +72,6 @@ BEGIN
                 OR (r.removed_at = track_lives.enriched_at AND r.reason = 'replaced')));
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.track_lives(uuid, bigint, timestamptz) IS 'whether a track is to be kept: its newest enrichment is newer than its newest removal';
 
 -- Merging removes processed tracks, not raw ones
@@ -97,7 +95,6 @@ BEGIN
                     AND e.user_id IS NOT DISTINCT FROM recording_lives.user_id), '-infinity'));
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.recording_lives(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.recording_lives(uuid, bigint) IS 'whether a raw track is to be kept: it was not found invalid after it was received';
 
 -- From the events, and from rows that may outlive them
@@ -119,7 +116,6 @@ BEGIN
             WHERE t.track_token = enriched_at.track_token AND t.user_id IS NOT DISTINCT FROM enriched_at.user_id));
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.enriched_at(uuid, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.enriched_at(uuid, bigint) IS 'time of the newest enrichment known of a person''s track';
 
 -- A merge may remove only tracks of its own person.  Tracks that are not known
@@ -140,7 +136,6 @@ BEGIN ATOMIC
             WHERE d.kind = 'processed' AND d.object_id = n.track_token AND d.user_id <> u.user_id)
         OR damoov.other_tenant(foreign_removals.source, n.track_token, u.user_id);
 END;
-REVOKE ALL ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text) IS 'the removals of a batch that name a track of another person, or of another instance than that of the source';
 
 -- What is executed is planned by the size that the tables have now.
@@ -163,7 +158,6 @@ BEGIN
     USING track_tokens;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.take_away(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'deletes those of the tracks that damoov.removed_tracks says are removed, with their downloads';
 
 CREATE FUNCTION damoov.remove_tracks() RETURNS trigger
@@ -177,7 +171,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.remove_tracks() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.remove_tracks() IS 'trigger: deletes the trip of a removed track, and its waiting download';
 
 CREATE TRIGGER removed_tracks_remove

@@ -11,7 +11,6 @@ BEGIN ATOMIC
     FULL JOIN jsonb_each(coalesce(after, '{}')) AS a USING (key)
     WHERE nullif(b.value, 'null') IS DISTINCT FROM nullif(a.value, 'null');
 END;
-REVOKE ALL ON FUNCTION damoov.changed_columns(jsonb, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.changed_columns(jsonb, jsonb) IS 'members of two objects that differ; NULL when none does';
 
 CREATE FUNCTION damoov.dataset_rows(kind text, object_id uuid) RETURNS jsonb
@@ -48,7 +47,6 @@ BEGIN
     RETURN result;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.dataset_rows(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.dataset_rows(text, uuid) IS 'the stored form of a dataset: its row, with a digest for each table of parts, without the time it was stored';
 
 CREATE FUNCTION damoov.reparse_documents(since timestamptz)
@@ -89,7 +87,6 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.reparse_documents(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.reparse_documents(timestamptz) IS 'the part of damoov_reparse() that reads datasets';
 
 -- Leaves out an event that has arrived again meanwhile under its current name,
@@ -118,7 +115,6 @@ BEGIN ATOMIC
     )
     SELECT coalesce(array_agg(l.event_id ORDER BY l.event_id), '{}') FROM learnt AS l;
 END;
-REVOKE ALL ON FUNCTION damoov.learn_events(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.learn_events(timestamptz) IS 'the part of damoov_reparse() that finds unknown events this version knows, which are stored ones from then on; returns their ids';
 
 -- Removes all that these events have led to, and applies the rules again.
@@ -260,7 +256,6 @@ BEGIN
     ORDER BY k.track_token;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.reparse_events(bigint[], bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.reparse_events(bigint[], bigint[]) IS 'the part of damoov_reparse() that reads events';
 
 -- What the database refuses of one person stops nobody else's.
@@ -301,7 +296,6 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.reparse_batch(bigint[], bigint[]) IS 'calls damoov.reparse_events() for many persons at once; if that fails, for half of them each, down to single ones';
 
 CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
@@ -345,5 +339,4 @@ BEGIN
     END;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov_reparse(timestamptz, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; changed is {(refused)} for a document, or the events of a person, that cannot be stored, which stay as they were; errors: 22004 no time, 25000 isolation level';

@@ -30,7 +30,6 @@ CREATE TYPE damoov.arrival AS (
     waiting_trips integer,
     instance_id uuid
 );
-REVOKE ALL ON TYPE damoov.arrival FROM PUBLIC;
 COMMENT ON TYPE damoov.arrival IS 'an event with the values of its payload, and the instance of its source where it names none itself';
 
 -- For what is stored already: what comes is read as it comes.
@@ -52,7 +51,6 @@ BEGIN ATOMIC
     ) AS i USING (source)
     WHERE e.event_id = ANY (event_ids) AND e.outcome = 'stored';
 END;
-REVOKE ALL ON FUNCTION damoov.arrivals(bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.arrivals(bigint[]) IS 'these events as the rules take them, without those that this version does not know';
 
 -- All known stages of a crash, not just those that came now
@@ -78,7 +76,6 @@ BEGIN ATOMIC
             'AccidentEventCompletePackageReceived', 'AccidentEventFiltered')
     GROUP BY e.object_id;
 END;
-REVOKE ALL ON FUNCTION damoov.crash_stages(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.crash_stages(uuid[]) IS 'the stages of each of these crashes, from all its events';
 
 -- Everything here is about the events that came, which are locked: what else is
@@ -225,5 +222,4 @@ BEGIN
         due_at = EXCLUDED.due_at;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.apply_events(damoov.arrival[], boolean) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.apply_events(damoov.arrival[], boolean) IS 'the rules: carries events into users, heartbeats, crashes and removed_tracks, and into downloads if their datasets are to be fetched';

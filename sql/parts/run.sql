@@ -4,22 +4,18 @@
 
 CREATE FUNCTION damoov.worker_pid() RETURNS integer
     LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_worker_pid';
-REVOKE ALL ON FUNCTION damoov.worker_pid() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.worker_pid() IS 'process id of this database''s background worker, NULL when none runs';
 
 CREATE FUNCTION damoov.worker_problem() RETURNS text
     LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_worker_problem';
-REVOKE ALL ON FUNCTION damoov.worker_problem() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.worker_problem() IS 'why no background worker serves this database, with the error that ended the last one; NULL while one does';
 
 CREATE FUNCTION damoov.wake_worker() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_wake_worker';
-REVOKE ALL ON FUNCTION damoov.wake_worker() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.wake_worker() IS 'makes this database''s worker look at its tables once this transaction has committed';
 
 CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAULT 50)
     LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_poll';
-REVOKE ALL ON PROCEDURE damoov_poll(text, integer) FROM PUBLIC;
 COMMENT ON PROCEDURE damoov_poll(text, integer) IS 'does in this session what the worker does: receives until every source has answered an empty receive and no download is due, at most max_seconds; several at once are safe; must not run inside a transaction block (2D000)';
 
 CREATE VIEW damoov.status WITH (security_invoker) AS

@@ -15,5 +15,4 @@ END
 $$;
 
 CREATE SCHEMA damoov;
-REVOKE ALL ON SCHEMA damoov FROM PUBLIC;
 COMMENT ON SCHEMA damoov IS 'telematics received from Damoov: tables, views and internal functions';

@@ -5,7 +5,6 @@
 
 CREATE FUNCTION damoov.check_options(options text[], catalog oid) RETURNS void
     LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'damoov_check_options';
-REVOKE ALL ON FUNCTION damoov.check_options(text[], oid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.check_options(text[], oid) IS 'validator of the foreign-data wrapper: refuses unknown options (HV00D) and unusable values (22023)';
 
 CREATE FOREIGN DATA WRAPPER damoov VALIDATOR damoov.check_options;
@@ -55,22 +54,18 @@ COMMENT ON COLUMN damoov.sources.retry_at IS 'no request before this time';
 
 CREATE FUNCTION damoov.home() RETURNS text
     LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_home';
-REVOKE ALL ON FUNCTION damoov.home() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.home() IS 'identity of this cluster and database, as "system identifier/database oid"';
 
 CREATE FUNCTION damoov.place() RETURNS text
     LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_place';
-REVOKE ALL ON FUNCTION damoov.place() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.place() IS 'where this database lies: "identity ..." as damoov.identity says, or "file ..." with file system, inode and time of creation of the data directory''s PG_VERSION';
 
 CREATE FUNCTION damoov.was_standby() RETURNS boolean
     LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_was_standby';
-REVOKE ALL ON FUNCTION damoov.was_standby() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.was_standby() IS 'was this server started as a standby, with the library preloaded? Once promoted, it takes over';
 
 CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
     LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
-REVOKE ALL ON FUNCTION damoov.source_instance(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';
 
 -- A database that was restored or copied must not drain the original's queue:
@@ -124,7 +119,6 @@ BEGIN
         USING HINT = 'SELECT damoov_resume(source) for those that are to take messages here.';
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.pause_elsewhere() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.pause_elsewhere() IS 'pauses all sources of a database that was restored or copied, once; a promoted standby takes over instead';
 
 -- Its rows follow the servers.  What waits is fetched with the options of its source.
@@ -147,7 +141,6 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM damoov.servers AS v WHERE v.server_oid = s.server_oid);
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.follow_servers() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.follow_servers() IS 'brings damoov.sources up to date: restored or copied, renamed, dropped';
 
 CREATE FUNCTION damoov.run_state(server_oid oid, OUT paused boolean, OUT resumed boolean, OUT wait_ms bigint)
@@ -172,7 +165,6 @@ BEGIN
     WHERE s.server_oid = run_state.server_oid;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.run_state(oid) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.run_state(oid) IS 'what damoov.sources says of a source, which is entered there: is it paused, was its row emptied by damoov_resume(), and how long is it still not to be asked';
 
 -- The row of a source by its name, for the caller to change.
@@ -190,7 +182,6 @@ BEGIN
     RETURN found_oid;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.enter_source(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.enter_source(text) IS 'OID of a source by its name, once it is in damoov.sources; errors: 42704 no such source';
 
 CREATE FUNCTION damoov_pause(source text) RETURNS void
@@ -206,7 +197,6 @@ BEGIN
     PERFORM damoov.wake_worker();
 END
 $$;
-REVOKE ALL ON FUNCTION damoov_pause(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_pause(text) IS 'stops receiving from a source at the next poll; errors: 42704 no such source';
 
 CREATE FUNCTION damoov_resume(source text) RETURNS void
@@ -222,5 +212,4 @@ BEGIN
     PERFORM damoov.wake_worker();
 END
 $$;
-REVOKE ALL ON FUNCTION damoov_resume(text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov_resume(text) IS 'receives again from a paused source, also after a restore elsewhere, and forgets its back-off; errors: 42704 no such source';

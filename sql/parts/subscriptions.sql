@@ -51,7 +51,6 @@ BEGIN
     RETURNING s.subscription_id, s.source, s.topic_arn, s.token;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.lease_subscription() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.lease_subscription() IS 'takes the next subscription that is due to be confirmed';
 
 CREATE FUNCTION damoov.settle_subscription(subscription_id bigint, confirmed boolean, error text) RETURNS void
@@ -76,5 +75,4 @@ BEGIN
     WHERE s.subscription_id = settle_subscription.subscription_id AND n.subscription_id = s.subscription_id;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.settle_subscription(bigint, boolean, text) FROM PUBLIC;
 COMMENT ON FUNCTION damoov.settle_subscription(bigint, boolean, text) IS 'stores the answer of SNS to a confirmation; error says why it failed';

@@ -219,7 +219,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION damoov.delete_trip_parts() FROM PUBLIC;
 COMMENT ON FUNCTION damoov.delete_trip_parts() IS 'trigger: deletes points and trip events with their trip';
 
 CREATE TRIGGER trips_delete

@@ -113,10 +113,11 @@ BEGIN
 END
 $$;
 
--- How long each event took, by the time at which the stub has made it visible:
+-- How long each event took, in their order, by the time at which the stub has made it visible:
 -- the time it was sent at tells its number.
 CREATE FUNCTION bench.latencies(published double precision[]) RETURNS SETOF double precision LANGUAGE sql AS $$
     SELECT extract(epoch FROM (SELECT s.seen_at FROM bench.seen AS s WHERE s.event_id >= e.event_id ORDER BY s.event_id LIMIT 1))
         - published[1 + round(extract(epoch FROM e.sent_at - '2026-03-01 08:00+00') / 0.137)::integer]
     FROM damoov.events AS e
+    ORDER BY e.event_id
 $$;

@@ -63,7 +63,7 @@ class Watch:
 
     def __init__(self, pid, seconds=0.05):
         self.pid, self.seconds = pid, seconds
-        self.samples, self.peak_mb = [], 0
+        self.samples, self.peak_mb, self.gone = [], 0, False
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run)
 
@@ -75,11 +75,15 @@ class Watch:
     def __exit__(self, *_):
         self.ended.set()
         self.thread.join()
-        self._look()
+        if not self.gone:
+            self._look()
 
     def _run(self):
-        while not self.ended.wait(self.seconds):
-            self._look()
+        try:
+            while not self.ended.wait(self.seconds):
+                self._look()
+        except (FileNotFoundError, ProcessLookupError):
+            self.gone = True
 
     def _look(self):
         self.samples.append((time.time(), backend_cpu_seconds(self.pid)))

@@ -37,8 +37,10 @@ def check_stub(bench, count):
     return statistics
 
 
-def is_done(bench, db, kind, count):
+def is_done(bench, db, kind, count, watch):
     """Has all been settled, and is nothing left to be fetched?"""
+    if watch.gone:
+        fail("the worker has ended")
     statistics = bench.stub.statistics()
     if statistics["settled"] < count:
         return False
@@ -69,7 +71,7 @@ def run_worker(bench, db, kind, count, provider="sqs", delay_ms=0, patience=PATI
     wal = bench.server.wal_position()
     with Watch(db.pid) as watch, profiled(bench, bench.report, f"the worker, {provider}, {kind}", db.pid):
         db.add_source(provider, bench.stub.url)
-        wait_for(lambda: is_done(bench, db, kind, count), f"{count} messages of kind {kind}", patience)
+        wait_for(lambda: is_done(bench, db, kind, count, watch), f"{count} messages of kind {kind}", patience)
         ended = time.time() if kind in DATASETS else bench.stub.statistics()["last"]
     db.check(expected("damoov", kind, count, there or {}))
     return Run(bench, kind, count, ended, watch.cpu, bench.server.wal_position() - wal, watch)

@@ -33,6 +33,9 @@ SELECT
         WHEN s.type = 'webhook' THEN (SELECT max(p.received_at) FROM damoov.receipts AS p WHERE p.source = s.source)
         ELSE r.last_message_at
     END AS last_message_at,
+    t.per_second AS messages_per_second,
+    r.backlog,
+    r.backlog_at + r.backlog / nullif(t.per_second, 0) * interval '1 second' AS drained_at,
     r.last_error,
     r.last_error_at,
     r.failures,
@@ -54,5 +57,13 @@ CROSS JOIN (
 ) AS d
 CROSS JOIN (SELECT count(*) AS quarantined FROM damoov.quarantine) AS q
 LEFT JOIN damoov.servers AS s ON true
-LEFT JOIN damoov.sources AS r ON r.server_oid = s.server_oid AND r.home = damoov.home();
+LEFT JOIN damoov.sources AS r ON r.server_oid = s.server_oid AND r.home = damoov.home()
+LEFT JOIN LATERAL (
+    SELECT round(sum(p.received) / greatest(1, extract(epoch FROM now() - min(p.received_at))), 1) AS per_second
+    FROM damoov.receipts AS p
+    WHERE p.source = s.source AND p.received_at > now() - interval '1 minute'
+) AS t ON true;
+COMMENT ON COLUMN damoov.status.messages_per_second IS 'messages received per second, over the last minute or since the first one in it; NULL without any';
+COMMENT ON COLUMN damoov.status.backlog IS 'messages that wait in the queue: see damoov.sources';
+COMMENT ON COLUMN damoov.status.drained_at IS 'when the queue will be empty, if messages go on being received at this rate and no others come; NULL where backlog is';
 COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, and why not, what does the source do, what failed last, how many downloads wait';

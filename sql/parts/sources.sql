@@ -35,6 +35,8 @@ CREATE TABLE damoov.sources (
     last_error_at timestamptz,
     failures integer NOT NULL DEFAULT 0,
     retry_at timestamptz,
+    backlog bigint,
+    backlog_at timestamptz,
     CONSTRAINT sources_pkey PRIMARY KEY (server_oid, home)
 );
 COMMENT ON TABLE damoov.sources IS 'run state of each source; options stand in its foreign server';
@@ -50,6 +52,8 @@ COMMENT ON COLUMN damoov.sources.last_message_at IS 'last time messages came';
 COMMENT ON COLUMN damoov.sources.last_error IS 'why the last request failed; kept until it works again';
 COMMENT ON COLUMN damoov.sources.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.sources.failures IS 'failed requests in a row';
+COMMENT ON COLUMN damoov.sources.backlog IS 'messages that wait in the queue, as the service has told (approximate, documented); asked of a queue that stays full for two seconds, and again every ten, of type sqs only; NULL otherwise';
+COMMENT ON COLUMN damoov.sources.backlog_at IS 'when the service was asked';
 COMMENT ON COLUMN damoov.sources.retry_at IS 'no request before this time';
 
 CREATE FUNCTION damoov.home() RETURNS text

@@ -638,6 +638,7 @@ start_requests(Poll *poll, int64 now_ms)
 		if (source->settling == 0 || http_has_room(poll->http))
 			source_settle_due(source, now_ms);
 		source_renew_due(source, now_ms);
+		source_measure_due(source, now_ms);
 		while (source_may_receive(source, now_ms) &&
 			   (source->receiving == 0 || http_has_room(poll->http)) &&
 			   (seconds = wait_seconds(poll, source, now_ms)) >= 0)

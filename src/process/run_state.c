@@ -81,11 +81,11 @@ run_state_write(Source *source)
 		"UPDATE damoov.sources AS s "
 		"SET state = $2, last_poll_at = coalesce($3, s.last_poll_at), "
 		"last_message_at = coalesce($4, s.last_message_at), last_error = $5, last_error_at = $6, "
-		"failures = $7, retry_at = $8 "
+		"failures = $7, retry_at = $8, backlog = $9, backlog_at = $10 "
 		"FROM (SELECT f.server_oid, f.home FROM damoov.sources AS f "
 		"WHERE f.server_oid = $1 AND f.home = damoov.home() FOR NO KEY UPDATE SKIP LOCKED) AS free "
 		"WHERE s.server_oid = free.server_oid AND s.home = free.home",
-		OIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID);
+		OIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID);
 	Datum		values[] = {
 		ObjectIdGetDatum(source->server),
 		CStringGetTextDatum(source_state_name(source->state)),
@@ -94,11 +94,14 @@ run_state_write(Source *source)
 		source->error ? CStringGetTextDatum(source->error) : (Datum) 0,
 		TimestampTzGetDatum(source->error_at),
 		Int32GetDatum(source->failures),
-		TimestampTzGetDatum(source->retry_at)
+		TimestampTzGetDatum(source->retry_at),
+		Int64GetDatum(source->backlog),
+		TimestampTzGetDatum(source->backlog_at)
 	};
 	bool		nulls[] = {
 		false, false, source->last_poll_at == 0, source->last_message_at == 0,
-		source->error == NULL, source->error == NULL, false, source->retry_at == 0
+		source->error == NULL, source->error == NULL, false, source->retry_at == 0,
+		source->backlog < 0, source->backlog < 0
 	};
 	int			scope = sql_enter();
 

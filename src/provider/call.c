@@ -153,6 +153,21 @@ call_receive(Source *source, int wait_seconds)
 }
 
 void
+call_measure(Source *source)
+{
+	Call	   *call;
+
+	if (service_of(source)->operations[CALL_MEASURE].method == NULL)
+	{
+		source_measured(source, -1);
+		return;
+	}
+	call = call_create(source, CALL_MEASURE);
+	call->backlog = -1;
+	call_send(call);
+}
+
+void
 call_check(Source *source)
 {
 	Call	   *call = call_create(source, CALL_CHECK);
@@ -310,6 +325,8 @@ call_ended(Call *call, Trouble trouble, const Fault *fault)
 		if (fault)
 			source_failed(call->source, trouble, retry_after_s(call), fault);
 	}
+	else if (call->purpose == CALL_MEASURE)
+		source_measured(call->source, call->backlog);
 	else if (call->purpose == CALL_CHECK)
 	{
 		if (fault)

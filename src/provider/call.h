@@ -25,6 +25,7 @@ typedef enum CallPurpose
 	CALL_SETTLE,
 	CALL_RENEW,
 	CALL_RELEASE,
+	CALL_MEASURE,
 	CALL_CHECK,
 	CALL_PURPOSES
 } CallPurpose;
@@ -73,6 +74,7 @@ struct Call
 
 	/* what is answered */
 	HttpRequest *request;
+	int64		backlog;		/* to a measure, -1: nothing */
 	const char *code;			/* of an error, "" if none */
 
 	/* private to call.c */
@@ -119,11 +121,12 @@ extern void call_receive(Source *source, int wait_seconds);
 extern void call_settle(Delivery *delivery);
 extern void call_renew(Delivery *delivery);
 extern void call_release(Delivery *delivery);
+extern void call_measure(Source *source);
 extern void call_check(Source *source);
 
 /* The functions of a provider that is the first member of a Service. */
 #define CALL_FUNCTIONS \
 	.receive = call_receive, .settle = call_settle, .renew = call_renew, \
-	.release = call_release, .check = call_check
+	.release = call_release, .measure = call_measure, .check = call_check
 
 #endif							/* DAMOOV_CALL_H */

@@ -38,6 +38,8 @@
 #define RETRY_AFTER_CAP_S		900
 #define SETTLE_BASE_MS			500
 #define SETTLE_ATTEMPTS			6
+#define MEASURE_FIRST_MS		2000	/* of a busy source: how many messages wait? */
+#define MEASURE_MS				10000	/* and again */
 #define MAX_SETTLING			16	/* each takes a connection */
 #define CLOCK_TOLERANCE_S		60
 
@@ -75,6 +77,7 @@ source_create(MemoryContext parent, struct HttpClient *http, const ForeignServer
 	source->config_context = AllocSetContextCreate(context, "damoov source options",
 												   ALLOCSET_SMALL_SIZES);
 	source->state = SOURCE_NEW;
+	source->backlog = -1;
 	return source;
 }
 
@@ -525,6 +528,40 @@ pause_when_empty(Source *source, bool empty)
 	source->pause_until_ms = source->pause_ms > 0 ? clock_ms() + source->pause_ms : 0;
 }
 
+/* ----- how many messages wait ----- */
+
+void
+source_measure_due(Source *source, int64 now_ms)
+{
+	if (!source->busy || source->measuring || !source_is_usable(source))
+		return;
+	if (source->measure_at_ms == 0)
+		source->measure_at_ms = now_ms + MEASURE_FIRST_MS;
+	if (now_ms < source->measure_at_ms)
+		return;
+	source->measuring = true;
+	source->provider->measure(source);
+}
+
+void
+source_measured(Source *source, int64 backlog)
+{
+	source->measuring = false;
+	source->measure_at_ms = clock_ms() + MEASURE_MS;
+	source->backlog = backlog;
+	source->backlog_at = GetCurrentTimestamp();
+	source->status_changed = true;
+}
+
+/* The queue is empty, or nearly so. */
+static void
+forget_backlog(Source *source)
+{
+	source->measure_at_ms = 0;
+	source->status_changed |= source->backlog >= 0;
+	source->backlog = -1;
+}
+
 void
 source_received(Source *source, Delivery *delivery, bool full)
 {
@@ -532,6 +569,8 @@ source_received(Source *source, Delivery *delivery, bool full)
 
 	source->receiving--;
 	source->busy = full;
+	if (!full)
+		forget_backlog(source);
 	source->drained = delivery->count == 0 && source->receiving == 0;
 	pause_when_empty(source, delivery->count == 0);
 	source->last_poll_at = GetCurrentTimestamp();

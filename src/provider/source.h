@@ -93,6 +93,9 @@ typedef struct Provider
 	 */
 	void		(*renew) (Delivery *delivery);
 
+	/* Asks how many messages wait; ends in source_measured(). */
+	void		(*measure) (Source *source);
+
 	/* Fills source->findings without taking a message, and sets its "done". */
 	void		(*check) (Source *source);
 } Provider;
@@ -137,6 +140,8 @@ struct Source
 	int			receiving;		/* receives in flight */
 	bool		authorizing;	/* credentials are being asked for */
 	int			settling;		/* settlements in flight */
+	bool		measuring;		/* it is being asked how many messages wait */
+	int64		measure_at_ms;	/* due while it is busy, monotonic clock; 0: it is not */
 	List	   *inbox;			/* Delivery *: received, not all stored */
 	List	   *outbox;			/* Delivery *: stored, to be settled */
 	bool		busy;			/* the last receive was full: ask for more */
@@ -159,6 +164,8 @@ struct Source
 	TimestampTz error_at;
 	TimestampTz last_poll_at;
 	TimestampTz last_message_at;
+	int64		backlog;		/* messages that waited, about; -1: not known */
+	TimestampTz backlog_at;
 	TimestampTz retry_at;
 	int64		status_written_ms;	/* monotonic clock */
 	TimestampTz status_poll_at; /* last_poll_at as written */
@@ -195,6 +202,12 @@ extern void source_refuse(Source *source, const Fault *fault);
 
 /* The same without a trace in the log or the state; false with the fault filled. */
 extern bool source_try_configure(Source *source, Fault *fault);
+
+/*
+ * Asks a source that has been busy for a while how many messages wait, and
+ * again from time to time.
+ */
+extern void source_measure_due(Source *source, int64 now_ms);
 
 /* Is a server of this TYPE (may be NULL) polled for messages? */
 extern bool source_is_polled(const char *type);
@@ -255,6 +268,10 @@ extern SourceMessage *source_message(Delivery *delivery, const char *handle,
 									 const char *body, Size body_len);
 
 extern void source_received(Source *source, Delivery *delivery, bool full);
+
+/* -1: it could not be learnt. */
+extern void source_measured(Source *source, int64 backlog);
+
 extern void source_failed(Source *source, Trouble trouble,
 						  int retry_after_s, const Fault *fault);
 extern void source_settled(Delivery *delivery, const char *problem);

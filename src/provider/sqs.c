@@ -196,6 +196,12 @@ prepare_check(Call *call)
 	set_body(call, ",\"AttributeNames\":[\"All\"]");
 }
 
+static void
+prepare_measure(Call *call)
+{
+	set_body(call, ",\"AttributeNames\":[\"ApproximateNumberOfMessages\"]");
+}
+
 /* ----- replies ----- */
 
 static cJSON *
@@ -308,6 +314,14 @@ judge_queue(Call *call, const cJSON *attributes)
 }
 
 static bool
+measured(Call *call)
+{
+	call->backlog = attribute(cJSON_GetObjectItemCaseSensitive(json_of(call), "Attributes"),
+							  "ApproximateNumberOfMessages");
+	return true;
+}
+
+static bool
 checked(Call *call)
 {
 	if (call->request->status == 200)
@@ -385,6 +399,7 @@ const Service sqs_service = {
 		[CALL_SETTLE] = {"POST", "DeleteMessageBatch", "", prepare_batch, settled},
 		[CALL_RELEASE] = {"POST", "ChangeMessageVisibilityBatch", ",\"VisibilityTimeout\":0",
 		prepare_batch, NULL},
+		[CALL_MEASURE] = {"POST", "GetQueueAttributes", "", prepare_measure, measured},
 		[CALL_CHECK] = {"POST", "GetQueueAttributes", "", prepare_check, checked},
 	},
 	.errors = errors,

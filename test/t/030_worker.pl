@@ -97,6 +97,26 @@ eventually { processes('damoov worker', 'second') == 1 }
 receives('... which works', 'second', 'second');
 
 ###########################################################################
+# A queue that stays full
+###########################################################################
+
+# The service is asked how much waits, and the status says until when.
+$cloud->fault('sqs', 'delay', target => 'ReceiveMessage', seconds => 0.5, times => undef);
+publish(heartbeats(1200));
+eventually {
+	value("SELECT backlog BETWEEN 1 AND 1200 AND messages_per_second > 0 AND drained_at > last_poll_at "
+		  . "FROM damoov.status WHERE source = 'queue'") eq 't'
+} 'a busy worker knows how many messages wait, and until when';
+my $asked = $cloud->requests(target => 'GetQueueAttributes');
+cmp_ok($asked, '<=', 3, '... and seldom asks');
+$cloud->clear_faults;
+eventually { queue()->{visible} + queue()->{in_flight} == 0 } '... until the queue is empty';
+eventually {
+	value("SELECT backlog IS NULL AND drained_at IS NULL AND messages_per_second > 0 "
+		  . "FROM damoov.status WHERE source = 'queue'") eq 't'
+} '... then nothing waits';
+
+###########################################################################
 # Idle
 ###########################################################################
 

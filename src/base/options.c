@@ -378,6 +378,17 @@ options_is_server(const ForeignServer *server, const char *type)
 		(type == NULL || (server->servertype && strcmp(server->servertype, type) == 0));
 }
 
+ForeignServer *
+options_source(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (!options_is_server(server, NULL) ||
+		(strcmp(name, OPTIONS_NO_SOURCE) == 0 && !superuser_arg(server->owner)))
+		return NULL;
+	return server;
+}
+
 /* The owner may have changed since the options were set, or what he may do. */
 static bool
 check_owner(const ServerOptions *options, Fault *fault)
@@ -495,7 +506,8 @@ options_bool(const ServerOptions *options, const char *name)
 Datum
 damoov_source_instance(PG_FUNCTION_ARGS)
 {
-	const char *value = options_of_server(text_to_cstring(PG_GETARG_TEXT_PP(0)), "instance_id");
+	ForeignServer *source = options_source(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	const char *value = source ? find_option(source->options, "instance_id") : NULL;
 	pg_uuid_t  *instance = palloc(sizeof(pg_uuid_t));
 
 	if (value == NULL || !uuid_parse(value, instance))

@@ -16,6 +16,9 @@
 /* TYPE of the foreign servers that receive pushes and are never polled. */
 #define WEBHOOK_TYPE	"webhook"
 
+/* The source that is recorded of what came through none. */
+#define OPTIONS_NO_SOURCE	"sql"
+
 typedef struct ServerOptions
 {
 	Oid			server;
@@ -33,6 +36,13 @@ typedef struct ServerOptions
 
 /* Is it a server of the wrapper, of this type, NULL: of any?  "server" may be NULL. */
 extern bool options_is_server(const ForeignServer *server, const char *type);
+
+/*
+ * The server whose options apply to what is recorded under this name; NULL when
+ * there is none.  Whoever passes no source has not chosen the server that somebody
+ * has given that name: it counts only if it is a superuser's.
+ */
+extern ForeignServer *options_source(const char *name);
 
 /* Names of all foreign servers of the wrapper, in order; needs a transaction. */
 extern List *options_server_names(void);

@@ -25,15 +25,6 @@ SQL_FUNCTION(damoov_fetches);
 #define DEFAULT_HOSTS		"*.telematicssdk.com, *.damoov.com"
 #define DEFAULT_FETCH		"processed,crash"
 
-/* The server of this name; NULL for anything else, such as 'sql'. */
-static ForeignServer *
-find_source(const char *name)
-{
-	ForeignServer *source = GetForeignServerByName(name, true);
-
-	return options_is_server(source, NULL) ? source : NULL;
-}
-
 /*
  * May the api server get what is downloaded for the source, device tokens among
  * it?  What came from no server is the operator's.
@@ -85,7 +76,7 @@ refuse_several(const ForeignServer *source, List *servers, Fault *fault)
 bool
 api_find(const char *source_name, char **name, Fault *fault)
 {
-	ForeignServer *source = find_source(source_name);
+	ForeignServer *source = options_source(source_name);
 	List	   *servers = api_servers(source);
 	ForeignServer *api;
 
@@ -424,7 +415,7 @@ may_want(const char *server, DatasetKind kind)
 static bool
 is_wanted(const char *source, DatasetKind kind)
 {
-	List	   *servers = api_servers(find_source(source));
+	List	   *servers = api_servers(options_source(source));
 	ListCell   *cell;
 
 	if (servers == NIL)

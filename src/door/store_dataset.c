@@ -15,6 +15,7 @@
 
 #include "base/fault.h"
 #include "base/hide.h"
+#include "base/options.h"
 #include "base/sql.h"
 #include "base/uuid.h"
 #include "compat.h"
@@ -45,18 +46,28 @@ need_person(Dataset *dataset)
 
 /* ----- damoov_fetch_track ----- */
 
-/* The waiting download that this takes the place of, if there is one. */
+/*
+ * The waiting download that this takes the place of, if there is one.  Any source
+ * can announce any track, so only that of the same person counts: the source
+ * chooses who is sent the person's token.
+ */
 static int64
 waiting_version(const Fetch *fetch, char **source)
 {
 	static SqlPlan plan = SQL_PLAN(
-		"SELECT d.version, d.source FROM damoov.downloads AS d "
+		"SELECT d.version, CASE WHEN u.device_token::text = $2 THEN d.source ELSE $3 END "
+		"FROM damoov.downloads AS d "
+		"LEFT JOIN damoov.users AS u USING (user_id) "
 		"WHERE d.kind = 'processed' AND d.object_id = $1",
-		UUIDOID);
-	Datum		argument = UUIDPGetDatum(&fetch->dataset.key.object_id);
+		UUIDOID, TEXTOID, TEXTOID);
+	Datum		arguments[] = {
+		UUIDPGetDatum(&fetch->dataset.key.object_id),
+		CStringGetTextDatum(fetch->dataset.device_token),
+		CStringGetTextDatum(OPTIONS_NO_SOURCE)
+	};
 
-	*source = MemoryContextStrdup(fetch->context, "sql");
-	if (sql_run(&plan, &argument, NULL) == 0)
+	*source = MemoryContextStrdup(fetch->context, OPTIONS_NO_SOURCE);
+	if (sql_run(&plan, arguments, NULL) == 0)
 		return 0;
 	*source = sql_text(fetch->context, 0, 2);
 	return DatumGetInt64(sql_value(0, 1, NULL));
@@ -100,12 +111,12 @@ prepare(void *argument)
 	int			scope = sql_enter();
 	char	   *source;
 
-	track->version = waiting_version(&track->fetch, &source);
 	if (track->person)
 		uuid_format(track->person, dataset->device_token);
 	else
 		need_person(dataset);
 	person_refuse_forgotten(dataset->device_token);
+	track->version = waiting_version(&track->fetch, &source);
 	fetch_find(&track->fetch, source, NULL);
 	sql_leave(scope);
 }

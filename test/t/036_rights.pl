@@ -213,6 +213,18 @@ value('ALTER SERVER ours OPTIONS (DROP api)');
 eventually { value("SELECT state, last_error FROM damoov.status WHERE source = 'ours'") eq
 	'misconfigured|api servers "api" and "mine" would both serve server "ours"' } 'two api servers: the status says so';
 like(use_of('ours'), qr/./, '... and a call ends');
+
+# Anybody's source can announce the track of another person
+my ($track, $thief) = (token('track', ++$tracks), token('thief'));
+$_->fault('api', 'status', target => $track, status => 500, times => undef) for $cloud, $evil;
+value('ALTER SERVER theirs OPTIONS (SET api \'mine\')');
+value("SELECT outcome FROM damoov_ingest(" . Damoov::Node::quoted(compact(enriched($thief, $track, ++$minute))) . ", 'theirs')");
+eventually { $evil->count_requests(path => qr/$track/, device_token => $thief) > 0 } "a lesser role's source has announced a track";
+like($node->error_of("SELECT damoov_fetch_track('$track', '$driver')"), qr/^08006/, 'the operator fetches it for whom it belongs to');
+is($evil->count_requests(path => qr/$track/, device_token => $driver), 0, '... and the lesser role gets no token of that person');
+is($cloud->count_requests(path => qr/$track/, device_token => $driver), 1, '... but the platform');
+$_->clear_faults for $cloud, $evil;
+value("DELETE FROM damoov.downloads WHERE object_id = '$track'");
 value('ALTER SERVER ours OWNER TO CURRENT_USER; DROP SERVER theirs');
 eventually { value("SELECT state FROM damoov.status WHERE source = 'ours'") eq 'polling' } '... until it is the operator\'s again';
 value(create('second', 'api', with_api($evil)));

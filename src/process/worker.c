@@ -87,10 +87,16 @@ begin_transaction(void)
 	pgstat_report_activity(STATE_RUNNING, "storing");
 }
 
+/*
+ * What a trigger of somebody has set for its session would hold for all that is
+ * stored later, also when the trigger is gone: a transaction that is read-only by
+ * default stores nothing.
+ */
 static void
 after_transaction(void)
 {
 	own_resources();
+	ResetAllOptions();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -368,6 +368,20 @@ for my $name (sort keys %kind)
 }
 is(value("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'"), 'f', 'nobody has become superuser');
 
+# What a trigger sets for its session ends with its transaction
+my $worker = value('SELECT damoov.worker_pid()');
+value('CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN SET default_transaction_read_only = on; RETURN NULL; END$$;
+	ALTER FUNCTION sets() OWNER TO app;
+	CREATE TRIGGER mine AFTER INSERT ON damoov.heartbeats FOR EACH STATEMENT EXECUTE FUNCTION sets()');
+for my $when ('with the trigger', 'and behind it')
+{
+	my $stored = value('SELECT count(*) FROM damoov.heartbeats');
+	$cloud->publish([ heartbeat($driver, ++$minute) ]);
+	eventually { value('SELECT count(*) FROM damoov.heartbeats') == $stored + 1 } "a trigger that makes its session read-only: stored $when", 30;
+}
+is(value('SELECT damoov.worker_pid()'), $worker, '... by the same worker');
+value('DROP FUNCTION sets() CASCADE');
+
 # A policy is not asked, and the operator's own trigger has the operator's rights
 value('ALTER TABLE damoov.heartbeats ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY mine ON damoov.heartbeats USING (public.probe(1) = 1) WITH CHECK (public.probe(1) = 1);

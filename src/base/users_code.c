@@ -10,6 +10,10 @@
  * A trigger belongs to nobody: whoever has the right TRIGGER on a table may have
  * attached a function that is not his.  So a trigger function gets its owner's
  * rights only where nobody with fewer rights has that.
+ *
+ * Nor does the condition (WHEN) of a trigger belong to anybody.  The server computes
+ * it with the rights of who writes, and does not ask us about what is built in, which
+ * can run SQL and read files.
  */
 #include "postgres.h"
 
@@ -22,11 +26,16 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/reltrigger.h"
 #include "utils/syscache.h"
 
 #include "base/users_code.h"
@@ -43,6 +52,7 @@ typedef struct Caller
 static bool guarded = false;
 static needs_fmgr_hook_type next_needs_hook = NULL;
 static fmgr_hook_type next_hook = NULL;
+static ExecutorStart_hook_type next_start = NULL;
 
 /* The row of the function; released by the caller. */
 static HeapTuple
@@ -227,9 +237,72 @@ on_call(FmgrHookEventType event, FmgrInfo *function, Datum *private)
 		next_hook(event, function, &caller->next_private);
 }
 
+/* ----- conditions of triggers ----- */
+
+/* The extension's own condition is no user's. */
+static bool
+is_mutable(Oid function, void *context)
+{
+	if (func_volatile(function) == PROVOLATILE_IMMUTABLE)
+		return false;
+	return get_func_namespace(function) != get_namespace_oid("damoov", true) ||
+		strcmp(get_func_name(function), "ingesting") != 0;
+}
+
+static bool
+calls_mutable(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return check_functions_in_node(node, is_mutable, context) ||
+		expression_tree_walker(node, calls_mutable, context);
+}
+
+/* What is immutable can do nothing but compute. */
+static void
+check_condition(Relation table, const Trigger *trigger)
+{
+	if (trigger->tgqual == NULL || trigger->tgenabled == TRIGGER_DISABLED ||
+		!is_open_to_others(RelationGetRelid(table), GetUserId()) ||
+		!calls_mutable(stringToNode(trigger->tgqual), NULL))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("condition of trigger \"%s\" on table \"%s\" must not be computed with the rights of role \"%s\"",
+					trigger->tgname, RelationGetRelationName(table),
+					GetUserNameFromId(GetUserId(), false)),
+			 errdetail("It calls functions that are not immutable, and roles without the rights of this role may create triggers on the table."),
+			 errhint("Move the condition into the function of the trigger, or revoke TRIGGER on the table from other roles.")));
+}
+
+static void
+check_conditions(const ResultRelInfo *target)
+{
+	for (int i = 0; target->ri_TrigDesc && i < target->ri_TrigDesc->numtriggers; i++)
+		check_condition(target->ri_RelationDesc, &target->ri_TrigDesc->triggers[i]);
+}
+
+/* Conditions are computed after this. */
+static void
+on_start(QueryDesc *query, int flags)
+{
+	ListCell   *cell;
+
+	if (next_start)
+		next_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
+	if (!guarded)
+		return;
+	foreach(cell, query->estate->es_opened_result_relations)
+		check_conditions(lfirst(cell));
+}
+
 void
 users_code_init(void)
 {
+	next_start = ExecutorStart_hook;
+	ExecutorStart_hook = on_start;
 	next_needs_hook = needs_fmgr_hook;
 	needs_fmgr_hook = needs_hook;
 	next_hook = fmgr_hook;

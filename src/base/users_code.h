@@ -5,7 +5,8 @@
  * A table may have triggers, defaults and constraints of users.  What the engine
  * stores must not lend them its rights: a trigger function runs with those of
  * its owner, as if it were SECURITY DEFINER; any other function runs only if its
- * owner has all rights of the role that it would run as.
+ * owner has all rights of the role that it would run as; and the condition of a
+ * trigger that a role with fewer rights may have created can do nothing but compute.
  */
 #ifndef DAMOOV_USERS_CODE_H
 #define DAMOOV_USERS_CODE_H

@@ -368,6 +368,33 @@ for my $name (sort keys %kind)
 }
 is(value("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'"), 'f', 'nobody has become superuser');
 
+# Nor does a condition call what is built in, which runs SQL
+value('GRANT TRIGGER ON damoov.heartbeats TO app;
+	CREATE TRIGGER mine BEFORE INSERT ON damoov.heartbeats FOR EACH ROW WHEN (NEW.charge_percent > 1000) EXECUTE FUNCTION as_it_is()');
+my $beats = value('SELECT count(*) FROM damoov.heartbeats');
+$cloud->publish([ heartbeat($driver, ++$minute) ]);
+eventually { value('SELECT count(*) FROM damoov.heartbeats') == $beats + 1 } 'a condition may compare';
+$beats++;
+value('DROP TRIGGER mine ON damoov.heartbeats');
+my %condition = (
+	ts_rewrite => q{ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, (device_token::text::integer::text)::tsquery FROM damoov.users') IS NULL},
+	pg_read_file => q{length(pg_read_file('PG_VERSION')) > 1000},
+	'our own' => q{damoov.is_forgotten('00000000-0000-4000-8000-000000000000')});
+for my $name (sort keys %condition)
+{
+	done_as('app', "CREATE TRIGGER mine BEFORE INSERT ON damoov.heartbeats FOR EACH ROW WHEN ($condition{$name}) EXECUTE FUNCTION as_it_is()",
+		"a lesser role has a condition with $name");
+	$cloud->publish([ heartbeat($driver, ++$minute) ]);
+	eventually { value("SELECT last_error FROM damoov.status WHERE source = 'ours'") eq
+		'could not store messages: condition of trigger "mine" on table "heartbeats" must not be computed with the rights of role "damoov_engine"' }
+	'... which is not computed, and the status says so' or diag value("SELECT last_error FROM damoov.status WHERE source = 'ours'");
+	value('DROP TRIGGER mine ON damoov.heartbeats');
+	eventually { value('SELECT count(*) FROM damoov.heartbeats') == $beats + 1 } '... and nothing is lost';
+	$beats++;
+}
+is(value("SELECT count(*) FROM damoov.quarantine WHERE message LIKE '%' || '$driver' || '%'"), 0, 'no token has come out');
+value('REVOKE TRIGGER ON damoov.heartbeats FROM app');
+
 # What a trigger sets for its session ends with its transaction
 my $worker = value('SELECT damoov.worker_pid()');
 value('CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN SET default_transaction_read_only = on; RETURN NULL; END$$;

@@ -50,6 +50,7 @@ typedef struct Caller
 } Caller;
 
 static bool guarded = false;
+static Oid	engine = InvalidOid;	/* whose rights are guarded: after SET ROLE not the session's */
 static needs_fmgr_hook_type next_needs_hook = NULL;
 static fmgr_hook_type next_hook = NULL;
 static ExecutorStart_hook_type next_start = NULL;
@@ -191,7 +192,7 @@ user_of(const FormData_pg_proc *function)
 {
 	if (!is_users_trigger(function))
 		return GetUserId();
-	return is_attached_by_owner(function) ? function->proowner : GetSessionUserId();
+	return is_attached_by_owner(function) ? function->proowner : engine;
 }
 
 static void
@@ -314,6 +315,8 @@ users_code_guard(bool on)
 {
 	bool		before = guarded;
 
+	if (on && !before)
+		engine = GetUserId();
 	guarded = on;
 	return before;
 }

@@ -431,6 +431,22 @@ eventually { value("SELECT last_error FROM damoov.status WHERE source = 'ours'")
 value('GRANT INSERT ON counted TO damoov_engine');
 eventually { value('SELECT count(*) FROM damoov.heartbeats') == $before + 1 } '... but those of the worker';
 is(value('SELECT who FROM counted'), 'damoov_engine', '... as which it runs');
+
+# ... which in a session are those of the role that calls, and not who has logged in
+$cloud->create_queue('called');
+value('CREATE DATABASE called');
+value('CREATE EXTENSION damoov; CREATE ROLE caller; GRANT damoov_engine TO caller; GRANT EXECUTE ON PROCEDURE damoov_poll(text, integer) TO caller;
+	GRANT TRIGGER ON damoov.heartbeats TO other;
+	CREATE TABLE counted (who text);
+	GRANT INSERT ON counted TO PUBLIC;
+	CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.counted VALUES (current_user); RETURN NULL; END$$;
+	CREATE TRIGGER mine AFTER INSERT ON damoov.heartbeats FOR EACH ROW EXECUTE FUNCTION count_it()', 'called');
+$node->add_source($cloud, database => 'called', queue => 'called', user => 'PUBLIC', options => { wait_seconds => 0 });
+$cloud->publish([ heartbeat($driver, ++$minute) ], queue => 'called');
+value('SET ROLE caller; CALL damoov_poll(max_seconds => 30)', 'called');
+is(value('SELECT who FROM counted', 'called'), 'caller', 'a function that others can attach has the rights of who calls damoov_poll()');
+value('DROP DATABASE called');
+value('DROP ROLE caller');
 value('DROP TRIGGER mine ON damoov.heartbeats; DROP POLICY mine ON damoov.heartbeats; ALTER TABLE damoov.heartbeats DISABLE ROW LEVEL SECURITY');
 
 ###########################################################################

@@ -33,6 +33,7 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
@@ -46,6 +47,7 @@ typedef struct Caller
 	bool		changed;
 	Oid			user;
 	int			context;
+	int			settings;		/* nest level of them; 0: they are kept */
 	Datum		next_private;	/* of another extension's hook */
 } Caller;
 
@@ -201,6 +203,9 @@ begin_call(Oid function, Caller *caller)
 	HeapTuple	tuple = find_function(function);
 	const FormData_pg_proc *form = (const FormData_pg_proc *) GETSTRUCT(tuple);
 
+	/* a search_path of somebody's would decide what the session calls next */
+	if (!has_privs_of_role(form->proowner, engine))
+		caller->settings = NewGUCNestLevel();
 	/* of those the server has set the owner already */
 	if (!form->prosecdef)
 	{
@@ -215,7 +220,16 @@ begin_call(Oid function, Caller *caller)
 	ReleaseSysCache(tuple);
 }
 
-/* After an error, the end of the (sub)transaction restores the user. */
+static void
+end_call(const Caller *caller)
+{
+	if (caller->settings)
+		AtEOXact_GUC(false, caller->settings);
+	if (caller->changed)
+		SetUserIdAndSecContext(caller->user, caller->context);
+}
+
+/* After an error, the end of the (sub)transaction restores the user and the settings. */
 static void
 on_call(FmgrHookEventType event, FmgrInfo *function, Datum *private)
 {
@@ -229,11 +243,12 @@ on_call(FmgrHookEventType event, FmgrInfo *function, Datum *private)
 	if (event == FHET_START)
 	{
 		caller->changed = false;
+		caller->settings = 0;
 		if (guarded)
 			begin_call(function->fn_oid, caller);
 	}
-	else if (event == FHET_END && caller->changed)
-		SetUserIdAndSecContext(caller->user, caller->context);
+	else if (event == FHET_END)
+		end_call(caller);
 	if (next_hook)
 		next_hook(event, function, &caller->next_private);
 }

@@ -398,7 +398,6 @@ value('REVOKE TRIGGER ON damoov.heartbeats FROM app');
 # What a trigger sets for its session ends with its transaction
 my $worker = value('SELECT damoov.worker_pid()');
 value('CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN SET default_transaction_read_only = on; RETURN NULL; END$$;
-	ALTER FUNCTION sets() OWNER TO app;
 	CREATE TRIGGER mine AFTER INSERT ON damoov.heartbeats FOR EACH STATEMENT EXECUTE FUNCTION sets()');
 for my $when ('with the trigger', 'and behind it')
 {
@@ -440,10 +439,17 @@ value('CREATE EXTENSION damoov; CREATE ROLE caller; GRANT damoov_engine TO calle
 	CREATE TABLE counted (who text);
 	GRANT INSERT ON counted TO PUBLIC;
 	CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.counted VALUES (current_user); RETURN NULL; END$$;
-	CREATE TRIGGER mine AFTER INSERT ON damoov.heartbeats FOR EACH ROW EXECUTE FUNCTION count_it()', 'called');
+	CREATE TRIGGER mine AFTER INSERT ON damoov.heartbeats FOR EACH ROW EXECUTE FUNCTION count_it();
+	CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN SET search_path = evil, pg_catalog; RETURN NULL; END$$;
+	CREATE FUNCTION sets_as_owner() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN SET application_name = evil; RETURN NULL; END$$;
+	ALTER FUNCTION sets() OWNER TO other;
+	ALTER FUNCTION sets_as_owner() OWNER TO other;
+	CREATE TRIGGER others AFTER INSERT ON damoov.heartbeats FOR EACH STATEMENT EXECUTE FUNCTION sets();
+	CREATE CONSTRAINT TRIGGER others_later AFTER INSERT ON damoov.heartbeats DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sets_as_owner()', 'called');
 $node->add_source($cloud, database => 'called', queue => 'called', user => 'PUBLIC', options => { wait_seconds => 0 });
 $cloud->publish([ heartbeat($driver, ++$minute) ], queue => 'called');
-value('SET ROLE caller; CALL damoov_poll(max_seconds => 30)', 'called');
+is(value("SET ROLE caller; SET search_path = public; SET application_name = ours; CALL damoov_poll(max_seconds => 30); SHOW search_path; SHOW application_name", 'called'),
+	"public\nours", 'functions of others leave the settings of who calls damoov_poll() as they are');
 is(value('SELECT who FROM counted', 'called'), 'caller', 'a function that others can attach has the rights of who calls damoov_poll()');
 value('DROP DATABASE called');
 value('DROP ROLE caller');

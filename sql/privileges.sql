@@ -130,7 +130,7 @@ GRANT SELECT (kind, object_id, user_id, source, host, priority, state, attempts,
     last_error_at, queued_at) ON damoov.downloads TO regress_damoov_reader;
 GRANT SELECT (quarantine_id, source, received_at, kind, object_id, reason, sqlstate, message, attempts) ON damoov.quarantine TO regress_damoov_reader;
 -- what a view calls is called by the reader
-GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.worker_problem(), damoov.home(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_drift(), damoov.event_drift(), damoov.hidden_event_drift() TO regress_damoov_reader;
+GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.worker_problem(), damoov.home(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_columns(), damoov.extra_drift(), damoov.event_drift(), damoov.hidden_event_drift() TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('SELECT count(*), coalesce(bool_or(t::text ~* %L), false) FROM %s AS t', '5b0c7d1e-?2f34-?4a56-?8b79-?c0d1e2f3a4b5', relation) INTO rows, shows_token;
@@ -146,6 +146,21 @@ WHERE m.type IN ('table', 'view') ORDER BY m.identity COLLATE "C";
 SELECT c.relname AS unreadable FROM pg_class AS c, pg_temp.readable(c.oid::regclass::text) AS r
 WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('v', 'm') AND (r.result <> 'read' OR r.shows_token IS NOT FALSE);
 SELECT table_name, event, path, count, sample FROM damoov.drift ORDER BY table_name, event COLLATE "C", path COLLATE "C";
+RESET ROLE;
+-- Who may read the view and one of the tables only sees the events, and the drift of that table
+CREATE ROLE regress_damoov_drift;
+GRANT USAGE ON SCHEMA damoov TO regress_damoov_drift;
+GRANT SELECT ON damoov.drift, damoov.trips TO regress_damoov_drift;
+GRANT EXECUTE ON FUNCTION damoov.event_drift(), damoov.hidden_event_drift(), damoov.extra_drift(), damoov.extra_columns(), damoov.extra_members(jsonb) TO regress_damoov_drift;
+SET ROLE regress_damoov_drift;
+SELECT table_name, count(*) FROM damoov.drift GROUP BY table_name ORDER BY table_name;
+SELECT FROM damoov.extra_columns() WHERE table_name = 'trip_points' AND home = 'trips' AND key = 'trip_id';
+RESET ROLE;
+REVOKE ALL ON ALL TABLES IN SCHEMA damoov FROM regress_damoov_drift;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA damoov FROM regress_damoov_drift;
+REVOKE ALL ON SCHEMA damoov FROM regress_damoov_drift;
+DROP ROLE regress_damoov_drift;
+SET ROLE regress_damoov_reader;
 SELECT extra, tags, address_start_parts FROM damoov.trips;
 SELECT extra FROM damoov.trip_points ORDER BY seq;
 -- it writes nothing and calls nothing

@@ -10,9 +10,27 @@ CREATE FUNCTION damoov.extra_members(extra jsonb) RETURNS jsonb
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_extra_members';
 COMMENT ON FUNCTION damoov.extra_members(jsonb) IS 'members kept in a column extra: name and sample value, without UUIDs';
 
--- The tables are looked up in the catalog, as in damoov.person_tables.  Parts
--- (points, samples) have no index that would find the few with extra, so that
--- only the newest 1000 are read.
+-- The tables are looked up in the catalog, as in damoov.person_tables, by
+-- whoever may read the drift.  There are no rows of them in this.
+CREATE FUNCTION damoov.extra_columns()
+    RETURNS TABLE (table_name text, home text, key text, column_name text, has_stored_at boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT t.table_name, coalesce(t.part_of, t.table_name), t.key, x.attname, EXISTS (
+        SELECT
+        FROM pg_attribute AS a
+        WHERE a.attrelid = format('damoov.%I', coalesce(t.part_of, t.table_name))::regclass
+            AND a.attname = 'stored_at' AND NOT a.attisdropped)
+    FROM damoov.person_tables AS t
+    JOIN pg_attribute AS x ON x.attrelid = format('damoov.%I', t.table_name)::regclass
+        AND x.attname IN ('extra', 'vehicle_indicators') AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped;
+END;
+COMMENT ON FUNCTION damoov.extra_columns() IS 'the columns that keep members without a column of their own, with the table that has the key of their rows; from the catalog, no rows';
+
+-- A table that the caller may not read is left out, as its rows are in other
+-- views.  Parts (points, samples) have no index that would find the few with
+-- extra, so that only the newest 1000 are read.
 CREATE FUNCTION damoov.extra_drift()
     RETURNS TABLE (table_name text, path text, first_seen timestamptz, last_seen timestamptz, count bigint, sample text)
     LANGUAGE plpgsql STABLE
@@ -22,16 +40,11 @@ DECLARE
     relation record;
 BEGIN
     FOR relation IN
-        SELECT t.table_name, coalesce(t.part_of, t.table_name) AS home, t.key, x.attname AS column_name,
-            CASE WHEN x.attname = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before, EXISTS (
-            SELECT
-            FROM pg_attribute AS a
-            WHERE a.attrelid = format('damoov.%I', coalesce(t.part_of, t.table_name))::regclass
-                AND a.attname = 'stored_at' AND NOT a.attisdropped) AS has_stored_at
-        FROM damoov.person_tables AS t
-        JOIN pg_attribute AS x ON x.attrelid = format('damoov.%I', t.table_name)::regclass
-            AND x.attname IN ('extra', 'vehicle_indicators') AND x.atttypid = 'jsonb'::regtype AND NOT x.attisdropped
-        ORDER BY t.table_name COLLATE "C"
+        SELECT c.*, CASE WHEN c.column_name = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before
+        FROM damoov.extra_columns() AS c
+        WHERE has_table_privilege(format('damoov.%I', c.table_name), 'SELECT')
+            AND has_table_privilege(format('damoov.%I', c.home), 'SELECT')
+        ORDER BY c.table_name COLLATE "C"
     LOOP
         RETURN QUERY EXECUTE format(
             'SELECT %1$L, rtrim(%7$L || m.key, ''.''), min(%2$s), max(%2$s), count(*), min(m.value)'
@@ -49,7 +62,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one, and vehicle_indicators';
+COMMENT ON FUNCTION damoov.extra_drift() IS 'the part of damoov.drift that reads the columns extra, of every table that has one and that the caller may read, and vehicle_indicators';
 
 -- Whoever reads damoov.events sees what its policies show him.  Others get what
 -- holds no credential, if the table has no policies.
@@ -101,4 +114,4 @@ FROM damoov.event_drift() AS n
 UNION ALL
 SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
 FROM damoov.extra_drift() AS x;
-COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra or in vehicle_indicators (of points and samples those of the newest 1000); with a sample value that is no credential; UUIDs are not shown; reads all of events, seconds for a million';
+COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra or in vehicle_indicators of the tables that the reader may read (of points and samples those of the newest 1000); with a sample value that is no credential; UUIDs are not shown; reads all of events, seconds for a million';

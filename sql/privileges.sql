@@ -197,6 +197,7 @@ INSERT INTO needed (privilege, object) VALUES
     ('EXECUTE', 'FUNCTION damoov.crash_stages(uuid[])'),
     ('EXECUTE', 'FUNCTION damoov.fetches(text, text)'),
     ('EXECUTE', 'FUNCTION damoov.source_instance(text)'),
+    ('EXECUTE', 'FUNCTION damoov.source_owner(text)'),
     ('EXECUTE', 'FUNCTION damoov.recording_lives(uuid, bigint)'),
     ('EXECUTE', 'FUNCTION damoov.take_away(uuid[])'),
     ('EXECUTE', 'FUNCTION damoov.foreign_removals(integer[], uuid[], uuid[], text)'),

@@ -8,6 +8,7 @@ CREATE TABLE damoov.downloads (
     object_id uuid NOT NULL,
     user_id bigint CONSTRAINT downloads_user_id_fkey REFERENCES damoov.users,
     source text NOT NULL,
+    source_owner name,
     url text,
     host text GENERATED ALWAYS AS (split_part(url, '/', 3)) STORED,
     priority smallint NOT NULL,
@@ -35,6 +36,7 @@ COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnri
 COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification; for kind object a digest of bucket and key';
 COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset; NULL for kind object';
 COMMENT ON COLUMN damoov.downloads.source IS 'source of the newest notification';
+COMMENT ON COLUMN damoov.downloads.source_owner IS 'owner of the server of that name then, NULL without one: a server that another role makes under the name of a dropped one has no part in it';
 COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification, or s3://bucket/key; NULL: built from the id. Its query may be a credential and its path name a person: damoov.download_status shows the host alone';
 COMMENT ON COLUMN damoov.downloads.host IS 'of url only the host, or the bucket';
 COMMENT ON COLUMN damoov.downloads.priority IS 'smaller values are fetched first: crashes 10, objects of a bucket 15, trips 20, raw tracks 30';

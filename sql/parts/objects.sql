@@ -37,14 +37,15 @@ CREATE FUNCTION damoov.queue_objects(event_ids bigint[], object_ids uuid[]) RETU
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO damoov.downloads AS w (kind, object_id, source, url, priority, wanted_at)
-    SELECT 'object', n.object_id, n.source, n.url, 15, n.announced_at
+    INSERT INTO damoov.downloads AS w (kind, object_id, source, source_owner, url, priority, wanted_at)
+    SELECT 'object', n.object_id, n.source, damoov.source_owner(n.source), n.url, 15, n.announced_at
     FROM damoov.newest_objects(object_ids) AS n
     WHERE n.event_id = ANY (event_ids)
     ORDER BY n.object_id
     ON CONFLICT (kind, object_id) DO UPDATE
     SET version = EXCLUDED.version,
         source = EXCLUDED.source,
+        source_owner = EXCLUDED.source_owner,
         url = EXCLUDED.url,
         wanted_at = EXCLUDED.wanted_at,
         state = 'waiting',

@@ -199,13 +199,13 @@ BEGIN
             ('AccidentEventExtraReceived', 'crash_buffer', 11)
         ) AS k (event, kind, priority) USING (event)
     ), fetched AS MATERIALIZED (
-        SELECT s.source, s.kind
+        SELECT s.source, s.kind, damoov.source_owner(s.source) AS source_owner
         FROM (SELECT DISTINCT n.source, n.kind FROM wanted AS n) AS s
         WHERE damoov.fetches(s.source, s.kind)
     )
-    INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, url, priority, wanted_at)
+    INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, source_owner, url, priority, wanted_at)
     SELECT DISTINCT ON (n.kind, n.object_id)
-        n.kind, n.object_id, n.user_id, n.source, n.url, n.priority, n.sent_at
+        n.kind, n.object_id, n.user_id, n.source, f.source_owner, n.url, n.priority, n.sent_at
     FROM wanted AS n
     JOIN fetched AS f USING (source, kind)
     WHERE (n.kind <> 'processed' OR damoov.track_lives(n.object_id, n.user_id, damoov.enriched_at(n.object_id, n.user_id)))
@@ -215,6 +215,7 @@ BEGIN
     SET version = EXCLUDED.version,
         user_id = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.user_id ELSE EXCLUDED.user_id END,
         source = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.source ELSE EXCLUDED.source END,
+        source_owner = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.source_owner ELSE EXCLUDED.source_owner END,
         url = CASE WHEN w.wanted_at > EXCLUDED.wanted_at THEN w.url ELSE EXCLUDED.url END,
         wanted_at = greatest(w.wanted_at, EXCLUDED.wanted_at),
         state = 'waiting',

@@ -68,6 +68,40 @@ CREATE FUNCTION damoov.was_standby() RETURNS boolean
     LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_was_standby';
 COMMENT ON FUNCTION damoov.was_standby() IS 'was this server started as a standby, with the library preloaded? Once promoted, it takes over';
 
+-- A name says little: whoever may create servers can give one the name of a
+-- dropped one, or one that so far only damoov_ingest() was told.  The options of
+-- a server say who gets device tokens.  Names of roles survive a dump.
+CREATE FUNCTION damoov.source_owner(source text) RETURNS name
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT pg_get_userbyid(s.srvowner)
+        FROM pg_foreign_server AS s
+        JOIN pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
+        WHERE s.srvname = source AND w.fdwname = 'damoov'
+    );
+END
+$$;
+COMMENT ON FUNCTION damoov.source_owner(text) IS 'owner of the server of this name, NULL when there is none';
+
+CREATE FUNCTION damoov.source_of(source text, source_owner name) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    owner CONSTANT name := damoov.source_owner(source);
+BEGIN
+    RETURN CASE
+        WHEN owner IS NULL OR owner = source_owner
+            OR (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = owner) THEN source
+        ELSE 'sql'
+    END;
+END
+$$;
+COMMENT ON FUNCTION damoov.source_of(text, name) IS 'the source whose options apply to what came through one of this name, whose server had this owner: itself if its server still has that owner or a superuser, else sql, as of what came through none';
+
 CREATE FUNCTION damoov.source_instance(source text) RETURNS uuid
     LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'damoov_source_instance';
 COMMENT ON FUNCTION damoov.source_instance(text) IS 'option instance_id of a source, for notifications that do not name their instance; NULL when it has none';

@@ -298,7 +298,7 @@ lease_due(Downloads *downloads, int room)
 		"FROM due "
 		"LEFT JOIN damoov.users AS u ON u.user_id = due.user_id "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id "
-		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, d.source, d.attempts",
+		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, damoov.source_of(d.source, d.source_owner), d.attempts",
 		TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID);
 	Datum		arguments[] = {
 		TimestampTzGetDatum(GetCurrentTimestamp()),

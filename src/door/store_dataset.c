@@ -55,7 +55,7 @@ static int64
 waiting_version(const Fetch *fetch, char **source)
 {
 	static SqlPlan plan = SQL_PLAN(
-		"SELECT d.version, CASE WHEN u.device_token::text = $2 THEN d.source ELSE $3 END "
+		"SELECT d.version, CASE WHEN u.device_token::text = $2 THEN damoov.source_of(d.source, d.source_owner) ELSE $3 END "
 		"FROM damoov.downloads AS d "
 		"LEFT JOIN damoov.users AS u USING (user_id) "
 		"WHERE d.kind = 'processed' AND d.object_id = $1",

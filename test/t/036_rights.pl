@@ -227,6 +227,22 @@ $_->clear_faults for $cloud, $evil;
 value("DELETE FROM damoov.downloads WHERE object_id = '$track'");
 value('ALTER SERVER ours OWNER TO CURRENT_USER; DROP SERVER theirs');
 eventually { value("SELECT state FROM damoov.status WHERE source = 'ours'") eq 'polling' } '... until it is the operator\'s again';
+
+# A lesser role's server takes the name of one that is gone
+my $former = token('track', ++$tracks);
+$_->dataset($former, $driver, track_document(2)) for $cloud, $evil;
+$_->fault('api', 'status', target => $former, status => 500, times => undef) for $cloud, $evil;
+value(create('former', 'webhook'));
+value("SELECT outcome FROM damoov_ingest(" . Damoov::Node::quoted(compact(enriched($driver, $former, ++$minute))) . ", 'former')");
+eventually { $cloud->count_requests(path => qr/$former/) > 0 } 'a track is asked for';
+value('DROP SERVER former');
+done_as('app', create('former', 'webhook', "api 'mine'"), '... and a lesser role has a server of the name now');
+$_->clear_faults for $cloud, $evil;
+value('SELECT damoov_retry_downloads()');
+eventually { value("SELECT count(*) FROM damoov.trips WHERE track_token = '$former'") > 0 } '... the track is fetched';
+is($evil->count_requests(path => qr/$former/), 0, '... but not from the api server that the new one names');
+value('DROP SERVER former');
+
 value(create('second', 'api', with_api($evil)));
 is(asked('sql'), 'api servers "api" and "second" would both serve what comes from no server', 'two of superusers: an error also for SQL');
 value('DROP SERVER second; DROP SERVER mine');

@@ -69,7 +69,7 @@ BEGIN
     ELSIF finding LIKE 'option "endpoint" and the connection string%' THEN
         RETURN format('ALTER SERVER %I OPTIONS (DROP endpoint)', source);
     ELSIF finding LIKE 'server type %' THEN
-        RETURN format('Make the server anew, with a TYPE that there is, after: DROP SERVER %I CASCADE', source);
+        RETURN format('Create the server again, with a TYPE that is in the manual, after: DROP SERVER %I CASCADE', source);
     ELSIF option IS NOT NULL AND cardinality(secrets) = 0 OR finding LIKE 'option "%' AND option = named[1] THEN
         RETURN format('Fill in, and run: ALTER SERVER %I OPTIONS (%s %I ''...'')', source,
             CASE WHEN EXISTS (SELECT FROM unnest(server.srvoptions) AS x WHERE split_part(x, '=', 1) = option) THEN 'SET' ELSE 'ADD' END, option);
@@ -284,4 +284,4 @@ COMMENT ON FUNCTION damoov_check(text) IS
     'looks for what is in the way of a source, or of all sources and this server: asks each service without taking a message, for at most 20 seconds, '
     'and looks at the worker, its rights, the settings and what sources and downloads have met; '
     'level is ok, warning or error; server is NULL for what concerns the whole; remedy is the statement that mends it, or says in words what is to be done; '
-    'stores and consumes nothing; errors: 42704 no such server, 42809 not a source of messages';
+    'stores and consumes nothing; errors: 42704 no such server, 42809 not a source that is polled';

@@ -39,7 +39,9 @@ typedef struct Doctor
 {
 	MemoryContext context;
 	HttpClient *http;
+	bool		only_one;		/* source was asked for */
 	List	   *all;			/* Findings * */
+	List	   *apis;			/* char *: api servers looked at, "" for the defaults */
 } Doctor;
 
 static Findings *
@@ -76,7 +78,7 @@ check_source(Doctor *doctor, const char *name)
 	source_check(source, findings);
 }
 
-/* ----- the api server ----- */
+/* ----- the api servers ----- */
 
 typedef struct ApiQuestion
 {
@@ -102,28 +104,86 @@ api_answered(HttpRequest *request, void *arg)
 	http_free(request);
 }
 
-static void
-check_api(Doctor *doctor)
+/* The statement for what is wrong with an api server or with the choice of one. */
+static const char *
+api_remedy(const char *source, const char *api, const Fault *fault)
 {
-	Findings   *findings = start_findings(doctor, NULL);
+	char		option[NAMEDATALEN];
+
+	if (api != NULL && GetForeignServerByName(api, true) == NULL)
+		return psprintf("CREATE SERVER %s TYPE 'api' FOREIGN DATA WRAPPER damoov", quote_identifier(api));
+	if (api != NULL && strncmp(fault->message, "permission denied", strlen("permission denied")) == 0)
+		return psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s", quote_identifier(api),
+						quote_identifier(GetUserNameFromId(GetUserId(), false)));
+	if (api != NULL && sscanf(fault->message, "option \"%63[a-z0-9_]\"", option) == 1)
+		return psprintf("Fill in, and run: ALTER SERVER %s OPTIONS (SET %s '...')",
+						quote_identifier(api), option);
+	if (source == NULL)
+		return "Drop one of the two, give one an owner who is no superuser, or name the source when you call damoov_ingest().";
+	return api == NULL
+		? psprintf("Fill in, and run: ALTER SERVER %s OPTIONS (ADD api '...')", quote_identifier(source))
+		: psprintf("Fill in, and run: ALTER SERVER %s OPTIONS (SET api '...')", quote_identifier(source));
+}
+
+static void
+ask_api(Doctor *doctor, Findings *findings, const Api *api)
+{
 	ApiQuestion *question = MemoryContextAllocZero(doctor->context, sizeof(ApiQuestion));
 	HttpRequest *request;
-	Api		   *api;
-	Fault		fault = {0};
 
-	if (!api_load("", &api, &fault))
-	{
-		finding_add(findings, FINDING_ERROR, "api", fault.message,
-				  "Correct the options of the server of TYPE 'api' with ALTER SERVER.");
-		findings->done = true;
-		return;
-	}
 	question->findings = findings;
 	question->url = api->base_url;
 	request = http_request(doctor->http, "GET", psprintf("%s/", api->base_url));
 	request->max_bytes = MAX_REPLY;
 	request->timeout_ms = ANSWER_MS;
 	http_start(request, api_answered, question);
+}
+
+/* Notes that this api server is looked at; false if it was before. */
+static bool
+is_new_api(Doctor *doctor, const char *name)
+{
+	ListCell   *cell;
+	MemoryContext old;
+
+	foreach(cell, doctor->apis)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return false;
+	}
+	old = MemoryContextSwitchTo(doctor->context);
+	doctor->apis = lappend(doctor->apis, pstrdup(name));
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * That of this source, or, NULL, of what comes from no server.  An api server of
+ * several sources is looked at once.  It is asked for an answer when all sources
+ * are.
+ */
+static void
+check_api(Doctor *doctor, const char *source)
+{
+	Findings   *findings;
+	Api		   *api;
+	char	   *name = NULL;
+	Fault		fault = {0};
+	bool		found = api_find(source ? source : "", &name, &fault);
+
+	if (found && !is_new_api(doctor, name ? name : ""))
+		return;
+	findings = start_findings(doctor, source);
+	if (!found || !api_load(source ? source : "", &api, &fault))
+		/* nothing need come from no server */
+		finding_add(findings, found || source ? FINDING_ERROR : FINDING_WARNING, "api", fault.message,
+					api_remedy(source, name, &fault));
+	else if (!doctor->only_one)
+	{
+		ask_api(doctor, findings, api);
+		return;
+	}
+	findings->done = true;
 }
 
 /* ----- files of this server ----- */
@@ -241,7 +301,7 @@ refuse_other_servers(const char *name)
 	if (!source_is_polled(server->servertype))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not a source of messages", name)));
+				 errmsg("server \"%s\" is not a source of messages that is polled", name)));
 }
 
 Datum
@@ -256,13 +316,17 @@ damoov_check_services(PG_FUNCTION_ARGS)
 	doctor.context = AllocSetContextCreate(CurrentMemoryContext, "damoov check",
 										   ALLOCSET_DEFAULT_SIZES);
 	doctor.http = http_client(doctor.context);
+	doctor.only_one = only != NULL;
 	if (only == NULL)
 	{
 		check_files(&doctor);
-		check_api(&doctor);
+		check_api(&doctor, NULL);
 	}
 	foreach(cell, names_to_check(only))
+	{
 		check_source(&doctor, lfirst(cell));
+		check_api(&doctor, lfirst(cell));
+	}
 	wait_for_answers(&doctor);
 	return_findings(fcinfo, &doctor);
 	MemoryContextDelete(doctor.context);

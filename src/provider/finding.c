@@ -8,6 +8,7 @@
 
 #include "utils/memutils.h"
 
+#include "guc.h"
 #include "provider/finding.h"
 
 #define CLOCK_TOLERANCE_S	60
@@ -46,7 +47,9 @@ remedy_for(Trouble trouble, const Fault *fault)
 	if (fault->reason == REASON_UNREACHABLE || fault->reason == REASON_TIMEOUT)
 		return "Allow connections from this server to the host, and see that its name can be resolved.";
 	if (fault->reason == REASON_SECRET_FILE)
-		return "Correct the file, its owner or its mode; the manual says what it has to be.";
+		return damoov_secrets_dir && damoov_secrets_dir[0]
+			? "Correct the file, its owner or its mode; the manual says what it has to be."
+			: "Fill in, and run: ALTER SYSTEM SET damoov.secrets_dir = '...'; SELECT pg_reload_conf()";
 	return trouble == TROUBLE_TRANSIENT ? "Try again later." : NULL;
 }
 

@@ -180,7 +180,7 @@ like(findings('queue'),
 like($node->error_of("SELECT * FROM damoov_check('nobody')"),
 	qr/42704: server "nobody" does not exist/, 'a server that is not there');
 like($node->error_of("SELECT * FROM damoov_check('api')"),
-	qr/42809: server "api" is not a source of messages/, 'a server that is no source');
+	qr/42809: server "api" is not a source of messages that is polled/, 'a server that is no source');
 
 unlike(slurp_file($node->logfile),
 	qr/could not receive messages/, 'looking leaves nothing in the log');
@@ -196,7 +196,20 @@ $node->add_source($cloud, name => 'no_secret', queue => 'queue', user => 'PUBLIC
 mends('user mapping has no', qr/ALTER USER MAPPING FOR PUBLIC SERVER no_secret OPTIONS \(ADD secret_access_key/,
 	source => 'no_secret', fill => [ $secrets->{secret_access_key} ]);
 $node->sql("ALTER USER MAPPING FOR PUBLIC SERVER no_secret OPTIONS (DROP secret_access_key, DROP access_key_id, ADD secret_file 'nowhere')");
-like(remedy('secret file|secrets_dir', 'no_secret'), qr/^Correct the file/, 'a secret file has to be corrected where it is');
+like(remedy('secrets_dir', 'no_secret'), qr/^Fill in, and run: ALTER SYSTEM SET damoov.secrets_dir = '...'; SELECT pg_reload_conf/, 'a secret file needs the directory');
+$node->sql("ALTER SYSTEM SET damoov.secrets_dir = '" . PostgreSQL::Test::Utils::tempdir() . "'");
+$node->sql('SELECT pg_reload_conf()');
+ok($node->poll_query_until('postgres', "SELECT count(*) > 0 FROM damoov_check('no_secret') AS c WHERE c.remedy LIKE 'Correct the file%'"),
+	'... and has to be corrected where it is');
+$node->sql('ALTER SYSTEM RESET damoov.secrets_dir');
+$node->sql('SELECT pg_reload_conf()');
+# The api server that a source names, of which there may be several
+$node->add_source($cloud, name => 'other_api', queue => 'queue');
+$node->sql("ALTER SERVER other_api OPTIONS (ADD api 'nowhere')");
+mends('server "nowhere" does not exist', qr/^CREATE SERVER nowhere TYPE 'api'/, source => 'other_api');
+$node->sql("ALTER SERVER nowhere OPTIONS (ADD fetch 'procesed')");
+mends('"procesed"', qr/ALTER SERVER nowhere OPTIONS \(SET fetch/, source => 'other_api', fill => ['crash']);
+$node->sql('DROP SERVER other_api CASCADE; DROP SERVER nowhere');
 $node->sql("CREATE SERVER bus TYPE 'servicebus' FOREIGN DATA WRAPPER damoov OPTIONS (endpoint 'https://one.servicebus.windows.net', entity 'q');
 	CREATE USER MAPPING FOR CURRENT_USER SERVER bus OPTIONS (connection_string
 		'Endpoint=sb://other.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=V3Jvbmcga2V5IG9mIHRoaXJ0eS10d28gYnl0ZXMuLi4=')");
@@ -217,8 +230,8 @@ $node->sql('CREATE ROLE operator LOGIN;
 	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA damoov TO operator;
 	GRANT EXECUTE ON FUNCTION damoov_check(text) TO operator');
 my $denied = $node->safe_psql('postgres', q{SELECT finding, remedy FROM damoov_check('queue') WHERE level = 'error'}, extra_params => [ '-U', 'operator' ]);
-is($denied, 'permission denied for foreign server queue|GRANT USAGE ON FOREIGN SERVER queue TO operator', 'a caller without a right');
-$node->sql((split /\|/, $denied)[1]);
+is($denied, join("\n", map { "permission denied for foreign server $_|GRANT USAGE ON FOREIGN SERVER $_ TO operator" } qw(queue api)), 'a caller without a right');
+$node->sql($_) foreach $denied =~ /\|(.*)$/mg;
 unlike($node->safe_psql('postgres', q{SELECT finding FROM damoov_check('queue')}, extra_params => [ '-U', 'operator' ]),
 	qr/permission denied/, '... gets it');
 

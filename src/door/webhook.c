@@ -414,7 +414,7 @@ take_sns(const Push *push, const SnsMessage *message)
 		return trouble_answer(fault.message);
 	path = sns_certificate_path(message->value[SNS_CERTIFICATE_URL], topic_arn);
 	if (path == NULL)
-		return error_answer(403, "certificate of the SNS message is not where that of its topic is");
+		return error_answer(403, "SigningCertURL of the SNS message is no address of SNS in the region of its topic");
 	if (!is_fresh(message))
 		return error_answer(403, "SNS message is too old");
 
@@ -473,7 +473,7 @@ take_other(const Push *push)
 	if (fault.sqlstate != 0)
 		return trouble_answer(fault.message);
 	if (server == NULL)
-		return refuse(push, "push is neither signed by SNS nor has it the secret");
+		return refuse(push, "push is neither signed by SNS nor does it carry the secret");
 	if (is_paused(server))
 		return error_answer(503, "source is paused");
 	return store(push, NULL, server->name);

@@ -235,7 +235,7 @@ BEGIN
     PERFORM damoov.wake_worker();
 END
 $$;
-COMMENT ON FUNCTION damoov_pause(text) IS 'stops receiving from a source at the next poll; errors: 42704 no such source';
+COMMENT ON FUNCTION damoov_pause(text) IS 'stops receiving from a source: a receive that waits for messages is ended, and what the service has handed out before is still taken; errors: 42704 no such source';
 
 CREATE FUNCTION damoov_resume(source text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT

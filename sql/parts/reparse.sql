@@ -194,6 +194,11 @@ BEGIN
     PERFORM damoov.apply_events(damoov.arrivals(ARRAY(
         SELECT i.id FROM unnest(event_ids) AS i (id) WHERE i.id <> ALL (fresh))), false);
     PERFORM damoov.apply_events(damoov.arrivals(fresh), true);
+    -- whose server their source was when they came is not known
+    UPDATE damoov.downloads AS w
+    SET source_owner = NULL
+    FROM damoov.events AS e
+    WHERE e.event_id = ANY (fresh) AND w.object_id = e.object_id AND w.source_owner IS NOT NULL;
     tokens := ARRAY(SELECT r.track_token FROM damoov.removed_tracks AS r WHERE r.event_id = ANY (event_ids));
     PERFORM damoov.take_away(tokens);
 

@@ -88,7 +88,12 @@ api_find(const char *source_name, char **name, Fault *fault)
 	*name = linitial(servers);
 	api = GetForeignServerByName(*name, true);
 	/* that it is not there is said when it is loaded */
-	if (api == NULL || serves(api, source))
+	if (api == NULL)
+		return true;
+	if (!options_is_server(api, "api"))
+		return fault_set(fault, REASON_CONFIGURATION,
+						 "option \"api\" names server \"%s\", which is not of type \"api\"", *name);
+	if (serves(api, source))
 		return true;
 	fault_set_state(fault, ERRCODE_INSUFFICIENT_PRIVILEGE, REASON_CONFIGURATION,
 					"api server \"%s\" does not serve server \"%s\", which has another owner",

@@ -268,10 +268,11 @@ class Entity:
 
 
 class Script:
-    """Recorded replies, to be asked for in order."""
+    """Recorded replies, to be asked for in order; a lock that was renewed can be renewed again."""
 
     def __init__(self, exchanges):
         self.exchanges = deque(exchanges)
+        self.renewed = None
         self.surprises = []
         self.lock = threading.Lock()
 
@@ -280,7 +281,11 @@ class Script:
             expected = self.exchanges[0] if self.exchanges else None
             if expected and (request.method, request.path.lower()) == \
                     (expected["method"], expected["uri"].partition("?")[0].lower()):
+                if operation == "Renew":
+                    self.renewed = expected
                 return recorded(self.exchanges.popleft())
+            if operation == "Renew" and self.renewed and request.path.lower() == self.renewed["uri"].partition("?")[0].lower():
+                return recorded(self.renewed)
             if operation == "Receive":
                 return nothing()
             self.surprises.append(f"{request.method} {request.target}")

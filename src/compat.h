@@ -48,6 +48,21 @@ compat_json_lexer(const char *text, Size len, int encoding, bool unescape)
 #endif
 }
 
+static inline void
+compat_json_lexer_free(JsonLexContext *lexer)
+{
+#if PG_VERSION_NUM >= 170000
+	freeJsonLexContext(lexer);
+#else
+	if (lexer->strval)
+	{
+		pfree(lexer->strval->data);
+		pfree(lexer->strval);
+	}
+	pfree(lexer);
+#endif
+}
+
 /* one more argument since 16 */
 static inline List *
 compat_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,

@@ -194,26 +194,28 @@ string_value(JsonWalk *walk, const char *start, const char *end)
 {
 	JsonLexContext *lexer;
 	JsonParseErrorType error;
+	char	   *value;
 
 	if (memchr(start, '\\', end - start) == NULL)
 	{
 		Size		len = end - start - 2;
-		char	   *value = palloc(len + 1);
 
+		value = palloc(len + 1);
 		memcpy(value, start + 1, len);
 		value[len] = '\0';
 		return value;
 	}
 	lexer = compat_json_lexer(start, end - start, PG_UTF8, true);
 	error = json_lex(lexer);
-	if (error == JSON_SUCCESS)
-		return pstrdup(lexer->strval->data);
-	if (walk->error == JSON_SUCCESS)
+	value = pstrdup(error == JSON_SUCCESS ? lexer->strval->data : "");
+	/* it takes a kilobyte, and there may be millions of such strings */
+	compat_json_lexer_free(lexer);
+	if (error != JSON_SUCCESS && walk->error == JSON_SUCCESS)
 	{
 		walk->error = error;
 		walk->error_at = start;
 	}
-	return pstrdup("");
+	return value;
 }
 
 /* The name of the member whose value starts here: the string before the colon. */

@@ -11,6 +11,8 @@ use Test::More;
 functions(q{
 CREATE FUNCTION unit_json_items(input text)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
+CREATE FUNCTION unit_json_memory(input text)
+RETURNS bigint AS 'damoov_unit' LANGUAGE C STRICT;
 });
 
 # as they stand, and what is left where nothing more is found
@@ -41,6 +43,13 @@ for my $case (
 	my ($text, $items) = @$case;
 	is(query('SELECT unit_json_items(' . lit($text) . ')'),
 		$items, 'pieces of ' . (length $text < 60 ? $text : 'deep text'));
+}
+
+# What reading an escape takes is given back: there may be millions of them.
+for my $text (q{'[' || repeat('"\n",', 50000) || '1]'}, q{'{' || repeat('"\n":1,', 50000) || '"a":1}'})
+{
+	my $taken = query("SELECT unit_json_memory($text)");
+	ok($taken > 0 && $taken < 8_000_000, "memory after 50,000 escapes: $text") or diag($taken);
 }
 
 1;

@@ -30,6 +30,35 @@ json_skip_mark(const char **text, Size *len)
 
 /* ----- limits ----- */
 
+typedef enum ByteKind
+{
+	BYTE_OTHER,
+	BYTE_QUOTE,
+	BYTE_COMMA,
+	BYTE_OPEN,
+	BYTE_CLOSE,
+	BYTE_DIGIT,					/* begins a number; so does a minus */
+	BYTE_IN_NUMBER,
+	BYTE_EXPONENT
+} ByteKind;
+
+/* A table, for each byte of each text passes through here. */
+static const uint8 byte_kind[256] = {
+	['"'] = BYTE_QUOTE, [','] = BYTE_COMMA,
+	['{'] = BYTE_OPEN, ['['] = BYTE_OPEN, ['}'] = BYTE_CLOSE, [']'] = BYTE_CLOSE,
+	['0'] = BYTE_DIGIT, ['1'] = BYTE_DIGIT, ['2'] = BYTE_DIGIT, ['3'] = BYTE_DIGIT,
+	['4'] = BYTE_DIGIT, ['5'] = BYTE_DIGIT, ['6'] = BYTE_DIGIT, ['7'] = BYTE_DIGIT,
+	['8'] = BYTE_DIGIT, ['9'] = BYTE_DIGIT,
+	['-'] = BYTE_DIGIT, ['+'] = BYTE_IN_NUMBER, ['.'] = BYTE_IN_NUMBER,
+	['e'] = BYTE_EXPONENT, ['E'] = BYTE_EXPONENT
+};
+
+static inline ByteKind
+kind_of(const char *at)
+{
+	return byte_kind[(unsigned char) *at];
+}
+
 /* The text is not terminated; the exponent ends at "end" at the latest, and may be empty. */
 static bool
 is_large_exponent(const char *at, const char *end)
@@ -44,18 +73,16 @@ is_large_exponent(const char *at, const char *end)
 }
 
 /* Returns the end of the number that starts at "at", or NULL with a fault. */
-static const char *
+static inline const char *
 check_number(const char *at, const char *end, int max_number, Fault *fault)
 {
 	const char *start = at;
 	const char *exponent = NULL;
 
-	for (; at < end; at++)
+	for (; at < end && kind_of(at) >= BYTE_DIGIT; at++)
 	{
-		if (*at == 'e' || *at == 'E')
+		if (kind_of(at) == BYTE_EXPONENT)
 			exponent = at + 1;
-		else if ((*at < '0' || *at > '9') && *at != '+' && *at != '-' && *at != '.')
-			break;
 	}
 	if (at - start > max_number)
 	{
@@ -71,16 +98,38 @@ check_number(const char *at, const char *end, int max_number, Fault *fault)
 	return at;
 }
 
+/* Sets the highest bit of each byte that is zero, and perhaps of one behind such a byte. */
+#define ZERO_BYTES(word) \
+	(((word) - UINT64CONST(0x0101010101010101)) & ~(word) & UINT64CONST(0x8080808080808080))
+
+/* The first quote or backslash, or the end; eight bytes at a time. */
+static inline const char *
+find_quote(const char *at, const char *end)
+{
+	uint64		word;
+
+	for (; end - at >= (int) sizeof(word); at += sizeof(word))
+	{
+		memcpy(&word, at, sizeof(word));
+		if ((ZERO_BYTES(word ^ UINT64CONST(0x2222222222222222)) |
+			 ZERO_BYTES(word ^ UINT64CONST(0x5C5C5C5C5C5C5C5C))) != 0)
+			break;
+	}
+	while (at < end && *at != '"' && *at != '\\')
+		at++;
+	return at;
+}
+
 /* Returns the byte after the closing quote; NULL when there is none. */
-static const char *
+static inline const char *
 skip_string(const char *at, const char *end)
 {
-	for (at++; at < end; at++)
+	for (at = find_quote(at + 1, end); at < end; at = find_quote(at, end))
 	{
 		if (*at == '"')
 			return at + 1;
-		if (*at == '\\')
-			at++;
+		/* the byte behind a backslash ends nothing */
+		at += Min(2, end - at);
 	}
 	return NULL;
 }
@@ -96,9 +145,11 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 
 	while (at != NULL && at < end)
 	{
-		if (*at == '"')
+		ByteKind	kind = kind_of(at);
+
+		if (kind == BYTE_QUOTE)
 			at = skip_string(at, end);
-		else if (*at == '-' || isdigit((unsigned char) *at))
+		else if (kind == BYTE_DIGIT)
 		{
 			at = check_number(at, end, max_number, fault);
 			if (at == NULL)
@@ -106,12 +157,12 @@ check_limits(const char *text, Size len, int max_number, Fault *fault)
 		}
 		else
 		{
-			depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+			depth += (kind == BYTE_OPEN) - (kind == BYTE_CLOSE);
 			if (depth > JSON_MAX_DEPTH)
 				return fault_set(fault, REASON_TOO_DEEP,
 								 "JSON text is nested deeper than %d levels", JSON_MAX_DEPTH);
 			/* each but the first stands behind one of these */
-			values += *at == ',' || *at == '{' || *at == '[';
+			values += kind == BYTE_COMMA || kind == BYTE_OPEN;
 			if (values > JSON_MAX_VALUES)
 				return fault_set(fault, REASON_TOO_BIG, "JSON text has more than %d values",
 								 JSON_MAX_VALUES);
@@ -165,7 +216,7 @@ on_open(void *arg)
 	JsonWalk   *walk = arg;
 	JsonLevel  *inner = &walk->level[++walk->depth];
 
-	inner->name = NULL;
+	inner->written.start = inner->name = NULL;
 	inner->index = -1;
 	inner->start = NULL;
 	if (walk->visitor->enter && !stopped(walk))
@@ -218,38 +269,68 @@ string_value(JsonWalk *walk, const char *start, const char *end)
 	return value;
 }
 
-/* The name of the member whose value starts here: the string before the colon. */
-static char *
-name_before(JsonWalk *walk, const char *value)
+/*
+ * The name of the member whose value starts here, as it is written: the string
+ * before the colon.  Tells whether there are escapes in it.
+ */
+static JsonSpan
+name_before(const char *value, bool *has_escapes)
 {
 	const char *end = value - 1;
 	const char *start;
 	const char *at;
 
+	*has_escapes = false;
 	while (*end != '"')
 		end--;
 	for (start = end - 1;; start--)
 	{
+		*has_escapes |= *start == '\\';
 		if (*start != '"')
 			continue;
 		/* behind an odd number of backslashes it is part of the name */
 		for (at = start; at[-1] == '\\'; at--)
 			;
 		if ((start - at) % 2 == 0)
-			break;
+			return (JsonSpan) {start + 1, end - start - 1};
 	}
-	return string_value(walk, start, end + 1);
+}
+
+/* Also to see whether its escapes are right, which the parser has not looked at. */
+static char *
+read_name(JsonWalk *walk, JsonLevel *level)
+{
+	const char *start = level->written.start - 1;
+
+	level->name = string_value(walk, start, start + level->written.len + 2);
+	return level->name;
+}
+
+char *
+json_name(JsonWalk *walk, int number)
+{
+	static char none[] = "";
+	JsonLevel  *level = &walk->level[number];
+
+	if (level->name)
+		return level->name;
+	return level->written.start ? read_name(walk, level) : none;
 }
 
 static JsonAction
 on_field_start(void *arg, char *name, bool isnull)
 {
 	JsonWalk   *walk = arg;
+	JsonLevel  *level = &walk->level[walk->depth];
+	const char *value = walk->lexer->token_start;
+	bool		has_escapes = false;
 
+	level->name = NULL;
+	level->start = value;
 	/* the text may end behind the colon */
-	if (walk->lexer->token_start)
-		walk->level[walk->depth].name = name_before(walk, walk->lexer->token_start);
-	walk->level[walk->depth].start = walk->lexer->token_start;
+	level->written = value ? name_before(value, &has_escapes) : (JsonSpan) {NULL, 0};
+	if (has_escapes)
+		(void) read_name(walk, level);
 	JSON_ACTION_DONE;
 }
 
@@ -404,13 +485,20 @@ json_next(JsonSpan *rest, JsonSpan *name, JsonSpan *value)
 }
 
 bool
+json_is_object(JsonSpan text)
+{
+	const char *end = text.start + text.len;
+	const char *at = skip_blanks(text.start, end);
+
+	return at < end && *at == '{';
+}
+
+bool
 json_find(JsonSpan object, const char *name, JsonSpan *value)
 {
 	JsonSpan	found;
-	const char *end = object.start + object.len;
-	const char *at = skip_blanks(object.start, end);
 
-	if (at == end || *at != '{')
+	if (!json_is_object(object))
 		return false;
 	while (json_next(&object, &found, value))
 	{

@@ -29,13 +29,22 @@ typedef struct JsonLimits
 /* Those of a text that was not printed by jsonb. */
 #define JSON_LIMITS(bytes)	((JsonLimits) {(bytes), JSON_MAX_NUMBER})
 
+/* A piece of JSON text. */
+typedef struct JsonSpan
+{
+	const char *start;
+	Size		len;
+} JsonSpan;
+
 /*
  * Levels count containers: at level 0 stands the whole text; inside the
  * outermost object or array everything is at level 1, and so on.
  */
 typedef struct JsonLevel
 {
-	char	   *name;			/* member being read, NULL in an array */
+	JsonSpan	written;		/* name of the member being read, between its
+								 * quotes; starts nowhere in an array */
+	char	   *name;			/* the same read, by json_name() or for its escapes */
 	int			index;			/* element being read, -1 in an object */
 	const char *start;			/* first byte of that member's value */
 } JsonLevel;
@@ -90,31 +99,33 @@ extern bool json_walk(const char *text, Size len, JsonLimits limits,
 extern void json_skip_mark(const char **text, Size *len);
 
 /*
- * A piece of JSON text that is searched without being validated: only brackets
- * and quotes decide where a value ends.  For the envelope of texts that are
- * validated one by one.
- */
-typedef struct JsonSpan
-{
-	const char *start;
-	Size		len;
-} JsonSpan;
-
-/*
  * Takes the next member or element out of rest, which is an object or array
- * to begin with; name may be NULL, and is empty in an array.  False at the
+ * to begin with.  The text is not validated: only brackets and quotes decide
+ * where a value ends.  For the envelope of texts that are validated one by
+ * one.  name may be NULL, and is empty in an array.  False at the
  * end, and where the text is broken.
  */
 extern bool json_next(JsonSpan *rest, JsonSpan *name, JsonSpan *value);
 
+/* Does it begin as an object does? */
+extern bool json_is_object(JsonSpan text);
+
 /* The first member of this name, which is compared as it is written. */
 extern bool json_find(JsonSpan object, const char *name, JsonSpan *value);
 
-/* The name of the member being read at a level, "" inside an array. */
-static inline const char *
-json_name(const JsonWalk *walk, int level)
+/* The name of the member being read at a level, "" inside an array; palloc'd when asked for first. */
+extern char *json_name(JsonWalk *walk, int level);
+
+/* Is that the name?  Without reading it. */
+static inline bool
+json_is_named(const JsonWalk *walk, int number, const char *name)
 {
-	return walk->level[level].name ? walk->level[level].name : "";
+	const JsonLevel *level = &walk->level[number];
+
+	if (level->name)
+		return strcmp(level->name, name) == 0;
+	return level->written.start && strncmp(name, level->written.start, level->written.len) == 0 &&
+		name[level->written.len] == '\0';
 }
 
 /* The text as a JSON string. */

@@ -208,19 +208,19 @@ find_member(const Record *record, int group, const char *name)
  * since most records are alike.
  */
 static inline int
-guess_member(RecordState *state, const char *name)
+guess_member(RecordState *state, JsonWalk *walk, int level)
 {
 	const Member *members = state->record->members;
 	int			position = state->position++;
 	int			found;
 
 	if (position >= RECORD_MAX_MEMBERS)
-		return find_member(state->record, state->group, name);
+		return find_member(state->record, state->group, json_name(walk, level));
 	found = state->order[position];
 	if (unlikely(found < 0 || members[found].group != state->group ||
-				 strcmp(members[found].name, name) != 0))
+				 !json_is_named(walk, level, members[found].name)))
 	{
-		found = find_member(state->record, state->group, name);
+		found = find_member(state->record, state->group, json_name(walk, level));
 		state->order[position] = found;
 	}
 	return found;
@@ -261,17 +261,17 @@ forget_member(RecordReader *reader, int number)
 	state->bad &= ~forgotten;
 }
 
-/* A member begins; NULL when it is unknown. */
+/* The member of this level begins; NULL when it is unknown. */
 static inline const Member *
-begin_member(RecordReader *reader, const char *name)
+begin_member(JsonWalk *walk, RecordReader *reader, int level)
 {
 	RecordState *state = reader->state;
 	const Member *members = state->record->members;
-	int			found = guess_member(state, name);
+	int			found = guess_member(state, walk, level);
 
 	if (found < 0)
 	{
-		if (keep_is_secret(name) ||
+		if (keep_is_secret(json_name(walk, level)) ||
 			members[state->group].kind == KIND_CLOSED_GROUP)
 			reader->keep = KEEP_NOTHING;
 		else
@@ -356,7 +356,7 @@ static void
 member_scalar(JsonWalk *walk, RecordReader *reader, const char *text,
 			  JsonTokenType type)
 {
-	const Member *member = begin_member(reader, json_name(walk, walk->depth));
+	const Member *member = begin_member(walk, reader, walk->depth);
 
 	if (member == NULL || type == JSON_TOKEN_NULL)
 		return;
@@ -458,8 +458,7 @@ leave_group(JsonWalk *walk, RecordReader *reader)
 static void
 enter_member(JsonWalk *walk, RecordReader *reader, bool is_array)
 {
-	const Member *member = begin_member(reader,
-										json_name(walk, walk->depth - 1));
+	const Member *member = begin_member(walk, reader, walk->depth - 1);
 	Note		note = member ? value_judge_container(member, is_array) :
 		NOTE_NONE;
 
@@ -656,7 +655,7 @@ static void
 reader_value(JsonWalk *walk, const char *start, Size len)
 {
 	RecordReader *reader = walk->state;
-	char	   *name = walk->level[walk->depth].name;
+	JsonLevel  *level = &walk->level[walk->depth];
 
 	/* the most frequent case */
 	if (reader->place == PLACE_ELEMENT && reader->skip_depth == 0 &&
@@ -664,7 +663,7 @@ reader_value(JsonWalk *walk, const char *start, Size len)
 		return;
 	if (reader->skip_depth > 0)
 	{
-		if (name && keep_is_secret(name))
+		if (level->written.start && keep_is_secret(json_name(walk, walk->depth)))
 			keep_add_secret(&reader->secrets, start, len);
 	}
 	else
@@ -672,13 +671,13 @@ reader_value(JsonWalk *walk, const char *start, Size len)
 		if (reader->keep == KEEP_VALUE)
 			keep_value(reader, start, len);
 		else if (reader->keep == KEEP_EXTRA)
-			keep_extra(reader, name, start, len);
+			keep_extra(reader, json_name(walk, walk->depth), start, len);
 		reader->keep = KEEP_NOTHING;
 	}
-	if (name && (reader->place != PLACE_ELEMENT || reader->skip_depth > 0))
+	if (level->name && (reader->place != PLACE_ELEMENT || reader->skip_depth > 0))
 	{
-		pfree(name);
-		walk->level[walk->depth].name = NULL;
+		pfree(level->name);
+		level->name = NULL;
 	}
 }
 

@@ -215,7 +215,7 @@ notification_knows(const char *parent, const char *name)
 
 /* The member that stands at the walk's current place, or -1. */
 static int
-current_member(const JsonWalk *walk, int depth, bool *exact)
+current_member(JsonWalk *walk, int depth, bool *exact)
 {
 	bool		parent_exact = true;
 	int			parent = -1;
@@ -272,7 +272,7 @@ put_cell(Reading *reading, JsonWalk *walk, int depth, JsonTokenType type, char *
 }
 
 static bool
-in_tracks_removed(const JsonWalk *walk)
+in_tracks_removed(JsonWalk *walk)
 {
 	return walk->depth >= 3 &&
 		pg_strcasecmp(json_name(walk, 1), "Details") == 0 &&

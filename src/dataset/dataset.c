@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/toast_internals.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
@@ -94,8 +95,9 @@ bool
 dataset_read(Dataset *dataset, Fault *fault)
 {
 	const KindRules *kind = &kinds[dataset->key.kind];
+	JsonSpan	text = dataset_text(dataset);
 	Document	document = {
-		dataset->document, dataset->document_len, max_document_bytes(),
+		text.start, text.len, max_document_bytes(),
 		&dataset->key.object_id, dataset->device_token
 	};
 
@@ -107,7 +109,7 @@ dataset_read(Dataset *dataset, Fault *fault)
 /* ----- what it is ----- */
 
 static bool
-stands_at(const JsonWalk *walk, int level, const char *name)
+stands_at(JsonWalk *walk, int level, const char *name)
 {
 	return pg_strcasecmp(json_name(walk, level), name) == 0;
 }
@@ -164,16 +166,32 @@ look_at_value(JsonWalk *walk, char *text, JsonTokenType type)
 }
 
 bool
-dataset_identify(const char *text, Size len, DatasetIdentity *identity, Fault *fault)
+dataset_identify(const Dataset *dataset, DatasetIdentity *identity, Fault *fault)
 {
 	static const JsonVisitor visitor = {.enter = look_at_object, .scalar = look_at_value};
+	JsonSpan	text = dataset_text(dataset);
 
 	memset(identity, 0, sizeof(*identity));
 	identity->kind = -1;
-	return json_walk(text, len, JSON_LIMITS(max_document_bytes()), &visitor, identity, fault);
+	return json_walk(text.start, text.len, JSON_LIMITS(max_document_bytes()), &visitor, identity, fault);
 }
 
 /* ----- storing ----- */
+
+/*
+ * What TOAST would do in the end, done before the executor copies the long text
+ * from one row to the next.
+ */
+static Datum
+compressed(text *document)
+{
+	Datum		shorter = (Datum) 0;
+
+#ifdef USE_LZ4
+	shorter = toast_compress_datum(PointerGetDatum(document), TOAST_LZ4_COMPRESSION);
+#endif
+	return shorter != (Datum) 0 ? shorter : PointerGetDatum(document);
+}
 
 /* Keeps the original, or deletes an older one. */
 static void
@@ -190,15 +208,16 @@ keep_document(const Dataset *dataset, bool fetched)
 		"DELETE FROM damoov.documents AS d "
 		"WHERE d.kind = $1 AND d.object_id = $2 AND ($4 OR d.document <> $3)",
 		TEXTOID, UUIDOID, TEXTOID, BOOLOID);
+	bool		keeps = damoov_keep_documents != 0;
 	Datum		arguments[] = {
 		CStringGetTextDatum(dataset_kind_name(dataset->key.kind)),
 		UUIDPGetDatum(&dataset->key.object_id),
-		PointerGetDatum(cstring_to_text_with_len(dataset->document, dataset->document_len)),
+		keeps ? compressed(dataset->document) : PointerGetDatum(dataset->document),
 		BoolGetDatum(fetched),
 		Int64GetDatum(dataset->key.user_id)
 	};
 
-	sql_run(damoov_keep_documents != 0 ? &keep : &outdate, arguments, NULL);
+	sql_run(keeps ? &keep : &outdate, arguments, NULL);
 }
 
 bool

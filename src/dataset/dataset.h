@@ -7,6 +7,7 @@
 #define DAMOOV_DATASET_H
 
 #include "base/fault.h"
+#include "base/json.h"
 #include "base/uuid.h"
 
 typedef enum DatasetKind
@@ -48,10 +49,15 @@ typedef struct Dataset
 {
 	DatasetKey	key;
 	char		device_token[UUID_TEXT_SIZE];	/* the person's */
-	const char *document;		/* as received */
-	Size		document_len;
+	text	   *document;		/* as received, detoasted; NULL: none */
 	void	   *content;		/* as its kind reads it, NULL: not read */
 } Dataset;
+
+static inline JsonSpan
+dataset_text(const Dataset *dataset)
+{
+	return (JsonSpan) {VARDATA_ANY(dataset->document), VARSIZE_ANY_EXHDR(dataset->document)};
+}
 
 /*
  * Reads the document in memory; palloc'd.  False with the fault filled and no
@@ -71,8 +77,7 @@ typedef struct DatasetIdentity
 } DatasetIdentity;
 
 /* Finds out what the object of a bucket is; false when it is not JSON. */
-extern bool dataset_identify(const char *text, Size len,
-							 DatasetIdentity *identity, Fault *fault);
+extern bool dataset_identify(const Dataset *dataset, DatasetIdentity *identity, Fault *fault);
 
 /*
  * Stores a dataset that was read by the rules of its kind, all of it or

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/json.h"
 #include "base/sql.h"
 #include "base/uuid.h"
 #include "door/download.h"
@@ -520,7 +521,8 @@ store_failure(void *argument)
 	/* what is no JSON (reports in a bucket) stays where it is */
 	if (fetch->dataset.document && !has_failed(download, REASON_NOT_JSON))
 	{
-		Refused		refused = {fetch->dataset.document, fetch->dataset.document_len, &fetch->fault};
+		JsonSpan	text = dataset_text(&fetch->dataset);
+		Refused		refused = {text.start, text.len, &fetch->fault};
 
 		quarantine_insert(download->source, kind, &download->object_id, &refused, 1);
 	}
@@ -556,14 +558,16 @@ identify(Download *download)
 {
 	Dataset    *dataset = &download->fetch.dataset;
 	MemoryContext old;
+	JsonSpan	text;
 
 	if (download->kind != DATASET_OBJECT || dataset->document == NULL)
 		return;
 	old = MemoryContextSwitchTo(download->context);
 	download->fetch.fault.sqlstate = 0;
 	/* a document that is not understood would be kept, with the token of a forgotten person */
+	text = dataset_text(dataset);
 	if (!object_identify(dataset, download->fetch.url, &download->forgotten, &download->fetch.fault))
-		download->forgotten = person_names_forgotten(dataset->document, dataset->document_len);
+		download->forgotten = person_names_forgotten(text.start, text.len);
 	MemoryContextSwitchTo(old);
 }
 

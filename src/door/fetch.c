@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
+
 #include "base/fault.h"
 #include "base/json.h"
 #include "door/api.h"
@@ -86,10 +88,10 @@ take_answer(Fetch *fetch, const HttpRequest *request)
 	if (request->status == 200 && (usable || fetch->fault.reason != REASON_DAMAGED))
 	{
 		const char *text = request->reply;
+		Size		len = request->reply_len;
 
-		dataset->document_len = request->reply_len;
-		json_skip_mark(&text, &dataset->document_len);
-		dataset->document = pnstrdup(text, dataset->document_len);
+		json_skip_mark(&text, &len);
+		dataset->document = cstring_to_text_with_len(text, len);
 	}
 	if (usable && dataset->key.kind != DATASET_OBJECT)
 		(void) dataset_read(dataset, &fetch->fault);

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "base/fault.h"
+#include "base/json.h"
 #include "base/sql.h"
 #include "base/uuid.h"
 #include "door/object.h"
@@ -102,7 +103,7 @@ object_ids(List *ids, const Dataset *dataset, const char *url)
 	pg_uuid_t	id;
 	int			length;
 
-	if (dataset_identify(dataset->document, dataset->document_len, identity, &ignored))
+	if (dataset_identify(dataset, identity, &ignored))
 	{
 		if (identity->has_object)
 			ids = lappend(ids, &identity->object_id);
@@ -168,14 +169,13 @@ find_key(Dataset *dataset, const DatasetIdentity *identity, const char *url, Fau
 bool
 object_identify(Dataset *dataset, const char *url, bool *forgotten, Fault *fault)
 {
-	const char *text = dataset->document + strspn(dataset->document, " \t\r\n");
 	DatasetIdentity identity;
 
 	dataset->content = NULL;
 	*forgotten = false;
-	if (*text != '{')
+	if (!json_is_object(dataset_text(dataset)))
 		return refuse(fault, REASON_NOT_JSON, "is not a JSON object");
-	if (!dataset_identify(dataset->document, dataset->document_len, &identity, fault) ||
+	if (!dataset_identify(dataset, &identity, fault) ||
 		!find_key(dataset, &identity, url, fault))
 		return false;
 	if (dataset->key.user_id == 0)

@@ -248,11 +248,9 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 	ErrorContextCallback hiding;
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int			kind = dataset_kind(name);
-	text	   *document = PG_GETARG_TEXT_PP(2);
 	Dataset		dataset = {
 		.key = {.object_id = *PG_GETARG_UUID_P(1)},
-		.document = text_to_cstring(document),
-		.document_len = VARSIZE_ANY_EXHDR(document)
+		.document = PG_GETARG_TEXT_PP(2)
 	};
 	int64		row_id;
 	bool		stored;

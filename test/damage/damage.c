@@ -219,7 +219,7 @@ static Place
 make_place(void)
 {
 	Size		page = sysconf(_SC_PAGESIZE);
-	Place		place = {NULL, TYPEALIGN(page, MAX_DAMAGED)};
+	Place		place = {NULL, TYPEALIGN(page, MAX_DAMAGED + VARHDRSZ)};
 
 	place.memory = mmap(NULL, place.len + page, PROT_READ | PROT_WRITE,
 						MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -230,7 +230,7 @@ make_place(void)
 }
 
 /* There is one place for each document of a batch. */
-static const char *
+static char *
 put_at_end(int number, const Document *document)
 {
 	static Place places[MAX_BATCH];
@@ -249,6 +249,27 @@ put_at_end(int number, const Document *document)
 	memcpy(start, document->bytes, document->len);
 #endif
 	return start;
+}
+
+/*
+ * As a datum, which is aligned: up to three bytes stand between its end and the
+ * memory that must not be read, and only the sanitizer guards them.
+ */
+static text *
+datum_at_end(const Document *document)
+{
+	Size		len = VARHDRSZ + document->len;
+	Document	whole = {palloc0(INTALIGN(len)), INTALIGN(len)};
+	char	   *start;
+
+	SET_VARSIZE(whole.bytes, len);
+	memcpy(VARDATA(whole.bytes), document->bytes, document->len);
+	start = put_at_end(0, &whole);
+	pfree(whole.bytes);
+#ifdef __SANITIZE_ADDRESS__
+	__asan_poison_memory_region(start + len, whole.len - len);
+#endif
+	return (text *) start;
 }
 
 /* ----- cases ----- */
@@ -327,7 +348,7 @@ static bool
 read_damaged(const DatasetKey *key, const Document *document, Fault *fault)
 {
 	Dataset		dataset = {
-		.key = *key, .document = put_at_end(0, document), .document_len = document->len
+		.key = *key, .document = datum_at_end(document)
 	};
 	bool		done = dataset_read(&dataset, fault);
 

@@ -566,6 +566,55 @@ SELECT path, count, first_seen <= last_seen AS seen, sample FROM damoov.drift WH
 SELECT pg_temp.empty_tables();
 
 -- ---------------------------------------------------------------------
+-- Persons that others refer to
+-- ---------------------------------------------------------------------
+
+DO $$ BEGIN PERFORM pg_temp.fill(); END $$;
+\set VERBOSITY sqlstate
+-- what has foreign keys of PostgreSQL is out of the way
+CREATE PROCEDURE pg_temp.leave(kept text) LANGUAGE plpgsql AS $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT t.table_name FROM damoov.person_tables AS t
+        WHERE t.table_name NOT IN ('users', kept) ORDER BY t.part_of IS NULL, t.dependents, 1
+    LOOP
+        EXECUTE format('DELETE FROM damoov.%I', name);
+    END LOOP;
+END
+$$;
+BEGIN;
+CALL pg_temp.leave('events');
+SELECT count(*) > 0 AS events, (SELECT count(*) FROM damoov.heartbeats) AS heartbeats FROM damoov.events;
+SAVEPOINT s;
+DELETE FROM damoov.users;
+ROLLBACK TO s;
+UPDATE damoov.users SET user_id = user_id + 1000;
+ROLLBACK TO s;
+TRUNCATE damoov.users CASCADE;
+ROLLBACK TO s;
+UPDATE damoov.users SET user_id = user_id + 0;
+ROLLBACK;
+BEGIN;
+CALL pg_temp.leave('heartbeats');
+SELECT count(*) AS events, (SELECT count(*) > 0 FROM damoov.heartbeats) AS heartbeats FROM damoov.events;
+SAVEPOINT s;
+\set VERBOSITY terse
+DELETE FROM damoov.users WHERE device_token = :ann;
+ROLLBACK TO s;
+\set VERBOSITY sqlstate
+UPDATE damoov.users SET user_id = user_id + 1000;
+ROLLBACK TO s;
+TRUNCATE damoov.users CASCADE;
+ROLLBACK TO s;
+DELETE FROM damoov.heartbeats;
+DELETE FROM damoov.users;
+SELECT count(*) FROM damoov.users;
+ROLLBACK;
+\set VERBOSITY default
+SELECT pg_temp.empty_tables();
+
+-- ---------------------------------------------------------------------
 -- Listeners
 -- ---------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 -- Heartbeats: what phones report of themselves
 -- ---------------------------------------------------------------------
 
+-- users_kept is its foreign key to users: see there.
 CREATE TABLE damoov.heartbeats (
-    user_id bigint NOT NULL CONSTRAINT heartbeats_user_id_fkey REFERENCES damoov.users,
+    user_id bigint NOT NULL,
     reported_at timestamptz NOT NULL,
     received_at timestamptz,
     charge_percent double precision,

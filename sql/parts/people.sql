@@ -76,6 +76,72 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION damoov.try_lock_object(uuid) IS 'the same for one of them, unless another transaction has it; true for NULL';
 
+-- What foreign keys of events and heartbeats would do.  Those would look for the
+-- person, lock and write its row with each message, a tenth of what it costs to
+-- store it; whoever stores has found the person under its lock.
+CREATE FUNCTION damoov.lock_user() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM damoov.lock_objects(ARRAY[OLD.device_token]);
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION damoov.lock_user() IS 'trigger: takes the lock of a person that goes';
+
+CREATE TRIGGER users_lock
+    BEFORE DELETE OR UPDATE OF user_id ON damoov.users
+    FOR EACH ROW
+    EXECUTE FUNCTION damoov.lock_user();
+COMMENT ON TRIGGER users_lock ON damoov.users IS 'lets nothing be stored about a person while it is deleted';
+
+CREATE FUNCTION damoov.keep_users() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    condition text := 'IS NOT NULL';
+    relation text;
+    referring text;
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.user_id = OLD.user_id THEN
+        RETURN NULL;
+    ELSIF TG_OP <> 'TRUNCATE' THEN
+        condition := '= ' || OLD.user_id;
+    END IF;
+    FOREACH relation IN ARRAY ARRAY['events', 'heartbeats'] LOOP
+        -- planned by the size that the table has now
+        EXECUTE format('SELECT %L WHERE EXISTS (SELECT FROM damoov.%1$I AS r WHERE r.user_id %s)', relation, condition)
+        INTO referring;
+        EXIT WHEN referring IS NOT NULL;
+    END LOOP;
+    IF referring IS NOT NULL THEN
+        RAISE EXCEPTION 'person is still referenced from table "%"', referring
+            USING ERRCODE = 'foreign_key_violation',
+                  HINT = 'damoov_forget() erases a person from every table.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION damoov.keep_users() IS 'trigger: refuses that persons go who have events or heartbeats; errors: 23503 still referenced';
+
+CREATE TRIGGER users_kept
+    AFTER DELETE OR UPDATE OF user_id ON damoov.users
+    FOR EACH ROW
+    EXECUTE FUNCTION damoov.keep_users();
+COMMENT ON TRIGGER users_kept ON damoov.users IS 'refuses that persons go who have events or heartbeats';
+
+-- AFTER: events and heartbeats may be emptied by the same command
+CREATE TRIGGER users_all_kept
+    AFTER TRUNCATE ON damoov.users
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.keep_users();
+COMMENT ON TRIGGER users_all_kept ON damoov.users IS 'refuses that all persons go while there are events or heartbeats';
+
 CREATE FUNCTION damoov.token_digest(device_token uuid) RETURNS bytea
     LANGUAGE sql STABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp

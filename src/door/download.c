@@ -35,6 +35,8 @@
 #define RETRY_BASE_MS		1000
 #define RETRY_CAP_MS		300000
 #define RETRY_AFTER_CAP_S	900
+#define URGENT_PRIORITY		11	/* of crashes, see damoov.apply_events() */
+#define ANY_PRIORITY		PG_INT16_MAX
 #define PICK_INTERVAL_MS	50	/* rows locked by others may look due */
 #define PICK_RETRY_MS		1000
 #define TAKE_OVER_MS		60000
@@ -79,6 +81,7 @@ struct Downloads
 	dlist_head	list;			/* in the order of leasing */
 	int			count;
 	int64		due_ms;			/* of the next row, by clock_ms() */
+	bool		urgent;			/* more crashes may be due than could be begun */
 	int64		take_over_ms;	/* leases of sessions that are gone, not before */
 	int64		clock_offset_s; /* the stores' clock minus ours */
 };
@@ -175,7 +178,21 @@ downloads_store_due_ms(const Downloads *downloads)
 int64
 downloads_due_ms(const Downloads *downloads)
 {
+	if (downloads->urgent && downloads->count <= damoov_max_downloads)
+		return 0;
 	return downloads->count < damoov_max_downloads ? downloads->due_ms : PG_INT64_MAX;
+}
+
+/* What is stored leaves with the transaction. */
+static int
+count_under_way(const Downloads *downloads)
+{
+	int			count = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &unconstify(Downloads *, downloads)->list)
+		count += !dlist_container(Download, node, iter.cur)->stored;
+	return count;
 }
 
 /* ----- picking ----- */
@@ -276,9 +293,9 @@ take_over_leases(void)
 	sql_run(&plan, &now, NULL);
 }
 
-/* Leases what is due; the new ones stand at the end of the list. */
-static void
-lease_due(Downloads *downloads, int room)
+/* Leases what is due, up to this priority; the new ones stand at the end of the list. */
+static uint64
+lease_due(Downloads *downloads, int room, int priority)
 {
 	static SqlPlan plan = SQL_PLAN(
 		WITH_LEVELS
@@ -287,7 +304,7 @@ lease_due(Downloads *downloads, int room)
 		"FROM level AS l "
 		"CROSS JOIN LATERAL (SELECT d.kind, d.object_id, d.user_id "
 		"FROM damoov.downloads AS d "
-		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.due_at <= $1 "
+		"WHERE d.state = 'waiting' AND d.priority = l.priority AND d.priority <= $6 AND d.due_at <= $1 "
 		"AND (d.leased_until IS NULL OR d.leased_until <= $1) "
 		"ORDER BY d.due_at "
 		"LIMIT $2 FOR UPDATE SKIP LOCKED) AS n "
@@ -300,15 +317,15 @@ lease_due(Downloads *downloads, int room)
 		"LEFT JOIN damoov.users AS u ON u.user_id = due.user_id "
 		"WHERE d.kind = due.kind AND d.object_id = due.object_id "
 		"RETURNING d.kind, d.object_id, d.user_id, u.device_token, d.url, d.version, damoov.source_of(d.source, d.source_owner), d.attempts",
-		TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID);
+		TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID, INT2OID);
 	Datum		arguments[] = {
 		TimestampTzGetDatum(GetCurrentTimestamp()),
 		Int32GetDatum(room),
 		Int32GetDatum(LEASE_SECONDS),
 		Int32GetDatum(MyProcPid),
-		TimestampTzGetDatum(MyStartTimestamp)
+		TimestampTzGetDatum(MyStartTimestamp),
+		Int16GetDatum(priority)
 	};
-	int			scope = sql_enter();
 	uint64		rows;
 
 	if (clock_ms() >= downloads->take_over_ms)
@@ -319,7 +336,24 @@ lease_due(Downloads *downloads, int room)
 	rows = sql_run(&plan, arguments, NULL);
 	for (uint64 row = 0; row < rows; row++)
 		take_row(downloads, row);
-	if (rows < (uint64) room)
+	return rows;
+}
+
+/*
+ * A crash does not wait for the slow answers of trips: when there is no room, one
+ * more download is begun if it is of a crash.
+ */
+static void
+lease_within_room(Downloads *downloads)
+{
+	int			room = damoov_max_downloads - count_under_way(downloads);
+	int			scope;
+
+	if (room < 0)
+		return;
+	scope = sql_enter();
+	downloads->urgent = room == 0 && lease_due(downloads, 1, URGENT_PRIORITY) > 0;
+	if (room > 0 && lease_due(downloads, room, ANY_PRIORITY) < (uint64) room)
 		find_next_due(downloads);
 	else
 		downloads->due_ms = 0;	/* as soon as there is room */
@@ -329,12 +363,9 @@ lease_due(Downloads *downloads, int room)
 void
 downloads_pick(Downloads *downloads)
 {
-	int			room = damoov_max_downloads - downloads->count;
 	dlist_iter	iter;
 
-	if (room <= 0)
-		return;
-	lease_due(downloads, room);
+	lease_within_room(downloads);
 	dlist_foreach(iter, &downloads->list)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
@@ -342,6 +373,14 @@ downloads_pick(Downloads *downloads)
 		if (!download->started && download->fetch.url == NULL && !download->fetch.answered)
 			fetch_find(&download->fetch, download->source, download->url);
 	}
+}
+
+/* What could not be leased is not tried again at once. */
+static void
+not_soon(Downloads *downloads)
+{
+	downloads->urgent = false;
+	downloads->due_ms = clock_ms() + PICK_RETRY_MS;
 }
 
 void
@@ -356,7 +395,7 @@ downloads_unpick(Downloads *downloads)
 		if (!download->leased)
 			download_free(download);
 	}
-	downloads->due_ms = clock_ms() + PICK_RETRY_MS;
+	not_soon(downloads);
 }
 
 void
@@ -394,6 +433,8 @@ downloads_end(Downloads *downloads, bool committed)
 			download->stored = false;
 		}
 	}
+	if (!committed)
+		not_soon(downloads);
 }
 
 /* ----- storing one ----- */

@@ -418,5 +418,45 @@ is( join(' ', map { $_->{target} } grep { ($_->{object_id} // '') =~ /^($trip|$c
 	'crash crash_buffer processed raw',
 	'crashes go before trips, and raw tracks last');
 
+# A queue full of trips, with crashes at its end.  No trip is answered, so that
+# there is room for none; a crash is fetched all the same, while trips wait.
+value('ALTER SYSTEM SET damoov.max_downloads = 3');
+value('ALTER SERVER api OPTIONS (SET fetch $$processed,crash$$)');
+$node->reload;
+my @trips = map { token('trip', 1000 + $_) } 1 .. 100;
+my @late = map { token('crash', 1000 + $_) } 1 .. 5;
+for my $id (@trips, @late)
+{
+	$cloud->dataset($id, $driver, track_document(1));
+	$cloud->dataset($id, $driver, { Id => $id, Type => 'Accident', TimeStart => 1772434800000 }, 'crash');
+}
+eventually { value('SHOW damoov.max_downloads') eq '3' } 'three downloads at a time';
+$mark = $cloud->last_request;
+$cloud->fault('api', 'hold', target => 'processed', times => undef);
+publish([ map { enriched($driver, $trips[$_], 600 + $_) } 0 .. $#trips ]);
+eventually { $cloud->requests(since => $mark, target => 'processed') == 3 } '... all of them busy with trips';
+publish([ map { crash_stage('AccidentEventReceived', $late[$_], 800 + $_) } 0 .. $#late ]);
+my $of_crashes = "crash_token IN ('" . join("', '", @late) . "')";
+eventually { value("SELECT count(*) FROM damoov.crashes WHERE header_stored_at IS NOT NULL AND $of_crashes") eq '5' }
+'crashes behind a hundred trips are stored, while no trip is answered';
+my @asked = grep { $_->{target} =~ /^(processed|crash)$/ } $cloud->requests(since => $mark);
+is(scalar(grep { $_->{target} eq 'processed' } @asked), 3, '... with three of the trips under way');
+is( value("SELECT count(*) FROM damoov.events WHERE event = 'TrackEnrichmentFinished' AND object_id IN ('" . join("', '", @trips) . "')"),
+	100, '... and all of them known');
+
+# The other way round: crashes that are not answered take all of the room.
+my @more = map { token('more', $_) } 1 .. 6;
+$cloud->dataset($_, $driver, { Id => $_, Type => 'Accident', TimeStart => 1772434800000 }, 'crash') for @more;
+$cloud->fault('api', 'hold', target => 'crash', times => undef);
+publish([ map { crash_stage('AccidentEventReceived', $more[$_], 900 + $_) } 0 .. $#more ]);
+eventually { value('SELECT count(*) FROM damoov.downloads WHERE kind = $$crash$$ AND attempts = 0') eq '5' } 'one crash more than there is room for';
+is(value('SELECT count(*) FROM damoov.downloads WHERE attempts > 0'), 4, '... is all that is begun');
+$cloud->clear_faults;
+is_over('all is answered');
+my @order = map { $_->{target} } grep { $_->{target} =~ /^(processed|crash)$/ } $cloud->requests(since => $mark);
+is(join(' ', @order[0 .. 2]), 'processed processed processed', 'three trips went before the crashes');
+is(scalar(grep { $_ eq 'crash' } @order[3 .. 13]), 11, '... and none of the others did');
+is(value('SELECT count(*) FROM damoov.trips WHERE track_token IN ($$' . join('$$, $$', @trips) . '$$)'), 100, '... which are stored, too');
+
 $node->stop;
 done_testing();

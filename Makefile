@@ -126,7 +126,7 @@ DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(
 # the folder for them is everybody's: names of our own
 DOCS         = docs/damoov.md docs/damoov-datasets.md
 
-REGRESS      = install ingest envelopes datasets replacement orders leases privileges lifecycle storage objects webhook plans
+REGRESS      = install ingest envelopes datasets replacement orders leases privileges lifecycle storage objects webhook plans flat
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use

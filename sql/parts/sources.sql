@@ -52,7 +52,7 @@ COMMENT ON COLUMN damoov.sources.last_message_at IS 'last time messages came';
 COMMENT ON COLUMN damoov.sources.last_error IS 'why the last request failed; kept until it works again';
 COMMENT ON COLUMN damoov.sources.last_error_at IS 'when';
 COMMENT ON COLUMN damoov.sources.failures IS 'failed requests in a row';
-COMMENT ON COLUMN damoov.sources.backlog IS 'messages that wait in the queue, as the service has told (approximate, documented); asked of a queue that stays full for two seconds, and again every ten, of type sqs only; NULL otherwise';
+COMMENT ON COLUMN damoov.sources.backlog IS 'messages that wait in the queue, as the service has told (approximate, documented); asked of a queue that stays full for two seconds, and again every ten; NULL otherwise, where the service does not tell (type eventgrid), and where the credentials have no right to be told';
 COMMENT ON COLUMN damoov.sources.backlog_at IS 'when the service was asked';
 COMMENT ON COLUMN damoov.sources.retry_at IS 'no request before this time';
 

@@ -48,7 +48,9 @@ authorize(Call *call)
 /*
  * After a refusal: is there anything left to try?  New credentials may have
  * come meanwhile; a token is made anew, then with the other key; a signature
- * may have been refused for its time.
+ * may have been refused for its time.  How many messages wait is not worth it:
+ * who may receive need not have the right to be told, and another key or time
+ * would not change that.
  */
 static bool
 try_again(Call *call)
@@ -57,7 +59,7 @@ try_again(Call *call)
 	Token	   *token = source->token;
 	const HttpRequest *request = call->request;
 
-	if (!source_is_usable(source) ||
+	if (call->purpose == CALL_MEASURE || !source_is_usable(source) ||
 		(request->status != 400 && request->status != 401 && request->status != 403))
 		return false;
 	if (source->identity && call->credentials != source->identity->number)
@@ -251,6 +253,18 @@ call_release(Delivery *delivery)
 }
 
 /* ----- answers ----- */
+
+bool
+call_read_backlog(Call *call, const char *number, char end)
+{
+	char	   *stop;
+	int64		backlog = strtoll(number, &stop, 10);
+
+	if (*number < '0' || *number > '9' || *stop != end)
+		return false;
+	call->backlog = backlog;
+	return true;
+}
 
 /* False: it is an error, or cannot be understood. */
 static bool

@@ -124,6 +124,9 @@ extern void call_release(Delivery *delivery);
 extern void call_measure(Source *source);
 extern void call_check(Source *source);
 
+/* Reads how many messages wait, a number that ends in this character; false when it is none. */
+extern bool call_read_backlog(Call *call, const char *number, char end);
+
 /* The functions of a provider that is the first member of a Service. */
 #define CALL_FUNCTIONS \
 	.receive = call_receive, .settle = call_settle, .renew = call_renew, \

@@ -41,6 +41,7 @@
 #define LOCK_SECONDS		60	/* of an entity, unless a message tells */
 #define LOCK_SECONDS_MAX	300
 #define DEAD_LETTERS		"/$deadletterqueue"
+#define API_VERSION			"2021-05"	/* of descriptions */
 
 /*
  * A lock that nobody has.  To be told so takes everything that a receive
@@ -52,6 +53,8 @@ typedef struct BusConfig
 {
 	char	   *root;			/* of all requests: "https://host/entity/messages/" */
 	char	   *resource;		/* what tokens are for: "https://host/entity" */
+	char	   *description;	/* URL of that of the entity */
+	const char *counted;		/* what waits, in the description */
 	int			receivers;
 	char	   *policy;			/* of the keys */
 	Token		token;
@@ -157,6 +160,8 @@ set_uris(BusConfig *config, const char *base, const char *entity, Fault *fault)
 		return options_fault(fault, "option \"entity\" is not of the form queue or topic/subscriptions/name");
 	config->resource = psprintf("%s/%s", base, main);
 	config->root = psprintf("%s%s%s/messages/", base, path, dead_letters ? DEAD_LETTERS : "");
+	config->description = psprintf("%s%s?api-version=" API_VERSION, base, path);
+	config->counted = dead_letters ? "DeadLetterMessageCount>" : "ActiveMessageCount>";
 	return true;
 }
 
@@ -264,7 +269,10 @@ bus_configure(Source *source, const ServerOptions *options, Fault *fault)
 static const char *
 bus_url(Call *call)
 {
-	return psprintf("%s%s", ((BusConfig *) call->source->config)->root, call->path);
+	const BusConfig *config = call->source->config;
+
+	return call->purpose == CALL_MEASURE ? config->description
+		: psprintf("%s%s", config->root, call->path);
 }
 
 static void
@@ -353,6 +361,21 @@ received(Call *call)
 	return true;
 }
 
+/*
+ * The description is a page of Atom, full of what nobody here wants to know; an
+ * entity that is not there is described by an empty one.  Those that somebody
+ * has locked are among them.
+ */
+static bool
+measured(Call *call)
+{
+	const Source *source = call->source;
+	const char *name = source->configured ? ((BusConfig *) source->config)->counted : NULL;
+	const char *number = name ? strstr(call->request->reply, name) : NULL;
+
+	return number && call_read_backlog(call, number + strlen(name), '<');
+}
+
 /* The lock is lost: the message comes again, or was settled before. */
 static bool
 lock_is_lost(const Call *call)
@@ -424,6 +447,7 @@ const Service servicebus_service = {
 		[CALL_RECEIVE] = {"POST", NULL, NULL, prepare_receive, received},
 		[CALL_SETTLE] = {"DELETE", NULL, NULL, prepare_lock, NULL},
 		[CALL_RENEW] = {"POST", NULL, NULL, prepare_lock, NULL},
+		[CALL_MEASURE] = {"GET", NULL, NULL, NULL, measured},
 		[CALL_CHECK] = {"POST", NO_LOCK, NULL, NULL, checked},
 	},
 	.errors = errors,

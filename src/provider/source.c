@@ -40,6 +40,7 @@
 #define SETTLE_ATTEMPTS			6
 #define MEASURE_FIRST_MS		2000	/* of a busy source: how many messages wait? */
 #define MEASURE_MS				10000	/* and again */
+#define UNMEASURED_MS			60000	/* the same, where it could not be learnt */
 #define MAX_SETTLING			16	/* each takes a connection */
 #define CLOCK_TOLERANCE_S		60
 
@@ -216,6 +217,7 @@ take_options(Source *source, const ServerOptions *options, Fault *fault)
 	source->pause_min_ms = source->pause_max_ms = 0;
 	source->pause_ms = 0;
 	source->pause_until_ms = 0;
+	source->measure_at_ms = 0;
 	source->option_paused = options_bool(options, "paused");
 	source->clock_offset_s = 0;
 	if (provider == NULL || strcmp(provider->type, options->type) != 0)
@@ -533,11 +535,11 @@ pause_when_empty(Source *source, bool empty)
 void
 source_measure_due(Source *source, int64 now_ms)
 {
-	if (!source->busy || source->measuring || !source_is_usable(source))
+	if (!source->busy || source->state == SOURCE_PAUSED || source->measuring || !source_is_usable(source))
 		return;
-	if (source->measure_at_ms == 0)
-		source->measure_at_ms = now_ms + MEASURE_FIRST_MS;
-	if (now_ms < source->measure_at_ms)
+	if (source->busy_since_ms == 0)
+		source->busy_since_ms = now_ms;
+	if (now_ms < Max(source->busy_since_ms + MEASURE_FIRST_MS, source->measure_at_ms))
 		return;
 	source->measuring = true;
 	source->provider->measure(source);
@@ -547,8 +549,9 @@ void
 source_measured(Source *source, int64 backlog)
 {
 	source->measuring = false;
-	source->measure_at_ms = clock_ms() + MEASURE_MS;
-	source->backlog = backlog;
+	source->measure_at_ms = clock_ms() + (backlog < 0 ? UNMEASURED_MS : MEASURE_MS);
+	/* more would be no time that can be told */
+	source->backlog = Min(backlog, PG_INT32_MAX);
 	source->backlog_at = GetCurrentTimestamp();
 	source->status_changed = true;
 }
@@ -557,7 +560,7 @@ source_measured(Source *source, int64 backlog)
 static void
 forget_backlog(Source *source)
 {
-	source->measure_at_ms = 0;
+	source->busy_since_ms = 0;
 	source->status_changed |= source->backlog >= 0;
 	source->backlog = -1;
 }

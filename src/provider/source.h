@@ -141,7 +141,8 @@ struct Source
 	bool		authorizing;	/* credentials are being asked for */
 	int			settling;		/* settlements in flight */
 	bool		measuring;		/* it is being asked how many messages wait */
-	int64		measure_at_ms;	/* due while it is busy, monotonic clock; 0: it is not */
+	int64		busy_since_ms;	/* monotonic clock; 0: it is not */
+	int64		measure_at_ms;	/* not before, monotonic clock */
 	List	   *inbox;			/* Delivery *: received, not all stored */
 	List	   *outbox;			/* Delivery *: stored, to be settled */
 	bool		busy;			/* the last receive was full: ask for more */

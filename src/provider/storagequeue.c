@@ -36,10 +36,11 @@
 #define QUEUE_PAUSE_MIN_MS	1000
 #define QUEUE_PAUSE_MAX_MS	30000
 #define QUEUE_MAX_DEQUEUES	5
+#define MESSAGES			"/messages"
 
 typedef struct QueueConfig
 {
-	char	   *url;			/* of the queue's messages */
+	char	   *url;			/* of the queue */
 	char	   *path;			/* of that */
 	char	   *account;
 	char	   *account_key;	/* NULL: the SAS opens the queue, or a token */
@@ -113,7 +114,7 @@ configure_place(QueueConfig *config, const ServerOptions *options, Fault *fault)
 	len = strlen(parts->path);
 	while (len > 0 && parts->path[len - 1] == '/')
 		len--;
-	config->path = psprintf("%.*s/%s/messages", (int) len, parts->path, queue);
+	config->path = psprintf("%.*s/%s", (int) len, parts->path, queue);
 	config->url = psprintf("%s://%s%s", parts->scheme, parts->host_header, config->path);
 	config->account = credential(options, "account_name", "AccountName");
 	if (config->account == NULL)
@@ -226,7 +227,7 @@ handle_of(const char *place, const char *receipt)
 static void
 take_message(Call *call, Delivery *delivery, const QueuedMessage *found)
 {
-	SourceMessage *message = source_message(delivery, handle_of(psprintf("/%s", sign_encoded(found->id)), found->receipt),
+	SourceMessage *message = source_message(delivery, handle_of(psprintf(MESSAGES "/%s", sign_encoded(found->id)), found->receipt),
 											found->text, strlen(found->text));
 	MemoryContext old = MemoryContextSwitchTo(delivery->context);
 
@@ -276,6 +277,15 @@ is_lost(const Call *call)
 {
 	return strcmp(call->code, "MessageNotFound") == 0 ||
 		strcmp(call->code, "PopReceiptMismatch") == 0;
+}
+
+/* Those that somebody has received are among them. */
+static bool
+measured(Call *call)
+{
+	const char *count = http_reply_header(call->request, "x-ms-approximate-messages-count");
+
+	return count && call_read_backlog(call, count, '\0');
 }
 
 /* ----- check ----- */
@@ -344,11 +354,12 @@ const Service storagequeue_service = {
 		CALL_FUNCTIONS
 	},
 	.operations = {
-		[CALL_RECEIVE] = {"GET", "", NULL, prepare_receive, received},
+		[CALL_RECEIVE] = {"GET", MESSAGES, NULL, prepare_receive, received},
 		[CALL_SETTLE] = {"DELETE", NULL, "", prepare_message, NULL},
 		[CALL_RENEW] = {"PUT", NULL, NULL, prepare_renew, renewed},
 		[CALL_RELEASE] = {"PUT", NULL, "&visibilitytimeout=0", prepare_message, NULL},
-		[CALL_CHECK] = {"GET", "", "peekonly=true&numofmessages=1", NULL, checked},
+		[CALL_MEASURE] = {"GET", "", "comp=metadata", NULL, measured},
+		[CALL_CHECK] = {"GET", MESSAGES, "peekonly=true&numofmessages=1", NULL, checked},
 	},
 	.errors = errors,
 	.at_once = 4,

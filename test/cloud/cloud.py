@@ -33,6 +33,7 @@ RECORD_LIMIT = 20_000       # a record takes some kilobytes
 
 def policies():
     return [Policy("listen", LISTEN_KEY, SECOND_KEY), Policy("send", SECOND_KEY, claims=("Send",)),
+            Policy("manage", LISTEN_KEY, SECOND_KEY, claims=("Listen", "Send", "Manage")),
             Policy("below", LISTEN_KEY, path="/below")]
 
 

@@ -24,6 +24,17 @@ ENTITY = re.compile(r"/(.+)/messages(?:/(head|[^/]+/[^/]+))?", re.IGNORECASE)
 OPERATIONS = {("POST", "head"): "Receive", ("DELETE", "head"): "ReceiveAndDelete", ("POST", ""): "Send",
               ("DELETE", "lock"): "Complete", ("PUT", "lock"): "Unlock", ("POST", "lock"): "Renew"}
 BATCH = "application/vnd.microsoft.servicebus.json"
+API_VERSIONS = ("2017-04", "2021-05")
+DESCRIPTION = (
+    f'<entry xmlns="http://www.w3.org/2005/Atom"><id>https://{HOST}/{{path}}?api-version=2021-05</id><title type="text">{{path}}</title>'
+    '<published>2026-01-01T00:00:00Z</published><author><name>stand-in</name></author>'
+    f'<link rel="self" href="https://{HOST}/{{path}}?api-version=2021-05"/><content type="application/xml"><{{kind}}Description '
+    'xmlns="http://schemas.microsoft.com/netservices/2010/10/servicebus/connect" xmlns:i="http://www.w3.org/2001/XMLSchema-instance">'
+    '<LockDuration>PT1M</LockDuration><MessageCount>{all}</MessageCount><Status>Active</Status>'
+    '<CountDetails xmlns:d2p1="http://schemas.microsoft.com/netservices/2011/06/servicebus">'
+    '<d2p1:ActiveMessageCount>{active}</d2p1:ActiveMessageCount><d2p1:DeadLetterMessageCount>{dead}</d2p1:DeadLetterMessageCount>'
+    '<d2p1:ScheduledMessageCount>0</d2p1:ScheduledMessageCount><d2p1:TransferMessageCount>0</d2p1:TransferMessageCount>'
+    '<d2p1:TransferDeadLetterMessageCount>0</d2p1:TransferDeadLetterMessageCount></CountDetails></{kind}Description></content></entry>')
 
 
 class BusError(Exception):
@@ -62,7 +73,7 @@ class Gate:
         self.policies = {policy.name: policy for policy in policies}
         self.clock = clock
 
-    def admit(self, request, claim):
+    def admit(self, request, claim, refusal=None):
         """Which key has signed: 0 the primary, 1 the secondary; "bearer" for a token of Entra ID."""
         header = request.header("authorization")
         if not header:
@@ -85,7 +96,7 @@ class Gate:
             raise BusError(401, "ExpiredToken: The token is expired.")
         self._check_scope(unquote(fields["sr"]), request, policy)
         if claim not in policy.claims:
-            raise BusError(401, f"Unauthorized access. '{claim}' claim(s) are required to perform this operation.")
+            raise BusError(401, refusal or f"Unauthorized access. '{claim}' claim(s) are required to perform this operation.")
         return signer
 
     def _check_scope(self, resource, request, policy):
@@ -256,6 +267,15 @@ class Entity:
             self.locked(name, token).locked_until = time.monotonic() + self.lock_seconds
             self.renewed += 1
 
+    def described(self):
+        """As the service describes it; what is locked is active, too."""
+        with self.changed:
+            self._bury()
+            dead = len(self.dead.messages) if self.dead else 0
+            kind = "Subscription" if "/subscriptions/" in self.path.lower() else "Queue"
+            return DESCRIPTION.format(path=self.path, kind=kind, all=len(self.messages) + dead,
+                                      active=len(self.messages), dead=dead)
+
     def counts(self):
         with self.changed:
             self._bury()
@@ -360,9 +380,30 @@ class ServiceBus:
     # -- one request
 
     def claims(self, request):
-        return ENTITY.fullmatch(unquote(request.path)) is not None
+        return ENTITY.fullmatch(unquote(request.path)) is not None or self._described(request) is not None
+
+    def _described(self, request):
+        """The entity that is asked about, not for messages."""
+        return self.entities.get(unquote(request.path).strip("/").lower())
+
+    def _describe(self, request, entity):
+        request.record["target"] = "GetEntity"
+        request.record["parameters"] = {"entity": entity.path, **query_of(request)}
+        if request.method != "GET":
+            raise BusError(405, "The method is not allowed here.")
+        if query_of(request).get("api-version") not in API_VERSIONS:
+            raise BusError(400, "The API version is not supported.")
+        # the role that a receiver needs is not enough
+        if self.gate.admit(request, "Manage", "Manage,EntityRead claims required for this operation.") == "bearer":
+            raise BusError(401, "SubCode=40100: Unauthorized : Unauthorized access for 'GetEntity'.")
+        return self._served(request, "GetEntity", entity.path, "")
 
     def answer(self, request):
+        if entity := self._described(request):
+            try:
+                return self._describe(request, entity)
+            except BusError as error:
+                return failure(error, self.clock())
         entity = None
         try:
             path, rest, operation = parse(request)
@@ -392,6 +433,8 @@ class ServiceBus:
         return self._perform(request, operation, path, rest)
 
     def _perform(self, request, operation, path, rest):
+        if operation == "GetEntity":
+            return sized(200, [("Content-Type", "application/atom+xml;type=entry;charset=utf-8")], self.queue(path).described().encode())
         if path.lower() in self.scripts:
             return self.scripts[path.lower()].answer(request, operation)
         if operation == "Send":

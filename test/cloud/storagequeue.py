@@ -135,7 +135,7 @@ ACTIONS = {
     ("DELETE", "message"): ("DeleteMessage", "p", {"popreceipt"}),
     ("PUT", "message"): ("UpdateMessage", "u", {"popreceipt", "visibilitytimeout"}),
     ("PUT", "queue"): ("CreateQueue", "-", set()),
-    ("GET", "queue"): ("GetQueueMetadata", "-", {"comp"}),
+    ("GET", "queue"): ("GetQueueMetadata", "r", {"comp"}),
 }
 PEEK = ("PeekMessages", "r", {"numofmessages", "peekonly"})
 SAS_PARAMETERS = {"sv", "st", "se", "sp", "si", "sip", "spr", "sig"}

@@ -116,6 +116,21 @@ eventually {
 		  . "FROM damoov.status WHERE source = 'queue'") eq 't'
 } '... then nothing waits';
 
+# A key that has no right to be told works as before.
+my $mark = $cloud->last_request;
+$cloud->fault('sqs', 'error', target => 'GetQueueAttributes', status => 403, code => 'AccessDenied', times => undef);
+$cloud->fault('sqs', 'delay', target => 'ReceiveMessage', seconds => 0.5, times => undef);
+my $log_size = $node->log_size;
+my $stored = events();
+value('ALTER SERVER queue OPTIONS (ADD batch_size $$9$$)');    # a new look, at once
+publish(heartbeats(1200));
+eventually { $cloud->requests(since => $mark, target => 'GetQueueAttributes', status => 403) } 'a key may not know how many messages wait';
+$cloud->clear_faults;
+eventually { events() == $stored + 1200 } '... and receives all the same';
+is($cloud->requests(since => $mark, target => 'GetQueueAttributes'), 1, '... it is asked once');
+is($node->log_lines('could not|differs', $log_size), 0, '... without a word in the log');
+value('ALTER SERVER queue OPTIONS (DROP batch_size)');
+
 ###########################################################################
 # Idle
 ###########################################################################
@@ -132,7 +147,7 @@ sub ticks
 my $pid = worker_pid();
 my $polls = queue()->{receives};
 eventually { queue()->{receives} > $polls } 'an idle worker polls';
-my $mark = $cloud->last_request;
+$mark = $cloud->last_request;
 my $since = queue()->{receives};
 my $cpu = ticks($pid);
 my $most = 0;

@@ -19,15 +19,16 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(stage enter driver heartbeats publish create add_source
   value events ledger status status_gets queue in_queue requests worker_pid wake
-  arrives drains troubled thousand two_at_once settled_after_commit cancelled_while_storing
+  arrives drains troubled thousand measured two_at_once settled_after_commit cancelled_while_storing
   ends_at_once refuse allow busy_and_killed wait_for_all story_is_complete
   has_no_secret entra);
 
-# What a type of source calls its queue, and the requests that receive and settle.
+# What a type of source calls its queue, and the requests that receive, settle, and
+# ask how many messages wait.
 my %type = (
-	sqs => { queue => 'damoov', receive => 'ReceiveMessage', settle => 'DeleteMessageBatch' },
-	servicebus => { queue => 'damoov', receive => 'Receive', settle => 'Complete' },
-	storagequeue => { queue => 'damoov', receive => 'GetMessages', settle => 'DeleteMessage' },
+	sqs => { queue => 'damoov', receive => 'ReceiveMessage', settle => 'DeleteMessageBatch', measure => 'GetQueueAttributes' },
+	servicebus => { queue => 'damoov', receive => 'Receive', settle => 'Complete', measure => 'GetEntity' },
+	storagequeue => { queue => 'damoov', receive => 'GetMessages', settle => 'DeleteMessage', measure => 'GetQueueMetadata' },
 	eventgrid => { queue => 'trips/damoov', receive => 'receive', settle => 'acknowledge' });
 
 my (%stages, $on);
@@ -272,6 +273,43 @@ sub thousand
 		join('|', 1000, $distinct, 1000 - $distinct, 0, 't'),
 		'... and the ledger is balanced');
 	return $story;
+}
+
+# A queue that stays full for some seconds, with so many messages and a delay of
+# each receive.  told: will the service tell how many wait?  If not, that is no
+# trouble, and is not asked again soon.
+sub measured
+{
+	my ($what, $count, $delay, $told, %options) = @_;
+	my ($cloud, $node) = @$on{qw(cloud node)};
+	my $mark = $cloud->last_request;
+	my $log = $node->log_size;
+	my $before = events();
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$cloud->fault($on->{type}, 'delay', target => $on->{receive}, seconds => $delay, times => undef);
+	publish(heartbeats($count), %options);
+	my $session = $node->start_sql("CALL damoov_poll('queue', 60)");
+	if ($told)
+	{
+		status_gets("$what: how many messages wait is known, and until when",
+			'queue', "backlog BETWEEN 1 AND $count AND drained_at > last_message_at");
+	}
+	else
+	{
+		eventually { grep { $_->{status} } requests($on->{measure}, since => $mark) }
+		"$what: it is asked how many messages wait";
+		status_gets('... which is not told, while messages come',
+			'queue', 'backlog IS NULL AND drained_at IS NULL AND messages_per_second > 0');
+	}
+	$cloud->clear_faults;
+	is($node->finish_sql($session), '', '... the poll ends');
+	is(events() - $before, $count, '... each is stored once');
+	is(status('queue', 'state, last_error, failures, backlog, drained_at'), 'polling||0||', '... and nothing waits');
+	my $asked = requests($on->{measure}, since => $mark);
+	$told ? cmp_ok($asked, '<=', 3, '... it is seldom asked') : is($asked, 1, '... it is asked once');
+	is($node->log_lines('could not|differs', $log), 0, '... without a word in the log');
+	return;
 }
 
 # Two sessions poll at the same time.  send puts that many into the queue, where

@@ -522,8 +522,8 @@ is_settled(const Delivery *delivery)
 static void
 pause_when_empty(Source *source, bool empty)
 {
-	/* receives that are in flight together find it empty together */
-	if (empty && clock_ms() < source->pause_until_ms)
+	/* of receives that were in flight together, the last one decides */
+	if (empty && source->receiving > 0)
 		return;
 	source->pause_ms = empty
 		? Min(source->pause_max_ms, Max(source->pause_min_ms, source->pause_ms * 2)) : 0;

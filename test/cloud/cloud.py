@@ -48,11 +48,17 @@ class Recorder:
     def note(self, request, now):
         record = request.record
         record.update(time=now, connection=request.connection.number, method=request.method, path=request.target,
-                      target=None, status=None, headers=presentable(request.fields))
+                      target=None, status=None, answered=None, headers=presentable(request.fields))
         with self.lock:
             self.number += 1
             record["number"] = self.number
             self.records.append(record)
+
+    def answered(self, request, status):
+        """Counted on, so that it is known what began before that and what after."""
+        with self.lock:
+            self.number += 1
+            request.record.update(status=status, answered=self.number)
 
     def since(self, number):
         """Those above a number; of a negative number so many of the latest."""
@@ -111,9 +117,9 @@ class Cloud:
         try:
             reply = self._served(request)
         except (Hangup, Gone):
-            request.record["status"] = 0
+            self.recorder.answered(request, 0)
             raise
-        request.record["status"] = reply.status
+        self.recorder.answered(request, reply.status)
         return reply
 
     def _served(self, request):

@@ -257,13 +257,13 @@ my %connections = map { $_->{connection} => 1 } @deletes;
 cmp_ok(scalar keys %connections, '>=', 4, '... several at the same time');
 
 # How many wait: the right to read is needed
-measured('a key', 700, 0.7, 1);
+measured('a key', 1200, 1.5, 1);
 value('ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (DROP account_key, ADD sas $$'
 	  . Damoov::StorageQueue::sas('damoov') . '$$)');
-measured('a SAS to process and update', 700, 0.7, 0);
+measured('a SAS to process and update', 1200, 1.5, 0);
 value('ALTER USER MAPPING FOR CURRENT_USER SERVER queue OPTIONS (SET sas $$'
 	  . Damoov::StorageQueue::sas('damoov', rights => 'rpu') . '$$)');
-measured('a SAS to read, process and update', 700, 0.7, 1);
+measured('a SAS to read, process and update', 1200, 1.5, 1);
 value('DROP SERVER queue CASCADE');
 add_source_of('cloud');
 
@@ -625,8 +625,19 @@ beats(3);
 $mark = $cloud->last_request;
 beats(10);
 cmp_ok(receives_of_watched($mark), '<=', 4, 'an empty queue is asked less and less');
+# Receives that were in flight together find the queue empty one after the other,
+# each later than the pause after the one before: it begins anew with the last.
+$cloud->fault('storagequeue', 'delay', target => 'watched', seconds => $_) for 0, 1.5, 3, 4.5, 9;
+$mark = $cloud->last_request;
+publish(heartbeats(32), queue => 'watched');
+eventually { $cloud->pending_faults == 0 && !grep { !$_->{answered} } asked('GetMessages', $mark) } 'several receives find nothing', 60;
+my ($last) = sort { $b <=> $a } map { $_->{answered} } asked('GetMessages', $mark);
+eventually { asked('GetMessages', $last) > 0 } '... and the queue is asked again';
+my ($again) = asked('GetMessages', $last);
+cmp_ok(scalar(grep { $_->{number} < $again->{number} } asked('ReceiveMessage', $last)),
+	'<=', 4, '... as soon as after a single receive that finds nothing');
 $service{cloud}->put('watched', [ texts(100) ]);
-eventually { watched_stored() == 100 } '... and not forgotten';
+eventually { watched_stored() == 132 } '... and not forgotten';
 $mark = $cloud->last_request;
 # it would not be asked twice within this time without them
 eventually { receives_of_watched($mark) >= 2 } '... after messages it is asked often again', 25;

@@ -376,6 +376,26 @@ sub count_requests
 	return scalar @requests;
 }
 
+# How many of these requests were in flight at the same time, at most.
+sub most_at_once
+{
+	my ($self, %filter) = @_;
+	my ($now, $most) = (0, 0);
+	my %change;
+
+	for ($self->requests(%filter))
+	{
+		$change{ $_->{number} } = 1;
+		$change{ $_->{answered} } = -1 if $_->{answered};
+	}
+	for (sort { $a <=> $b } keys %change)
+	{
+		$now += $change{$_};
+		$most = $now if $now > $most;
+	}
+	return $most;
+}
+
 # A mark for "since".
 sub last_request
 {

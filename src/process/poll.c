@@ -612,7 +612,7 @@ wait_seconds(const Poll *poll, const Source *source, int64 now_ms)
 
 	/* the further receives of a busy source fetch what is there, and do not wait */
 	if (source->receiving > 0)
-		return poll->end_ms == 0 || left_ms > 0 ? source->min_wait_seconds : -1;
+		return poll->end_ms == 0 || left_ms > shortest_ms ? source->min_wait_seconds : -1;
 	if (poll->end_ms == 0)
 		return source->wait_seconds;
 	if (left_ms < LAST_RECEIVE_MS || (left_ms < shortest_ms && !first))

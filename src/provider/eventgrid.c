@@ -32,6 +32,7 @@
 
 #define API_VERSION			"2024-06-01"
 #define MAX_EVENTS			100
+#define RECEIVES			4	/* in flight while they are full; each may bring 100 MB */
 #define MIN_WAIT_SECONDS	10	/* the service takes no less */
 #define MAX_WAIT_SECONDS	120
 #define DEFAULT_WAIT_SECONDS 60
@@ -120,7 +121,7 @@ eventgrid_configure(Source *source, const ServerOptions *options, Fault *fault)
 	config->lock_seconds = options_int(options, "lock_seconds", DEFAULT_LOCK_SECONDS);
 	source->min_wait_seconds = MIN_WAIT_SECONDS;
 	identity_set_service(source->identity, config->url);
-	source->max_receives = 1;	/* one receive brings a hundred events */
+	source->max_receives = RECEIVES;
 	source->token = source->identity ? NULL : &config->token;
 	source->config = config;
 	return true;

@@ -82,6 +82,14 @@ is(scalar(grep { $_->{headers}{authorization} ne 'SharedAccessSignature' }
 my %expiry = map { $_->{expires} => 1 } requests('receive'), requests('acknowledge');
 is(scalar keys %expiry, 1, '... one for all of them');
 
+# Each receive takes its time, so that those in flight are seen together.
+my $since = $cloud->last_request;
+$cloud->fault('eventgrid', 'delay', target => 'receive', seconds => 0.5, times => undef);
+arrives('a full queue', 1500);
+$cloud->clear_faults;
+is($cloud->most_at_once(since => $since, target => 'receive'), 4, '... four receives at once while it is full');
+is(value("SELECT backlog FROM damoov.status WHERE source = 'queue'"), '', '... of which nobody tells what waits');
+
 ###########################################################################
 # What a service may do
 ###########################################################################

@@ -169,6 +169,7 @@ prepare_receive(Call *call)
 		: psprintf(",\"VisibilityTimeout\":%d", config->visibility_seconds);
 
 	call->asked = config->batch_size;
+	call->lease_seconds = Max(0, config->visibility_seconds);
 	set_body(call, psprintf(",\"MaxNumberOfMessages\":%d,\"WaitTimeSeconds\":%d%s",
 							call->asked, call->wait_seconds, lease));
 }
@@ -188,6 +189,13 @@ prepare_batch(Call *call)
 						 json_quoted(message->handle), call->query);
 	appendStringInfoChar(&members, ']');
 	set_body(call, members.data);
+}
+
+static void
+prepare_renew(Call *call)
+{
+	call->query = psprintf(",\"VisibilityTimeout\":%d", call->delivery->lease_seconds);
+	prepare_batch(call);
 }
 
 static void
@@ -234,7 +242,7 @@ received(Call *call)
 	if (!cJSON_IsObject(json) ||
 		(messages && !cJSON_IsArray(messages) && !cJSON_IsNull(messages)))
 		return false;
-	delivery = source_delivery(call->source, 0);
+	delivery = source_delivery(call->source, call->lease_seconds);
 	cJSON_ArrayForEach(item, messages)
 	{
 		const char *body = reply_text(item, "Body");
@@ -270,6 +278,12 @@ settled(Call *call)
 		delivery->messages[at].settled = false;
 	}
 	return true;
+}
+
+static bool
+renewed(Call *call)
+{
+	return cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json_of(call), "Failed")) == 0;
 }
 
 /* ----- check ----- */
@@ -397,6 +411,7 @@ const Service sqs_service = {
 	.operations = {
 		[CALL_RECEIVE] = {"POST", "ReceiveMessage", "", prepare_receive, received},
 		[CALL_SETTLE] = {"POST", "DeleteMessageBatch", "", prepare_batch, settled},
+		[CALL_RENEW] = {"POST", "ChangeMessageVisibilityBatch", NULL, prepare_renew, renewed},
 		[CALL_RELEASE] = {"POST", "ChangeMessageVisibilityBatch", ",\"VisibilityTimeout\":0",
 		prepare_batch, NULL},
 		[CALL_MEASURE] = {"POST", "GetQueueAttributes", "", prepare_measure, measured},

@@ -623,20 +623,28 @@ try_store(Batch *batch, IngestCare care, Fault *fault)
 	return false;
 }
 
-/* One by one: the entries that cannot be stored become faults. */
+/*
+ * What could not be stored together, for this reason: each half of it is tried, and
+ * so on until it is known which entries cannot be stored; these become faults.
+ */
 static void
-store_isolated(const Batch *batch, IngestCare care)
+store_halves(const Batch *batch, IngestCare care, const Fault *reason)
 {
-	ListCell   *cell;
+	int			count = list_length(batch->entries);
+	Batch		halves[2] = {*batch, *batch};
+	Fault		fault = {0};
 
-	foreach(cell, batch->entries)
+	if (count == 1)
 	{
-		IngestEntry *entry = lfirst(cell);
-		Batch		single = *batch;
-
-		single.entries = list_make1(entry);
-		if (entry->fault.sqlstate == 0)
-			(void) try_store(&single, care, &entry->fault);
+		((IngestEntry *) linitial(batch->entries))->fault = *reason;
+		return;
+	}
+	halves[0].entries = list_truncate(list_copy(batch->entries), count / 2);
+	halves[1].entries = list_copy_tail(batch->entries, count / 2);
+	for (int i = 0; i < 2; i++)
+	{
+		if (!try_store(&halves[i], care, &fault))
+			store_halves(&halves[i], care, &fault);
 	}
 }
 
@@ -706,7 +714,7 @@ ingest_store(List *entries, const char *source, IngestCare care)
 	batch.look_ahead = sql_try(check_deferred, NULL, &fault);
 	if (!try_store(&batch, care, &fault))
 	{
-		store_isolated(&batch, care);
+		store_halves(&batch, care, &fault);
 		judge_refused(entries, care);
 	}
 	quarantine_refused(entries, source);

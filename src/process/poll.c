@@ -9,7 +9,7 @@
  *	wait			sockets, latch, postmaster; "done" callbacks fill the
  *					inboxes and the downloads' answers
  *	store			what came in, all of it together	(transaction),
- *					then one by one what has failed before	(transaction)
+ *					then apart what has failed before	(transaction)
  *	settle			only what was committed
  *
  * A unit that is stored (the messages of a source; one that has failed; one
@@ -62,7 +62,7 @@
 #define BUSY_HOUSEKEEPING_MS 1000
 #define STORE_RETRY_BASE_MS 1000
 #define STORE_RETRY_CAP_MS	30000
-#define SINGLE_UNITS		50		/* in one transaction */
+#define APART_UNITS			50		/* in one transaction */
 #define LAST_RECEIVE_MS		1000	/* no receive is worth it after this */
 #define FINISH_MS			10000	/* to settle what is stored, at the end */
 #define GIVE_BACK_MS		500		/* for what is not stored, at a shutdown */
@@ -403,13 +403,17 @@ lock_ids(void *argument)
 
 /* What is stored needs the extension, and that nobody is being forgotten. */
 static void
-begin_storing(void)
+begin_storing(const Poll *poll)
 {
+	ListCell   *cell;
+
 	if (!hold_extension())
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"damoov\" does not exist")));
 	lock_ids(NIL);
+	foreach(cell, poll->sources)
+		inbox_replace_held(lfirst(cell));
 }
 
 static void
@@ -428,7 +432,7 @@ store_together(void *argument)
 	ListCell   *cell;
 	Fault		fault = {0};
 
-	begin_storing();
+	begin_storing(poll);
 	foreach(cell, poll->sources)
 	{
 		List	   *messages = inbox_together(lfirst(cell));
@@ -445,7 +449,7 @@ store_together(void *argument)
 		Unit	   *unit = lfirst(cell);
 
 		if (!poll->held_up && !try_unit(poll, unit, &fault))
-			inbox_separate(unit->source, &fault);
+			inbox_failed(unit->source, unit->messages, &fault);
 	}
 	if (!poll->held_up)
 		poll->held_up = !downloads_store(poll->downloads);
@@ -456,49 +460,45 @@ store_together(void *argument)
 	(void) pick_downloads(poll);
 }
 
-/* The next that is stored by itself: the sources take turns. */
-static SourceMessage *
-next_single(Poll *poll, Source **source)
+/* The next that have failed together or one by one: the sources take turns. */
+static List *
+next_apart(Poll *poll, Source **source)
 {
 	MemoryContext old;
-	SourceMessage *message;
+	List	   *messages;
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
 	{
 		*source = lfirst(cell);
-		message = inbox_next(*source, clock_ms());
-		if (message == NULL)
+		messages = inbox_next(*source, clock_ms());
+		if (messages == NIL)
 			continue;
 		old = MemoryContextSwitchTo(poll->context);
 		poll->sources = lappend(foreach_delete_current(poll->sources, cell), *source);
 		MemoryContextSwitchTo(old);
-		return message;
+		return messages;
 	}
-	return NULL;
+	return NIL;
 }
 
-/* A step: what has failed before, and what came to the same source since. */
+/* A step: what has failed before. */
 static void
-store_singly(void *argument)
+store_apart(void *argument)
 {
 	Poll	   *poll = argument;
 	Source	   *source;
-	SourceMessage *message;
-	ListCell   *cell;
+	List	   *messages;
 
-	begin_storing();
-	foreach(cell, poll->sources)
-		inbox_replace_held(lfirst(cell));
-	for (int count = 0; count < SINGLE_UNITS && !poll->held_up &&
-		 (message = next_single(poll, &source)) != NULL; count++)
+	begin_storing(poll);
+	for (int count = 0; count < APART_UNITS && !poll->held_up &&
+		 (messages = next_apart(poll, &source)) != NIL; count++)
 	{
-		Unit	   *unit = read_unit(source, list_make1(message), inbox_is_to_blame(source, message)
-									 ? INGEST_BLAME : INGEST_DOUBT);
+		IngestCare	care = inbox_is_to_blame(source, linitial(messages)) ? INGEST_BLAME : INGEST_DOUBT;
 		Fault		fault = {0};
 
-		if (!try_unit(poll, unit, &fault))
-			inbox_hold(source, message, &fault);
+		if (!try_unit(poll, read_unit(source, messages, care), &fault))
+			inbox_failed(source, messages, &fault);
 	}
 	write_statuses(poll);
 }
@@ -517,23 +517,20 @@ together_due_ms(const Poll *poll)
 }
 
 static int64
-singles_due_ms(const Poll *poll)
+apart_due_ms(const Poll *poll)
 {
 	int64		due_ms = PG_INT64_MAX;
 	ListCell   *cell;
 
 	foreach(cell, poll->sources)
-	{
-		if (((Source *) lfirst(cell))->one_by_one)
-			due_ms = Min(due_ms, inbox_due_ms(lfirst(cell)));
-	}
+		due_ms = Min(due_ms, inbox_apart_due_ms(lfirst(cell)));
 	return due_ms;
 }
 
 static int64
 store_due_ms(const Poll *poll)
 {
-	return Max(poll->store_at_ms, Min(singles_due_ms(poll), together_due_ms(poll)));
+	return Max(poll->store_at_ms, Min(apart_due_ms(poll), together_due_ms(poll)));
 }
 
 /* The transaction as a whole: what keeps it from its end concerns all. */
@@ -546,7 +543,7 @@ store_failed(Poll *poll, const Fault *fault)
 		clock_backoff_ms(STORE_RETRY_BASE_MS, poll->store_failures++, STORE_RETRY_CAP_MS);
 	foreach(cell, poll->sources)
 	{
-		if (inbox_due_ms(lfirst(cell)) != PG_INT64_MAX)
+		if (inbox_has_waiting(lfirst(cell)))
 			source_store_failed(lfirst(cell), fault->message);
 	}
 }
@@ -568,7 +565,7 @@ store(Poll *poll)
 		if (poll->confirmed && subscriptions_forget_stored(poll->subscriptions))
 			poll->housekeeping_ms = 0;
 	}
-	if (singles_due_ms(poll) <= clock_ms() && !transact(poll, store_singly, &fault))
+	if (apart_due_ms(poll) <= clock_ms() && !transact(poll, store_apart, &fault))
 	{
 		store_failed(poll, &fault);
 		return;
@@ -738,7 +735,7 @@ poll_is_drained(const Poll *poll)
 			return false;
 	}
 	/* what becomes due later is left to the next call, but for what is held */
-	return poll_is_quiet(poll) && singles_due_ms(poll) == PG_INT64_MAX &&
+	return poll_is_quiet(poll) && apart_due_ms(poll) == PG_INT64_MAX &&
 		downloads_due_ms(poll->downloads) > clock_ms() + HOUSEKEEPING_MS;
 }
 

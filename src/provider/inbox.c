@@ -49,15 +49,37 @@ next_waiting(const Source *source, InboxPlace *at)
 	return NULL;
 }
 
+/* The next of those that have not failed. */
+static SourceMessage *
+next_fresh(const Source *source, InboxPlace *at)
+{
+	SourceMessage *message;
+
+	while ((message = next_waiting(source, at)) != NULL && message->together > 0)
+		;
+	return message;
+}
+
+bool
+inbox_has_waiting(const Source *source)
+{
+	InboxPlace	at = {0};
+
+	return next_waiting(source, &at) != NULL;
+}
+
 int64
-inbox_due_ms(const Source *source)
+inbox_apart_due_ms(const Source *source)
 {
 	InboxPlace	at = {0};
 	int64		due_ms = PG_INT64_MAX;
 	SourceMessage *message;
 
-	while ((message = next_waiting(source, &at)) != NULL)
-		due_ms = Min(due_ms, message->due_ms);
+	while (source->unstored && (message = next_waiting(source, &at)) != NULL)
+	{
+		if (message->together > 0)
+			due_ms = Min(due_ms, message->due_ms);
+	}
 	return due_ms;
 }
 
@@ -72,7 +94,9 @@ inbox_is_quiet(const Source *source)
 
 		for (int i = 0; i < delivery->count; i++)
 		{
-			if (!delivery->messages[i].settled && delivery->messages[i].attempts == 0)
+			const SourceMessage *message = &delivery->messages[i];
+
+			if (!message->settled && (message->stored || message->attempts == 0))
 				return false;
 		}
 	}
@@ -90,7 +114,7 @@ inbox_together_due_ms(const Source *source)
 	int			count = 0;
 	ListCell   *cell;
 
-	if (source->one_by_one || next_waiting(source, &at) == NULL)
+	if (next_fresh(source, &at) == NULL)
 		return PG_INT64_MAX;
 	foreach(cell, source->inbox)
 		count += ((const Delivery *) lfirst(cell))->count;
@@ -106,27 +130,42 @@ inbox_together(const Source *source)
 	List	   *messages = NIL;
 	SourceMessage *message;
 
-	while (!source->one_by_one && (message = next_waiting(source, &at)) != NULL)
+	while ((message = next_fresh(source, &at)) != NULL)
 		messages = lappend(messages, message);
 	return messages;
 }
 
-/* What has failed comes after what has not. */
-SourceMessage *
+/* Those that follow, and were halved with it, up to so many. */
+static List *
+with_followers(const Source *source, SourceMessage *first, InboxPlace *at)
+{
+	List	   *messages = list_make1(first);
+	SourceMessage *message;
+
+	while (list_length(messages) < first->together && (message = next_waiting(source, at)) != NULL &&
+		   message->together == first->together && message->attempts == 0)
+		messages = lappend(messages, message);
+	return messages;
+}
+
+/* What is held comes last. */
+List *
 inbox_next(const Source *source, int64 now_ms)
 {
 	InboxPlace	at = {0};
-	SourceMessage *found = NULL;
+	SourceMessage *held = NULL;
 	SourceMessage *message;
 
-	while (source->one_by_one && (message = next_waiting(source, &at)) != NULL)
+	while (source->unstored && (message = next_waiting(source, &at)) != NULL)
 	{
+		if (message->together == 0)
+			continue;
 		if (message->attempts == 0)
-			return message;
-		if (message->due_ms <= now_ms && (found == NULL || message->due_ms < found->due_ms))
-			found = message;
+			return with_followers(source, message, &at);
+		if (message->due_ms <= now_ms && (held == NULL || message->due_ms < held->due_ms))
+			held = message;
 	}
-	return found;
+	return held ? list_make1(held) : NIL;
 }
 
 /* ----- what became of it ----- */
@@ -173,27 +212,47 @@ inbox_stored(SourceMessage *message, bool fresh, bool blamed)
 	message->blamed = blamed;
 }
 
-void
-inbox_separate(Source *source, const Fault *fault)
-{
-	source->one_by_one = true;
-	source_store_failed(source, fault->message);
-}
-
-void
-inbox_hold(Source *source, SourceMessage *message, const Fault *fault)
+static void
+hold(const Source *source, SourceMessage *message, const Fault *fault)
 {
 	if (message->attempts == 0)
 		message->stored_before = source->stored;
 	message->sqlstate = fault->sqlstate;
 	message->due_ms = clock_ms() +
 		clock_backoff_ms(HOLD_BASE_MS, message->attempts++, HOLD_CAP_MS);
-	inbox_separate(source, fault);
+}
+
+/*
+ * What had to wait in vain, for a lock perhaps, would do so again with each half,
+ * and where the data was refused all of it was: these are tried one by one.
+ */
+static void
+separate(const List *messages, const Fault *fault)
+{
+	bool		halve = fault_is_transient(fault->sqlstate) && !fault_is_passing(fault->sqlstate);
+	int			half = halve ? (list_length(messages) + 1) / 2 : 1;
+	ListCell   *cell;
+
+	foreach(cell, messages)
+		((SourceMessage *) lfirst(cell))->together = half;
+}
+
+void
+inbox_failed(Source *source, const List *messages, const Fault *fault)
+{
+	SourceMessage *first = linitial(messages);
+
+	if (first->together == 1)
+		hold(source, first, fault);
+	else
+		separate(messages, fault);
+	source_store_failed(source, fault->message);
 }
 
 void
 inbox_end(Source *source, bool committed)
 {
+	bool		any = false;
 	ListCell   *cell;
 
 	foreach(cell, source->inbox)
@@ -206,6 +265,7 @@ inbox_end(Source *source, bool committed)
 
 			if (!message->storing)
 				continue;
+			any = true;
 			message->storing = false;
 			message->stored = committed;
 			if (committed && message->fresh)
@@ -217,11 +277,8 @@ inbox_end(Source *source, bool committed)
 				source->blamed = message->sqlstate;
 		}
 	}
-	if (committed && source->unstored && inbox_due_ms(source) == PG_INT64_MAX)
-	{
-		source->one_by_one = false;
+	if (committed && any && source->unstored && inbox_apart_due_ms(source) == PG_INT64_MAX)
 		source_stores_again(source);
-	}
 }
 
 /* ----- settling ----- */
@@ -241,6 +298,7 @@ take_place(Source *source, SourceMessage *message)
 		if (held == message || held->attempts == 0 || held->body_len != message->body_len ||
 			memcmp(held->body, message->body, held->body_len) != 0)
 			continue;
+		message->together = held->together;
 		message->attempts = held->attempts;
 		message->due_ms = held->due_ms;
 		message->sqlstate = held->sqlstate;
@@ -256,9 +314,9 @@ inbox_replace_held(Source *source)
 	InboxPlace	at = {0};
 	SourceMessage *message;
 
-	while (source->one_by_one && (message = next_waiting(source, &at)) != NULL)
+	while (source->unstored && (message = next_waiting(source, &at)) != NULL)
 	{
-		if (message->attempts == 0)
+		if (message->together == 0)
 			take_place(source, message);
 	}
 }

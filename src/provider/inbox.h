@@ -3,9 +3,10 @@
  *	  Messages of a source from being received to being settled: which are to be
  *	  stored, and what became of it.
  *
- * As long as nothing goes wrong all are stored together.  What could not be
- * stored is held and tried again by itself, less and less often; so is what
- * comes while the source holds something.
+ * As long as nothing goes wrong all are stored together.  Those that could not be
+ * stored together are halved, until it is known which of them cannot be; that one
+ * is held and tried again by itself, less and less often.  What comes meanwhile
+ * is stored together as before.
  */
 #ifndef DAMOOV_INBOX_H
 #define DAMOOV_INBOX_H
@@ -13,8 +14,8 @@
 #include "base/fault.h"
 #include "provider/source.h"
 
-/* When something is to be stored, by clock_ms(); PG_INT64_MAX: nothing waits. */
-extern int64 inbox_due_ms(const Source *source);
+/* Does anything wait to be stored? */
+extern bool inbox_has_waiting(const Source *source);
 
 /* Is nothing there but what is held? */
 extern bool inbox_is_quiet(const Source *source);
@@ -28,8 +29,11 @@ extern int64 inbox_together_due_ms(const Source *source);
 /* All that are to be stored together (SourceMessage *), or NIL. */
 extern List *inbox_together(const Source *source);
 
-/* The next that is to be stored by itself, or NULL. */
-extern SourceMessage *inbox_next(const Source *source, int64 now_ms);
+/* When what has failed before is to be stored, by clock_ms(); PG_INT64_MAX: nothing has. */
+extern int64 inbox_apart_due_ms(const Source *source);
+
+/* The next of these, as many as may be stored together (SourceMessage *), or NIL. */
+extern List *inbox_next(const Source *source, int64 now_ms);
 
 /*
  * Is it the message that cannot be stored, and not its source as a whole?  Then
@@ -43,11 +47,11 @@ extern bool inbox_is_to_blame(const Source *source, const SourceMessage *message
  */
 extern void inbox_stored(SourceMessage *message, bool fresh, bool blamed);
 
-/* They could not be stored together: now they are stored one by one. */
-extern void inbox_separate(Source *source, const Fault *fault);
-
-/* It could not be stored by itself: it is held. */
-extern void inbox_hold(Source *source, SourceMessage *message, const Fault *fault);
+/*
+ * They could not be stored together: now each half of them is tried.  One that
+ * could not be stored by itself is held.
+ */
+extern void inbox_failed(Source *source, const List *messages, const Fault *fault);
 
 /* The transaction has ended. */
 extern void inbox_end(Source *source, bool committed);

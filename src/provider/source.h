@@ -41,6 +41,7 @@ typedef struct SourceMessage
 	bool		fresh;			/* ... and new */
 	bool		blamed;			/* ... as what cannot be stored */
 	bool		stored;			/* committed, to be settled */
+	int			together;		/* it may be stored with so many at most, 0: with all */
 	int			attempts;		/* to store it by itself, that failed */
 	int64		due_ms;			/* not to be stored before, monotonic clock */
 	int			sqlstate;		/* of the last failure */
@@ -152,7 +153,6 @@ struct Source
 	int			pause_ms;		/* the last one */
 	int64		pause_until_ms; /* no receive before: the queue was empty */
 	bool		unstored;		/* something that came could not be stored yet */
-	bool		one_by_one;		/* and is to be stored by itself: see inbox.h */
 	int64		stored;			/* messages, so far, that were new */
 	int			blamed;			/* SQLSTATE of the last message that went to the quarantine
 								 * alone, 0: others were stored since */

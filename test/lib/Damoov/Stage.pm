@@ -373,7 +373,9 @@ sub settled_after_commit
 	$blocker->quit;
 	is($on->{node}->finish_sql($poller), '', 'they are stored');
 	is(events() - $before, 5, '... once');
-	is(scalar(requests($on->{settle}, @since)), $given{settles}, '... and settled then');
+	# those that were tried by themselves are settled by themselves
+	my $settles = requests($on->{settle}, @since);
+	ok($given{settles} <= $settles && $settles <= 5, '... and settled then') or diag($settles);
 	return;
 }
 

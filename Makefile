@@ -56,6 +56,7 @@ OBJS         = \
 	src/process/launcher.o \
 	src/process/poll.o \
 	src/process/run_state.o \
+	src/process/source_list.o \
 	src/process/transaction.o \
 	src/process/worker.o \
 	src/provider/call.o \

@@ -19,6 +19,7 @@ char	   *damoov_role;
 char	   *damoov_identity;
 char	   *damoov_secrets_dir;
 char	   *damoov_ca_file;
+int			damoov_workers_per_database;
 int			damoov_max_downloads;
 int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
@@ -94,7 +95,9 @@ static const struct
 	GucContext	context;
 	int			flags;
 }			numbers[] = {
-	{"damoov.max_downloads", "Datasets fetched at the same time.", NULL,
+	{"damoov.workers_per_database", "Background workers that share the work of a database.", NULL,
+	&damoov_workers_per_database, 1, 1, GUC_MAX_WORKERS, PGC_SIGHUP, 0},
+	{"damoov.max_downloads", "Datasets that a worker fetches at the same time.", NULL,
 	&damoov_max_downloads, 8, 1, 64, PGC_SIGHUP, 0},
 	{"damoov.max_document_size", "Largest dataset that is accepted, after decompression.", NULL,
 	&damoov_max_document_size, 64 * 1024, 1, 512 * 1024, PGC_SIGHUP, GUC_UNIT_KB},

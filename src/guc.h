@@ -10,6 +10,7 @@ extern char *damoov_role;
 extern char *damoov_identity;
 extern char *damoov_secrets_dir;
 extern char *damoov_ca_file;
+extern int	damoov_workers_per_database;
 extern int	damoov_max_downloads;
 extern int	damoov_max_document_size;	/* kB */
 extern bool damoov_allow_http_loopback;
@@ -23,6 +24,9 @@ extern int	damoov_keep_crashes;
 extern int	damoov_keep_quarantine;
 extern int	damoov_keep_receipts;
 extern int	damoov_keep_documents;
+
+/* the most that damoov.workers_per_database may be */
+#define GUC_MAX_WORKERS 32
 
 extern void guc_define(void);
 

@@ -100,6 +100,8 @@ CREATE FUNCTION damoov.check_worker()
 AS $$
 DECLARE
     problem text := damoov.worker_problem();
+    -- of one while others run
+    why text := regexp_replace(problem, '^worker \d+ of \d+ does not run: ', '');
     role text := coalesce(nullif(current_setting('damoov.role'), ''), (SELECT r.rolname FROM pg_roles AS r WHERE r.rolname = 'damoov_engine'));
     worker pg_roles := (SELECT r FROM pg_roles AS r WHERE r.rolname = role);
     more_slots text := format('ALTER SYSTEM SET max_worker_processes = %s -- and restart the server', current_setting('max_worker_processes')::integer + 8);
@@ -126,7 +128,9 @@ BEGIN
     END LOOP;
     CASE
         WHEN problem IS NULL THEN
-            level := 'ok'; finding := 'a background worker serves this database'; remedy := NULL;
+            level := 'ok'; remedy := NULL;
+            finding := CASE cardinality(damoov.worker_pids()) WHEN 1 THEN 'a background worker serves'
+                ELSE format('%s background workers serve', cardinality(damoov.worker_pids())) END || ' this database';
         WHEN problem = 'the server is a standby' THEN
             level := 'ok'; finding := 'the server is a standby: its workers start when it is promoted'; remedy := NULL;
         WHEN problem = 'the library is not preloaded' THEN
@@ -138,12 +142,12 @@ BEGIN
             finding := 'no background worker polls for this database: ' || problem;
             remedy := format('ALTER SYSTEM SET damoov.databases = %L; SELECT pg_reload_conf()',
                 concat_ws(', ', nullif(current_setting('damoov.databases'), ''), quote_ident(current_database())));
-        WHEN problem = 'the launcher does not run' OR problem LIKE 'no background worker slot%' THEN
-            level := 'error'; finding := problem; remedy := more_slots;
-        WHEN problem = 'the worker has not started yet' THEN
+        WHEN why = 'the launcher does not run' OR why LIKE 'no background worker slot%' THEN
+            level := CASE WHEN why = problem THEN 'error' ELSE 'warning' END; finding := problem; remedy := more_slots;
+        WHEN why = 'the worker has not started yet' THEN
             finding := problem; remedy := 'Ask again; the server log says more.';
         ELSE
-            level := 'error'; finding := 'the background worker of this database does not stay: ' || problem;
+            level := 'error'; finding := CASE WHEN why = problem THEN 'the background worker of this database does not stay: ' ELSE '' END || problem;
             remedy := 'Remove the cause; it is started again by itself, within a minute.';
     END CASE;
     RETURN NEXT;

@@ -4,15 +4,19 @@
 
 CREATE FUNCTION damoov.worker_pid() RETURNS integer
     LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_worker_pid';
-COMMENT ON FUNCTION damoov.worker_pid() IS 'process id of this database''s background worker, NULL when none runs';
+COMMENT ON FUNCTION damoov.worker_pid() IS 'process id of this database''s background worker, or of the first of several; NULL when none runs';
+
+CREATE FUNCTION damoov.worker_pids() RETURNS integer[]
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_worker_pids';
+COMMENT ON FUNCTION damoov.worker_pids() IS 'process ids of all background workers of this database';
 
 CREATE FUNCTION damoov.worker_problem() RETURNS text
     LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_worker_problem';
-COMMENT ON FUNCTION damoov.worker_problem() IS 'why no background worker serves this database, with the error that ended the last one; NULL while one does';
+COMMENT ON FUNCTION damoov.worker_problem() IS 'why no background worker serves this database, or fewer than wanted, with the error that ended the last one; NULL while all do';
 
 CREATE FUNCTION damoov.wake_worker() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_wake_worker';
-COMMENT ON FUNCTION damoov.wake_worker() IS 'makes this database''s worker look at its tables once this transaction has committed';
+COMMENT ON FUNCTION damoov.wake_worker() IS 'makes this database''s workers look at its tables once this transaction has committed';
 
 CREATE PROCEDURE damoov_poll(source text DEFAULT NULL, max_seconds integer DEFAULT 50)
     LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_poll';
@@ -28,6 +32,7 @@ SELECT
     END AS state,
     w.pid AS worker_pid,
     w.problem AS worker_problem,
+    cardinality(w.pids) AS workers,
     r.last_poll_at,
     CASE
         WHEN s.type = 'webhook' THEN (SELECT max(p.received_at) FROM damoov.receipts AS p WHERE p.source = s.source)
@@ -46,7 +51,7 @@ SELECT
     d.oldest AS oldest_download_at,
     d.last_error AS last_download_error,
     q.quarantined
-FROM (SELECT damoov.worker_pid() AS pid, damoov.worker_problem() AS problem) AS w
+FROM (SELECT damoov.worker_pid() AS pid, damoov.worker_pids() AS pids, damoov.worker_problem() AS problem) AS w
 CROSS JOIN (
     SELECT
         count(*) FILTER (WHERE state = 'waiting') AS waiting,
@@ -63,6 +68,7 @@ LEFT JOIN LATERAL (
     FROM damoov.receipts AS p
     WHERE p.source = s.source AND p.received_at > now() - interval '1 minute'
 ) AS t ON true;
+COMMENT ON COLUMN damoov.status.workers IS 'how many background workers of this database run; damoov.workers_per_database says how many are wanted';
 COMMENT ON COLUMN damoov.status.messages_per_second IS 'messages received per second, over the last minute or since the first one in it; NULL without any';
 COMMENT ON COLUMN damoov.status.backlog IS 'messages that wait in the queue: see damoov.sources';
 COMMENT ON COLUMN damoov.status.drained_at IS 'when the queue will be empty, if messages go on being received at this rate and no others come; NULL where backlog is';

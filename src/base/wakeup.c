@@ -1,15 +1,20 @@
 /*
  * wakeup.c
- *	  Which worker serves which database, and waking it: see wakeup.h.
+ *	  Which workers serve which database, and waking them: see wakeup.h.
  *
- * Shared memory holds process ids, and for each database why its worker does
- * not run: an error that ends a process is known to that process only.  Without
+ * Shared memory holds process ids, and for each worker why it does not run: an
+ * error that ends a process is known to that process only.  Without
  * shared_preload_libraries there is none, and nobody to wake.
+ *
+ * The sources of a database are dealt out to the workers that run, in order.
+ * That follows from the process ids alone: nothing has to be renewed, and what
+ * a worker leaves behind is the others' as soon as it has ended.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -18,6 +23,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "base/shared.h"
@@ -25,29 +31,36 @@
 #include "compat.h"
 #include "guc.h"
 
-#define MAX_WORKERS 64
+#define MAX_SLOTS	256
 #define MAX_PROBLEM 256
 
 SQL_FUNCTION(damoov_worker_pid);
+SQL_FUNCTION(damoov_worker_pids);
 SQL_FUNCTION(damoov_worker_problem);
 SQL_FUNCTION(damoov_wake_worker);
 
-/* Of a database that a worker was wanted for, since the server was started. */
+/* Of a worker that was wanted since the server was started. */
 typedef struct WorkerSlot
 {
 	char		database[NAMEDATALEN];	/* "": free */
-	Oid			oid;
-	int			pid;			/* 0: no worker runs */
-	char		problem[MAX_PROBLEM];	/* why not, "": not known */
+	int			number;			/* among those of its database, from 1 */
+	Oid			oid;			/* of the database */
+	int			pid;			/* 0: it does not run */
+	Oid			crowded;		/* source that it cannot manage alone, 0: none */
+	char		problem[MAX_PROBLEM];	/* why it does not run, "": not known */
 } WorkerSlot;
 
 typedef struct WorkerTable
 {
 	int			launcher;		/* its process id, 0: it does not run */
-	WorkerSlot	slot[MAX_WORKERS];
+	uint32		ends;			/* of workers */
+	WorkerSlot	slot[MAX_SLOTS];
 } WorkerTable;
 
 static WorkerTable *workers = NULL;
+static WorkerSlot *mine = NULL; /* of this process, if it is a registered worker */
+static const char *my_database;
+static int	my_number;
 static bool wake_pending = false;
 static bool callback_registered = false;
 static char last_error[MAX_PROBLEM];	/* of this worker */
@@ -59,46 +72,107 @@ wakeup_init(void)
 	shared_request("damoov workers", sizeof(WorkerTable), (void **) &workers);
 }
 
-/* The slot of a database, NULL when all are taken; the lock is held. */
+/* ----- the table ----- */
+
+/* The slot of a worker, or else a free one, NULL when all are taken; the lock is held. */
 static WorkerSlot *
-find_slot(const char *database)
+find_slot(const char *database, int number)
 {
 	WorkerSlot *free = NULL;
 
-	for (int i = MAX_WORKERS - 1; i >= 0; i--)
+	for (int i = MAX_SLOTS - 1; i >= 0; i--)
 	{
-		if (strcmp(workers->slot[i].database, database) == 0)
-			return &workers->slot[i];
-		if (workers->slot[i].database[0] == '\0')
-			free = &workers->slot[i];
+		WorkerSlot *slot = &workers->slot[i];
+
+		if (slot->number == number && strcmp(slot->database, database) == 0)
+			return slot;
+		if (slot->database[0] == '\0')
+			free = slot;
 	}
-	if (free)
-		strlcpy(free->database, database, NAMEDATALEN);
 	return free;
 }
 
-static void
-set_slot(const char *database, int pid, const char *problem)
+static WorkerSlot *
+set_slot(const char *database, int number, int pid, const char *problem)
 {
 	WorkerSlot *slot;
 
 	if (workers == NULL)
-		return;
+		return NULL;
 	shared_lock(LW_EXCLUSIVE);
-	slot = find_slot(database);
+	slot = find_slot(database, number);
 	if (slot)
 	{
+		strlcpy(slot->database, database, NAMEDATALEN);
+		slot->number = number;
 		slot->pid = pid;
 		slot->oid = pid ? MyDatabaseId : InvalidOid;
+		slot->crowded = InvalidOid;
 		strlcpy(slot->problem, problem, MAX_PROBLEM);
 	}
 	shared_unlock();
+	return slot;
+}
+
+/* Process ids of the workers that serve a database, with room for GUC_MAX_WORKERS. */
+static int
+find_workers(const char *database, Oid oid, int *pids)
+{
+	int			count = 0;
+
+	if (workers == NULL)
+		return 0;
+	shared_lock(LW_SHARED);
+	for (int i = 0; i < MAX_SLOTS && count < GUC_MAX_WORKERS; i++)
+	{
+		const WorkerSlot *slot = &workers->slot[i];
+
+		if (slot->pid != 0 && (database ? strcmp(slot->database, database) == 0 : slot->oid == oid))
+			pids[count++] = slot->pid;
+	}
+	shared_unlock();
+	return count;
+}
+
+/* All of a database, by its name or its OID, but for this process if others is true. */
+static void
+wake_workers(const char *database, Oid oid, bool others)
+{
+	int			pids[GUC_MAX_WORKERS];
+	int			count = find_workers(database, oid, pids);
+
+	for (int i = 0; i < count; i++)
+	{
+		PGPROC	   *worker = others && pids[i] == MyProcPid ? NULL : BackendPidGetProc(pids[i]);
+
+		if (worker != NULL)
+			SetLatch(&worker->procLatch);
+	}
+}
+
+/* ----- the launcher ----- */
+
+void
+wakeup_report(const char *database, int number, const char *problem)
+{
+	(void) set_slot(database, number, 0, problem);
 }
 
 void
-wakeup_report(const char *database, const char *problem)
+wakeup_report_end(const char *database)
 {
-	set_slot(database, 0, problem);
+	if (workers == NULL)
+		return;
+	shared_lock(LW_EXCLUSIVE);
+	workers->ends++;
+	shared_unlock();
+	wake_workers(database, InvalidOid, false);
+}
+
+uint32
+wakeup_ends(void)
+{
+	return workers ? workers->ends : 0;
 }
 
 static void
@@ -116,6 +190,8 @@ wakeup_register_launcher(void)
 	workers->launcher = MyProcPid;
 }
 
+/* ----- a worker ----- */
+
 /* An error that is reported in a worker is the one that ends it. */
 static void
 note_error(ErrorData *error)
@@ -126,55 +202,74 @@ note_error(ErrorData *error)
 		previous_log_hook(error);
 }
 
+/* Its sources are the others' now. */
 static void
-worker_ends(int code, Datum database)
+worker_ends(int code, Datum arg)
 {
-	wakeup_report((const char *) DatumGetPointer(database), last_error);
+	mine = NULL;
+	wakeup_report(my_database, my_number, last_error);
+	wake_workers(my_database, InvalidOid, true);
 }
 
 void
-wakeup_worker_starts(const char *database)
+wakeup_worker_starts(const char *database, int number)
 {
+	my_database = database;
+	my_number = number;
 	previous_log_hook = emit_log_hook;
 	emit_log_hook = note_error;
-	before_shmem_exit(worker_ends, PointerGetDatum(database));
+	before_shmem_exit(worker_ends, (Datum) 0);
 }
 
 void
-wakeup_register_worker(const char *database)
+wakeup_register_worker(void)
 {
-	set_slot(database, MyProcPid, "");
+	mine = set_slot(my_database, my_number, MyProcPid, "");
+	wake_workers(my_database, InvalidOid, true);
 }
 
-/* Process id of this database's worker, 0 when there is none. */
-static int
-worker_pid(void)
+bool
+wakeup_is_my_share(Oid source, int rank)
 {
-	int			pid = 0;
+	int			running = 0;
+	int			before_me = 0;
+	bool		called = false;
 
-	if (workers == NULL)
-		return 0;
+	if (mine == NULL)
+		return true;
 	shared_lock(LW_SHARED);
-	for (int i = 0; i < MAX_WORKERS && pid == 0; i++)
+	for (int i = 0; i < MAX_SLOTS; i++)
 	{
-		if (workers->slot[i].oid == MyDatabaseId)
-			pid = workers->slot[i].pid;
+		const WorkerSlot *slot = &workers->slot[i];
+
+		if (slot->pid == 0 || slot->oid != MyDatabaseId)
+			continue;
+		running++;
+		before_me += slot->number < mine->number;
+		called |= slot != mine && slot->crowded == source;
 	}
 	shared_unlock();
-	return pid;
+	return called || rank % Max(1, running) == before_me;
 }
+
+void
+wakeup_call_for_help(Oid source)
+{
+	if (mine == NULL || mine->crowded == source)
+		return;
+	shared_lock(LW_EXCLUSIVE);
+	mine->crowded = source;
+	shared_unlock();
+	wake_workers(my_database, InvalidOid, true);
+}
+
+/* ----- waking ----- */
 
 static void
 wake_after_commit(XactEvent event, void *arg)
 {
 	if (wake_pending && event == XACT_EVENT_COMMIT)
-	{
-		int			pid = worker_pid();
-		PGPROC	   *worker = pid ? BackendPidGetProc(pid) : NULL;
-
-		if (worker != NULL)
-			SetLatch(&worker->procLatch);
-	}
+		wake_workers(NULL, MyDatabaseId, false);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 		wake_pending = false;
 }
@@ -193,13 +288,34 @@ wakeup_at_commit(void)
 }
 
 Datum
+damoov_wake_worker(PG_FUNCTION_ARGS)
+{
+	wakeup_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* ----- what users are told ----- */
+
+Datum
 damoov_worker_pid(PG_FUNCTION_ARGS)
 {
-	int			pid = worker_pid();
+	int			pids[GUC_MAX_WORKERS];
 
-	if (pid == 0)
+	if (find_workers(NULL, MyDatabaseId, pids) == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_INT32(pid);
+	PG_RETURN_INT32(pids[0]);
+}
+
+Datum
+damoov_worker_pids(PG_FUNCTION_ARGS)
+{
+	int			pids[GUC_MAX_WORKERS];
+	int			count = find_workers(NULL, MyDatabaseId, pids);
+	Datum		values[GUC_MAX_WORKERS];
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int32GetDatum(pids[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(values, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
 /* Is this database among those that workers serve? */
@@ -216,12 +332,37 @@ is_listed(const char *database)
 	return false;
 }
 
+/* The first of this database's workers that does not run, 0: all do; and why. */
+static int
+find_missing(const char *database, char *problem)
+{
+	int			missing = 0;
+
+	shared_lock(LW_SHARED);
+	for (int number = 1; number <= damoov_workers_per_database && missing == 0; number++)
+	{
+		const WorkerSlot *slot = find_slot(database, number);
+
+		if (slot && slot->pid != 0 && slot->oid == MyDatabaseId)
+			continue;
+		missing = number;
+		strlcpy(problem, slot ? slot->problem : "", MAX_PROBLEM);
+	}
+	shared_unlock();
+	/* it may have been cut off within a character */
+	problem[pg_mbcliplen(problem, strlen(problem), strlen(problem))] = '\0';
+	if (problem[0] == '\0')
+		strlcpy(problem, "the worker has not started yet", MAX_PROBLEM);
+	return missing;
+}
+
 Datum
 damoov_worker_problem(PG_FUNCTION_ARGS)
 {
 	const char *database = get_database_name(MyDatabaseId);
 	char		problem[MAX_PROBLEM] = "";
-	WorkerSlot *slot;
+	int			pids[GUC_MAX_WORKERS];
+	int			missing;
 
 	if (RecoveryInProgress())
 		PG_RETURN_TEXT_P(cstring_to_text("the server is a standby"));
@@ -231,23 +372,11 @@ damoov_worker_problem(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text("the database is not in \"damoov.databases\""));
 	if (workers->launcher == 0)
 		PG_RETURN_TEXT_P(cstring_to_text("the launcher does not run"));
-	if (worker_pid() != 0)
+	missing = find_missing(database, problem);
+	if (missing == 0)
 		PG_RETURN_NULL();
-	shared_lock(LW_EXCLUSIVE);
-	slot = find_slot(database);
-	if (slot)
-		strlcpy(problem, slot->problem, MAX_PROBLEM);
-	shared_unlock();
-	if (problem[0] == '\0')
-		PG_RETURN_TEXT_P(cstring_to_text("the worker has not started yet"));
-	/* it may have been cut off within a character */
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(problem,
-											  pg_mbcliplen(problem, strlen(problem), strlen(problem))));
-}
-
-Datum
-damoov_wake_worker(PG_FUNCTION_ARGS)
-{
-	wakeup_at_commit();
-	PG_RETURN_VOID();
+	if (find_workers(NULL, MyDatabaseId, pids) == 0)
+		PG_RETURN_TEXT_P(cstring_to_text(problem));
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("worker %d of %d does not run: %s", missing,
+											  damoov_workers_per_database, problem)));
 }

@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "base/sql.h"
 #include "base/uuid.h"
+#include "base/wakeup.h"
 #include "door/download.h"
 #include "door/fetch.h"
 #include "door/lock.h"
@@ -83,6 +84,7 @@ struct Downloads
 	int64		due_ms;			/* of the next row, by clock_ms() */
 	bool		urgent;			/* more crashes may be due than could be begun */
 	int64		take_over_ms;	/* leases of sessions that are gone, not before */
+	uint32		ends;			/* of workers, when that was done */
 	int64		clock_offset_s; /* the stores' clock minus ours */
 };
 
@@ -328,8 +330,9 @@ lease_due(Downloads *downloads, int room, int priority)
 	};
 	uint64		rows;
 
-	if (clock_ms() >= downloads->take_over_ms)
+	if (clock_ms() >= downloads->take_over_ms || downloads->ends != wakeup_ends())
 	{
+		downloads->ends = wakeup_ends();
 		take_over_leases();
 		downloads->take_over_ms = clock_ms() + TAKE_OVER_MS;
 	}

@@ -1,13 +1,13 @@
 /*
  * launcher.c
- *	  Starts one worker per database of damoov.databases and keeps them going.
+ *	  Starts the workers of each database of damoov.databases and keeps them going.
  *
  * The launcher is connected to no database in particular.  At every tick it
  * compares the wanted state (the setting) with the actual one (its workers): a
  * worker that ended is started again after a wait, which doubles if it ended
  * soon after its start and is short again if it had run for a minute; the
  * worker of a database that is no longer listed is ended, and so is one that
- * runs as another role than it should.
+ * runs as another role than it should, or is one too many.
  */
 #include "postgres.h"
 
@@ -48,6 +48,7 @@ pg_noreturn PGDLLEXPORT void damoov_launcher_main(Datum argument);
 typedef struct WorkerState
 {
 	char		database[NAMEDATALEN];
+	int			number;			/* among those of its database, from 1 */
 	char		role[NAMEDATALEN];	/* that it was started with */
 	BackgroundWorkerHandle *handle; /* NULL: not running */
 	bool		wanted;
@@ -75,7 +76,7 @@ launcher_register(void)
 }
 
 static WorkerState *
-find_worker(const char *database)
+find_worker(const char *database, int number)
 {
 	MemoryContext old;
 	ListCell   *cell;
@@ -84,12 +85,13 @@ find_worker(const char *database)
 	foreach(cell, workers)
 	{
 		state = lfirst(cell);
-		if (strcmp(state->database, database) == 0)
+		if (state->number == number && strcmp(state->database, database) == 0)
 			return state;
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	state = palloc0(sizeof(WorkerState));
 	strlcpy(state->database, database, NAMEDATALEN);
+	state->number = number;
 	workers = lappend(workers, state);
 	MemoryContextSwitchTo(old);
 	return state;
@@ -133,11 +135,14 @@ existing_databases(MemoryContext context, const char **role)
 static void
 complain(WorkerState *state, const char *problem)
 {
-	wakeup_report(state->database, problem);
+	wakeup_report(state->database, state->number, problem);
 	if (!state->complained)
 		ereport(LOG,
-				(errmsg("could not start damoov worker for database \"%s\": %s",
-						state->database, problem)));
+				(state->number > 1
+				 ? errmsg("could not start damoov worker %d for database \"%s\": %s",
+						  state->number, state->database, problem)
+				 : errmsg("could not start damoov worker for database \"%s\": %s",
+						  state->database, problem)));
 	state->complained = true;
 }
 
@@ -150,7 +155,7 @@ start_worker(WorkerState *state, const char *role, int64 now_ms)
 
 	/* the handle lives as long as the worker */
 	strlcpy(state->role, role, NAMEDATALEN);
-	worker_describe(&worker, state->database, state->role);
+	worker_describe(&worker, state->database, state->number, state->role);
 	registered = RegisterDynamicBackgroundWorker(&worker, &state->handle);
 	MemoryContextSwitchTo(old);
 	if (!registered)
@@ -175,10 +180,41 @@ check_end(WorkerState *state, int64 now_ms)
 		return;
 	pfree(state->handle);
 	state->handle = NULL;
+	wakeup_report_end(state->database);
 	if (now_ms - state->started_ms > HEALTHY_MS)
 		state->failures = 0;
 	state->restart_ms = now_ms +
 		clock_backoff_ms(RESTART_BASE_MS, state->failures++, RESTART_CAP_MS);
+}
+
+/*
+ * Notes which workers are wanted: the first ones of all databases before any
+ * second one.  Returns how long until that may be different.
+ */
+static long
+want_workers(const List *listed, const List *existing, int count)
+{
+	long		wait_ms = TICK_MS;
+	ListCell   *cell;
+
+	foreach(cell, workers)
+		((WorkerState *) lfirst(cell))->wanted = false;
+	for (int number = 1; number <= count; number++)
+	{
+		foreach(cell, listed)
+		{
+			WorkerState *state = find_worker(lfirst(cell), number);
+
+			state->wanted = state->handle != NULL ||
+				list_member(existing, makeString(state->database));
+			if (state->wanted)
+				continue;
+			wait_ms = RESTART_CAP_MS / 6;
+			if (number == 1)
+				complain(state, "the database does not exist");
+		}
+	}
+	return wait_ms;
 }
 
 /* One look at everything; returns how long until the next is needed. */
@@ -189,23 +225,11 @@ tick(MemoryContext context)
 	const char *role = "";
 	List	   *existing = listed == NIL ? NIL : existing_databases(context, &role);
 	int64		now_ms = clock_ms();
-	long		wait_ms = TICK_MS;
 	ListCell   *cell;
+	long		wait_ms;
 
-	foreach(cell, workers)
-		((WorkerState *) lfirst(cell))->wanted = false;
-	foreach(cell, listed)
-	{
-		WorkerState *state = find_worker(lfirst(cell));
-
-		state->wanted = true;
-		if (!list_member(existing, makeString(state->database)) && state->handle == NULL)
-		{
-			state->wanted = false;
-			complain(state, "the database does not exist");
-			wait_ms = Min(wait_ms, RESTART_CAP_MS / 6);
-		}
-	}
+	/* one worker is enough to wait for a role */
+	wait_ms = want_workers(listed, existing, role[0] ? damoov_workers_per_database : 1);
 	foreach(cell, workers)
 	{
 		WorkerState *state = lfirst(cell);

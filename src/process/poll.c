@@ -23,6 +23,7 @@
  *	- a notification during the fetch of its track: the row's version
  *	- a removal during the fetch: the track's lock and its tombstone
  *	- two sessions polling one source: the queue's own leases
+ *	- two workers of one database: see source_list.c; downloads are leased
  */
 #include "postgres.h"
 
@@ -53,8 +54,8 @@
 #include "door/subscribe.h"
 #include "process/poll.h"
 #include "process/run_state.h"
+#include "process/source_list.h"
 #include "provider/inbox.h"
-#include "provider/providers.h"
 #include "provider/source.h"
 #include "wire/http.h"
 
@@ -173,62 +174,6 @@ transact(Poll *poll, void (*step) (void *poll), Fault *fault)
 
 /* ----- housekeeping ----- */
 
-/* A server that was dropped and came back under its name is another source. */
-static Source *
-find_source(const Poll *poll, Oid server)
-{
-	ListCell   *cell;
-
-	foreach(cell, poll->sources)
-	{
-		Source	   *source = lfirst(cell);
-
-		if (source->server == server)
-			return source;
-	}
-	return NULL;
-}
-
-/* Is this server a source of messages that this session polls? */
-static bool
-is_wanted(const Poll *poll, const ForeignServer *server)
-{
-	if (poll->only_source)
-		return strcmp(poll->only_source, server->servername) == 0;
-	return source_is_polled(server->servertype);
-}
-
-/* Which servers are sources: notes those that are new, and those that are gone. */
-static void
-find_sources(Poll *poll)
-{
-	List	   *names = options_server_names();
-	ListCell   *cell;
-
-	foreach(cell, poll->sources)
-		((Source *) lfirst(cell))->gone = true;
-	foreach(cell, names)
-	{
-		ForeignServer *server = GetForeignServerByName(lfirst(cell), true);
-		Source	   *source;
-		MemoryContext old;
-
-		if (server == NULL || !is_wanted(poll, server))
-			continue;
-		source = find_source(poll, server->serverid);
-		if (source == NULL)
-		{
-			old = MemoryContextSwitchTo(poll->context);
-			source = source_create(poll->context, poll->http, server,
-								   providers_find(server->servertype));
-			poll->sources = lappend(poll->sources, source);
-			MemoryContextSwitchTo(old);
-		}
-		source_rename(source, server->servername);
-		source->gone = false;
-	}
-}
-
 static void
 write_status(void *argument)
 {
@@ -304,7 +249,7 @@ housekeeping(void *argument)
 	poll->installed = hold_extension();
 	if (!poll->installed)
 		return;
-	find_sources(poll);
+	poll->sources = source_list_update(poll->sources, poll->context, poll->http, poll->only_source);
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
@@ -316,24 +261,6 @@ housekeeping(void *argument)
 	if (pick_downloads(poll))
 		poll->looked = true;
 	(void) attempt(poll, pick_subscription, poll);
-}
-
-/* A dropped server's source goes when what it has received is stored and settled. */
-static void
-drop_gone_sources(Poll *poll)
-{
-	ListCell   *cell;
-
-	foreach(cell, poll->sources)
-	{
-		Source	   *source = lfirst(cell);
-
-		source_break_off(source);
-		if (!source->gone || !source_is_quiet(source) || source->inbox != NIL)
-			continue;
-		poll->sources = foreach_delete_current(poll->sources, cell);
-		source_free(source);
-	}
 }
 
 /* ----- storing ----- */
@@ -676,7 +603,7 @@ look_around(Poll *poll)
 		pfree(poll->trouble.message);
 		poll->trouble.sqlstate = 0;
 	}
-	drop_gone_sources(poll);
+	poll->sources = source_list_tidy(poll->sources);
 }
 
 void

@@ -1,6 +1,6 @@
 /*
  * worker.c
- *	  The background worker of one database: runs the engine for ever.
+ *	  A background worker of one database: runs the engine for ever.
  *
  * Started by the launcher, which also restarts it.  It ends by an error or by
  * SIGTERM only.  A transaction that fails is rolled back and tried again; what
@@ -48,7 +48,7 @@ StaticAssertDecl(sizeof(WorkerOrder) <= BGW_EXTRALEN, "the order of a worker doe
 pg_noreturn PGDLLEXPORT void damoov_worker_main(Datum argument);
 
 void
-worker_describe(BackgroundWorker *worker, const char *database, const char *role)
+worker_describe(BackgroundWorker *worker, const char *database, int number, const char *role)
 {
 	WorkerOrder *order = (WorkerOrder *) worker->bgw_extra;
 
@@ -59,7 +59,11 @@ worker_describe(BackgroundWorker *worker, const char *database, const char *role
 	worker->bgw_notify_pid = MyProcPid;
 	strlcpy(worker->bgw_library_name, "damoov", sizeof(worker->bgw_library_name));
 	strlcpy(worker->bgw_function_name, "damoov_worker_main", sizeof(worker->bgw_function_name));
-	snprintf(worker->bgw_name, BGW_MAXLEN, "damoov worker for database \"%s\"", database);
+	worker->bgw_main_arg = Int32GetDatum(number);
+	if (number > 1)
+		snprintf(worker->bgw_name, BGW_MAXLEN, "damoov worker %d for database \"%s\"", number, database);
+	else
+		snprintf(worker->bgw_name, BGW_MAXLEN, "damoov worker for database \"%s\"", database);
 	strlcpy(worker->bgw_type, "damoov worker", BGW_MAXLEN);
 	strlcpy(order->database, database, NAMEDATALEN);
 	strlcpy(order->role, role, NAMEDATALEN);
@@ -126,6 +130,17 @@ give_back(int code, Datum poll)
 	poll_give_back((Poll *) DatumGetPointer(poll));
 }
 
+/* By which it is known in pg_stat_activity and, if it is to be, in the log. */
+static void
+tell_name(int number)
+{
+	char		name[NAMEDATALEN] = "damoov worker";
+
+	if (damoov_workers_per_database > 1)
+		snprintf(name, NAMEDATALEN, "damoov worker %d of %d", number, damoov_workers_per_database);
+	pgstat_report_appname(name);
+}
+
 /*
  * The role comes with the extension, and with the role another worker: this one
  * has too many rights, and does nothing but wait.
@@ -153,6 +168,7 @@ void
 damoov_worker_main(Datum argument)
 {
 	const WorkerOrder *order = (const WorkerOrder *) MyBgworkerEntry->bgw_extra;
+	int			number = DatumGetInt32(argument);
 	static const TransactionHost host = {begin_transaction, commit_transaction, abort_transaction};
 	MemoryContext context;
 	Poll	   *poll;
@@ -160,12 +176,12 @@ damoov_worker_main(Datum argument)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	wakeup_worker_starts(order->database);
+	wakeup_worker_starts(order->database, number);
 	BackgroundWorkerInitializeConnection(order->database, order->role[0] ? order->role : NULL, 0);
 	if (order->role[0] == '\0')
 		await_role();
-	wakeup_register_worker(order->database);
-	pgstat_report_appname("damoov worker");
+	wakeup_register_worker();
+	tell_name(number);
 	own_resources();
 
 	context = AllocSetContextCreate(TopMemoryContext, "damoov worker", ALLOCSET_DEFAULT_SIZES);
@@ -173,7 +189,9 @@ damoov_worker_main(Datum argument)
 	poll = poll_create(context, NULL, &host);
 	before_shmem_exit(give_back, PointerGetDatum(poll));
 	ereport(LOG,
-			(errmsg("damoov worker started for database \"%s\"", order->database)));
+			(number > 1
+			 ? errmsg("damoov worker %d started for database \"%s\"", number, order->database)
+			 : errmsg("damoov worker started for database \"%s\"", order->database)));
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -181,6 +199,7 @@ damoov_worker_main(Datum argument)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			tell_name(number);
 		}
 		poll_turn(poll, TURN_MS);
 	}

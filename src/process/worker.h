@@ -8,6 +8,7 @@
 #include "postmaster/bgworker.h"
 
 /* Describes the worker of a database, to be started by the launcher. */
-extern void worker_describe(BackgroundWorker *worker, const char *database, const char *role);
+extern void worker_describe(BackgroundWorker *worker, const char *database, int number,
+							const char *role);
 
 #endif							/* DAMOOV_WORKER_H */

@@ -424,7 +424,7 @@ inbox_is_full(const Source *source)
 bool
 source_may_receive(const Source *source, int64 now_ms)
 {
-	return source->looked && source_is_usable(source) && !source->gone &&
+	return source->looked && source_is_usable(source) && !source->gone && !source->left &&
 		source->state != SOURCE_PAUSED && now_ms >= source->retry_at_ms && now_ms >= source->pause_until_ms &&
 		source->receiving < (source->busy ? source->max_receives : 1) &&
 		!inbox_is_full(source);
@@ -541,6 +541,7 @@ source_measure_due(Source *source, int64 now_ms)
 		source->busy_since_ms = now_ms;
 	if (now_ms < Max(source->busy_since_ms + MEASURE_FIRST_MS, source->measure_at_ms))
 		return;
+	source->crowded = true;
 	source->measuring = true;
 	source->provider->measure(source);
 }
@@ -561,6 +562,7 @@ static void
 forget_backlog(Source *source)
 {
 	source->busy_since_ms = 0;
+	source->crowded = false;
 	source->status_changed |= source->backlog >= 0;
 	source->backlog = -1;
 }

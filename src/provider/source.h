@@ -142,6 +142,7 @@ struct Source
 	bool		authorizing;	/* credentials are being asked for */
 	int			settling;		/* settlements in flight */
 	bool		measuring;		/* it is being asked how many messages wait */
+	bool		crowded;		/* it stays full: others may help */
 	int64		busy_since_ms;	/* monotonic clock; 0: it is not */
 	int64		measure_at_ms;	/* not before, monotonic clock */
 	List	   *inbox;			/* Delivery *: received, not all stored */
@@ -158,6 +159,7 @@ struct Source
 								 * alone, 0: others were stored since */
 	int64		clock_offset_s; /* the provider's clock minus ours */
 	bool		gone;			/* its server was dropped */
+	bool		left;			/* to another worker */
 
 	/* what damoov.sources should say */
 	bool		status_changed;

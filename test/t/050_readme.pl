@@ -11,7 +11,7 @@ use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
 my %text = map { $_ => slurp_file("$top/$_") }
-  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/architecture.md);
+  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/architecture.md docs/scale.md);
 my $manual = $text{'docs/damoov.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');

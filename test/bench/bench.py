@@ -23,6 +23,7 @@ WORKS = {
     "trips": queues.trips,
     "documents": storing.documents,
     "ingest": storing.ingest,
+    "workers": queues.workers,
     "providers": queues.providers,
     "raw": queues.raw,
     "crashes": queues.crashes,

@@ -59,10 +59,10 @@ def private_mb(pid):
 
 
 class Watch:
-    """Looks at a process of the server from time to time: its largest private memory, and its CPU at any time."""
+    """Looks at processes of the server from time to time: their largest private memory, and their CPU at any time."""
 
-    def __init__(self, pid, seconds=0.05):
-        self.pid, self.seconds = pid, seconds
+    def __init__(self, *pids, seconds=0.05):
+        self.pids, self.seconds = pids, seconds
         self.samples, self.peak_mb, self.gone = [], 0, False
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run)
@@ -86,8 +86,8 @@ class Watch:
             self.gone = True
 
     def _look(self):
-        self.samples.append((time.time(), backend_cpu_seconds(self.pid)))
-        self.peak_mb = max(self.peak_mb, private_mb(self.pid))
+        self.samples.append((time.time(), sum(map(backend_cpu_seconds, self.pids))))
+        self.peak_mb = max(self.peak_mb, *map(private_mb, self.pids))
 
     @property
     def cpu(self):
@@ -139,12 +139,18 @@ class Stub:
 # ---- databases ----------------------------------------------------------------------------------
 
 class Database:
-    """A new database with a worker of its own, so that each measurement finds the same."""
+    """A new database with workers of its own, so that each measurement finds the same."""
 
-    def __init__(self, server, name, worker):
-        self.server, self.name, self.worker = server, name, worker
+    def __init__(self, server, name, workers):
+        self.server, self.name = server, name
         self.connection = server.connect(name)
-        self.pid = wait_for(lambda: self.value("SELECT damoov.worker_pid()"), "starting a worker") if worker else None
+        self.pids = wait_for(lambda: self.running(workers), "starting a worker") if workers else []
+        self.pid = self.pids[0] if workers else None
+
+    def running(self, count):
+        """The process ids of its workers, once there are so many."""
+        pids = self.value("SELECT damoov.worker_pids()")
+        return pids if len(pids) == count else None
 
     def execute(self, statement, *arguments):
         with self.connection.cursor() as cursor:
@@ -225,19 +231,20 @@ class Server:
         connection.close()
 
     @contextlib.contextmanager
-    def database(self, worker=True, template="pristine", strategy="wal_log"):
+    def database(self, workers=1, template="pristine", strategy="wal_log"):
         name = f"run{next(self.numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {strategy}")
-        if worker:
+        if workers:
+            self.set("damoov.workers_per_database", workers)
             self.set("damoov.databases", name)
         self.execute("CHECKPOINT")
-        database = Database(self, name, worker)
+        database = Database(self, name, workers)
         yield database
         database.connection.close()
-        if worker:
+        if workers:
             self.set("damoov.databases", "")
-            # it is gone from pg_stat_activity before the receive that it waits for is
-            wait_for(lambda: not os.path.exists(f"/proc/{database.pid}"), "ending a worker")
+            # they are gone from pg_stat_activity before the receives that they wait for are
+            wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in database.pids), "ending a worker")
         # takes a checkpoint, and what is small goes with the cluster
         if not self.keep_databases:
             self.drop(name)

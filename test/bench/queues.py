@@ -69,7 +69,7 @@ def run_worker(bench, db, kind, count, provider="sqs", delay_ms=0, patience=PATI
     """Ends when all is stored and settled. there: the rows that tables had before."""
     bench.stub.start(kind, count, delay_ms=delay_ms)
     wal = bench.server.wal_position()
-    with Watch(db.pid) as watch, profiled(bench, bench.report, f"the worker, {provider}, {kind}", db.pid):
+    with Watch(*db.pids) as watch, profiled(bench, bench.report, f"the worker, {provider}, {kind}", db.pid):
         db.add_source(provider, bench.stub.url)
         wait_for(lambda: is_done(bench, db, kind, count, watch), f"{count} messages of kind {kind}", patience)
         ended = time.time() if kind in DATASETS else bench.stub.statistics()["last"]
@@ -114,7 +114,7 @@ def compare(bench, report, kind, count, modes, delay_ms=0, sizes=()):
             run = run_worker(bench, db, kind, count, delay_ms=delay_ms)
             report.note("damoov", **run.metrics(), **bytes_a_point(run, db, "damoov", sizes))
         for name, (peer, mode, receives) in peers.items():
-            with bench.server.database(worker=False) as db:
+            with bench.server.database(workers=0) as db:
                 run = run_peer(bench, db, peer, mode, kind, count, receives, delay_ms)
                 report.note(name, **run.metrics(), **bytes_a_point(run, db, "peer", sizes))
     for metric in ("per second", *cpu_each(kind, 0)):
@@ -155,6 +155,21 @@ def trips(bench, report):
         modes += [("multi-row", bench.receives), ("row", bench.receives)]
     report.title = f"{count} trips of {POINTS} points, from the notification to rows"
     compare(bench, report, "trips", count, modes, sizes=("trip_points",))
+
+
+def workers(bench, report):
+    # the second one helps with a queue that has been full for two seconds
+    sizes = {"trips": bench.size(3000, 300), "mixed": bench.size(120_000, 60_000)}
+    report.title = "several workers of one database: " + ", ".join(f"{count:,} messages of kind {kind}" for kind, count in sizes.items())
+    for _ in range(bench.rounds):
+        for kind, count in sizes.items():
+            for number in (1, 2):
+                with bench.server.database(workers=number) as db:
+                    run = run_worker(bench, db, kind, count)
+                    report.note(f"{kind}, {number}", **run.metrics())
+    for kind in sizes:
+        for metric in ("per second", *cpu_each(kind, 0)):
+            report.ratio(f"{kind}, 2", metric, f"{kind}, 1")
 
 
 def datasets(bench, report, kind, fetch, count, title):

@@ -62,7 +62,7 @@ def write_copies(bench, db, count):
 def documents(bench, report):
     count = bench.size(100, 10)
     report.title = f"{count} trips of {POINTS} points from their JSON, in one transaction"
-    with bench.server.database(worker=False) as db:
+    with bench.server.database(workers=0) as db:
         load_documents(bench, db, count)
         copies = write_copies(bench, db, count)
         take_turns(bench, report, db, count, [
@@ -90,7 +90,7 @@ def ingest(bench, report):
     count = bench.size(5000, 500)
     report.title = f"{count:,} status reports through damoov_ingest(), so many a call, each call a transaction"
     reports = bench.stub.bodies("heartbeats", count)
-    with bench.server.database(worker=False) as db:
+    with bench.server.database(workers=0) as db:
         for size in (1, 10, 100, 1000):
             payloads = [json.dumps(reports[at:at + size]) for at in range(0, count, size)]
             names = [f"damoov_ingest, {size} a call", f"inserts by hand, {size} a call"]

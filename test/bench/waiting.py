@@ -89,7 +89,7 @@ def idle(bench, report):
             time.sleep(1)
             launcher = db.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov launcher'")
             before = bench.stub.statistics()["requests"]
-            with Watch(db.pid, seconds) as worker, Watch(launcher, seconds) as launcher:
+            with Watch(db.pid, seconds=seconds) as worker, Watch(launcher, seconds=seconds) as launcher:
                 time.sleep(seconds)
             requests = bench.stub.statistics()["requests"] - before
             report.note("worker", **{"requests": requests, "polls that fit": seconds / wait, "CPU %": worker.cpu / seconds * 100,

@@ -23,6 +23,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -245,6 +246,21 @@ tick(MemoryContext context)
 	return wait_ms;
 }
 
+/* The next launcher does not know them, and starts others. */
+static void
+end_workers(int code, Datum arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, workers)
+	{
+		WorkerState *state = lfirst(cell);
+
+		if (state->handle)
+			TerminateBackgroundWorker(state->handle);
+	}
+}
+
 void
 damoov_launcher_main(Datum argument)
 {
@@ -255,6 +271,7 @@ damoov_launcher_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	wakeup_register_launcher();
+	before_shmem_exit(end_workers, (Datum) 0);
 	pgstat_report_appname("damoov launcher");
 	context = AllocSetContextCreate(TopMemoryContext, "damoov launcher", ALLOCSET_SMALL_SIZES);
 	for (;;)

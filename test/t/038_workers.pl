@@ -153,12 +153,17 @@ my @others = send_trips(10);
 eventually { stored(@others) == 10 } '... the other worker fetches what comes then';
 is(stored(@held), 0, '... before the first ones are here');
 
-# Whose fetches they are goes on without the lease running out.
-is(value('SELECT count(*) FROM damoov.downloads WHERE leased_until > clock_timestamp()'), 2, 'both are leased');
-kill 'TERM', split /,/, value('SELECT string_agg(DISTINCT leased_by::text, $$,$$) FROM damoov.downloads');
+# A worker ends for good.  What it has leased for minutes is taken over, and
+# sooner than by those who look for the leases of all sessions each minute.
+push @held, send_trips(2, held => 1);
+eventually { value('SELECT count(DISTINCT leased_by) FROM damoov.downloads') == 2 } 'each worker has leased some';
+set('damoov.workers_per_database', 1);
+eventually { names() eq 'damoov worker' } '... and one of them ends';
 $cloud->clear_faults;
-eventually { stored(@held) == 2 } '... and fetched by others when their worker ends', 60;
+eventually { stored(@held) == 4 } '... whose downloads are the other one\'s', 40;
 set('damoov.max_downloads', 8);
+set('damoov.workers_per_database', 2);
+eventually { names() eq 'damoov worker 1 of 2, damoov worker 2 of 2' } '... which gets another beside it';
 
 # One whose rows another session has locked does not hold up the others.
 value('CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
@@ -203,6 +208,14 @@ publish(heartbeats(5), queue => $_) for @queues;
 eventually { events() == $before + 30 } '... which asks all sources';
 set('damoov.workers_per_database', 2);
 eventually { names() eq 'damoov worker 1 of 2, damoov worker 2 of 2' } '... and is joined by a second one';
+
+# The launcher ends: the next one starts workers of its own, beside none.
+my %old = map { $_ => 1 } split /,/, value("SELECT array_to_string(damoov.worker_pids(), ',')");
+kill 'TERM', value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'damoov launcher'");
+eventually {
+	my @pids = split /,/, value("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE backend_type = 'damoov worker'");
+	@pids == 2 && !grep { $old{$_} } @pids
+} 'another launcher has started two others';
 
 # A database is taken away, or gets another name.
 value('CREATE DATABASE other');

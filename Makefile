@@ -54,6 +54,7 @@ OBJS         = \
 	src/message/s3_event.o \
 	src/message/sns.o \
 	src/process/launcher.o \
+	src/process/partitions.o \
 	src/process/poll.o \
 	src/process/run_state.o \
 	src/process/source_list.o \
@@ -112,6 +113,7 @@ SQL_PARTS    = \
 	rules \
 	objects \
 	forget \
+	partitions \
 	reparse \
 	purge \
 	drift \
@@ -127,12 +129,12 @@ DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(
 # the folder for them is everybody's: names of our own
 DOCS         = docs/damoov.md docs/damoov-datasets.md
 
-REGRESS      = install ingest envelopes datasets replacement orders leases privileges lifecycle storage objects webhook plans flat
+REGRESS      = install ingest envelopes datasets replacement orders leases privileges lifecycle storage objects webhook plans flat partitions
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use
 ISOLATION    = prelude crash-stages crash-dataset track-removal track-dataset merges-crossed lock-order persons \
-	same-event bucket-objects downloads forget purge reparse retry
+	same-event bucket-objects downloads forget purge reparse retry partition-locks
 ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

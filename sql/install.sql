@@ -74,7 +74,7 @@ WHERE type <> 'sequence' AND obj_description(objid, classid::regclass::name) IS 
 UNION ALL
 SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname)
 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
     AND col_description(a.attrelid, a.attnum) IS NULL
 UNION ALL
 SELECT 'trigger', format('%s on %s', t.tgname, t.tgrelid::regclass)
@@ -82,11 +82,13 @@ FROM pg_trigger AS t JOIN member AS m ON m.objid = t.tgrelid AND m.classid = 'pg
 WHERE NOT t.tgisinternal AND obj_description(t.oid, 'pg_trigger') IS NULL
 ORDER BY 1, 2;
 
--- Every table has a key, which changes of rows need where they are published: none without
+-- Every table has a key, which changes of rows need where they are published; those of a
+-- partitioned one are the keys of its partitions, of which all columns are announced: none without
 SELECT c.oid::regclass AS without_key
 FROM pg_class AS c
 WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')
-    AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'p');
+    AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'p')
+    AND (c.relkind = 'r' OR c.relreplident <> 'f');
 
 -- Every function fixes its search_path, is a BEGIN ATOMIC body bound to its objects, or is C; a procedure
 -- that commits can have no setting and does it by itself, first of all and after each COMMIT: none that does not
@@ -97,7 +99,7 @@ WHERE l.lanname <> 'c' AND p.prosqlbody IS NULL
     AND NOT coalesce(p.proconfig && ARRAY['search_path=pg_catalog, pg_temp'], false)
     AND (p.prokind <> 'p' OR p.prosrc ~ '(\nBEGIN|COMMIT;)\n(?! *SET LOCAL search_path = pg_catalog, pg_temp;\n)')
 ORDER BY 1;
--- One runs with its owner's rights: it shows of events what holds no credential
+-- Some run with their owner's rights: they show of events what holds no credential, and look after partitions
 SELECT p.oid::regprocedure AS security_definer
 FROM pg_proc AS p JOIN member AS m ON m.objid = p.oid AND m.classid = 'pg_proc'::regclass
 WHERE p.prosecdef ORDER BY 1;

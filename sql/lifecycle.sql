@@ -20,7 +20,7 @@ $$;
 CREATE FUNCTION pg_temp.counts() RETURNS TABLE (table_name text, row_count bigint) LANGUAGE plpgsql AS $$
 BEGIN
     FOR table_name IN SELECT c.relname FROM pg_class AS c
-        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('receipts', 'sources') ORDER BY 1
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('receipts', 'sources') ORDER BY 1
     LOOP
         EXECUTE format('SELECT count(*) FROM damoov.%I', table_name) INTO row_count;
         IF row_count > 0 THEN
@@ -35,7 +35,7 @@ DECLARE
     found boolean;
 BEGIN
     FOR table_name IN SELECT c.relname FROM pg_class AS c
-        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I AS t WHERE replace(lower(to_jsonb(t)::text), ''-'', '''') LIKE ''%%'' || $1 || ''%%''
             OR to_jsonb(t)::text LIKE ''%%'' || $2 || ''%%'')', table_name) INTO found
@@ -121,7 +121,7 @@ ROLLBACK;
 SELECT count(*) FROM damoov.users;
 -- Tables that hold nothing of a person; the body of quarantine is searched
 SELECT c.relname FROM pg_class AS c
-WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN (SELECT table_name FROM damoov.person_tables)
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN (SELECT table_name FROM damoov.person_tables)
 ORDER BY 1;
 -- A new table of persons is not left out, neither one of parts
 BEGIN;

@@ -10,13 +10,26 @@ CREATE FUNCTION pg_temp.lease(OUT kind text, OUT object_id uuid, OUT user_id big
 RETURNS SETOF record LANGUAGE C STRICT AS :'module', 'unit_lease';
 CREATE FUNCTION pg_temp.answer(kind text, object_id uuid, user_id bigint, source text, version bigint, attempts integer, status integer, body text)
 RETURNS void LANGUAGE C STRICT AS :'module', 'unit_answer';
+
+-- in many partitions
+DROP EXTENSION damoov;
+CREATE EXTENSION damoov;
+SET damoov.partition_size = 1000;
+SELECT damoov.make_partitions() AS partitions;
 CREATE SERVER plans_api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS (fetch 'processed,raw,crash');
 
 -- No statistics are taken meanwhile: plans are made anew after that.
 SELECT pg_temp.empty_tables();
-SELECT format('ALTER TABLE damoov.%I SET (autovacuum_enabled = off)', relname)
-FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relkind = 'r' ORDER BY relname
-\gexec
+CREATE FUNCTION pg_temp.on_all_tables(action text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind = 'r' LOOP
+        EXECUTE format('ALTER TABLE %s %s', relation, action);
+    END LOOP;
+END
+$$;
+SELECT pg_temp.on_all_tables('SET (autovacuum_enabled = off)');
 
 CREATE FUNCTION pg_temp.id(what text, n integer) RETURNS uuid LANGUAGE sql IMMUTABLE RETURN md5(what || n)::uuid;
 CREATE FUNCTION pg_temp.event(event text, what text, n integer, minute integer, details jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql STABLE
@@ -134,8 +147,6 @@ SELECT (SELECT count(*) FROM damoov.trips) AS trips, (SELECT count(*) FROM damoo
     (SELECT count(*) FROM damoov.crash_buffers) AS buffers, (SELECT count(*) FROM damoov.removed_tracks) AS removed, (SELECT count(*) FROM damoov.quarantine) AS quarantined;
 
 SELECT pg_temp.empty_tables();
-SELECT format('ALTER TABLE damoov.%I RESET (autovacuum_enabled)', relname)
-FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relkind = 'r' ORDER BY relname
-\gexec
+SELECT pg_temp.on_all_tables('RESET (autovacuum_enabled)');
 DROP SERVER plans_api;
 DROP SERVER plans_push CASCADE;

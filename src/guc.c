@@ -24,6 +24,7 @@ int			damoov_max_downloads;
 int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
 bool		damoov_allow_host_identity;
+int			damoov_partition_ids;
 int			damoov_keep_events;
 int			damoov_keep_heartbeats;
 int			damoov_keep_trips;
@@ -55,7 +56,7 @@ check_secrets_dir(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* Not PGC_SIGHUP: each database may have its own, by ALTER DATABASE. */
+/* Not PGC_SIGHUP: each database may have its own, by ALTER DATABASE; so may the size of partitions. */
 #define KEEP(what, description, variable, value) \
 	{"damoov.keep_" what, description, \
 	"-1 means for ever; what is older goes with CALL damoov_purge(false).", \
@@ -101,6 +102,9 @@ static const struct
 	&damoov_max_downloads, 8, 1, 64, PGC_SIGHUP, 0},
 	{"damoov.max_document_size", "Largest dataset that is accepted, after decompression.", NULL,
 	&damoov_max_document_size, 64 * 1024, 1, 512 * 1024, PGC_SIGHUP, GUC_UNIT_KB},
+	{"damoov.partition_size", "Trips, and raw tracks, whose points and events share a partition.",
+	"Holds for partitions that are made from then on.",
+	&damoov_partition_ids, 50000, 1000, INT_MAX, PGC_SUSET, 0},
 	KEEP("events", "How long notifications are kept.", &damoov_keep_events, -1),
 	KEEP("heartbeats", "How long phone status reports are kept.", &damoov_keep_heartbeats, -1),
 	KEEP("trips", "How long trips are kept after the platform's last word on them.",

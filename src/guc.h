@@ -15,6 +15,7 @@ extern int	damoov_max_downloads;
 extern int	damoov_max_document_size;	/* kB */
 extern bool damoov_allow_http_loopback;
 extern bool damoov_allow_host_identity;
+extern int	damoov_partition_ids;
 
 /* how long things are kept, minutes; -1: for ever */
 extern int	damoov_keep_events;

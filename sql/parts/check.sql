@@ -171,7 +171,7 @@ AS $$
         UNION ALL
         SELECT w.rolname, 2, 'SELECT, INSERT, UPDATE, DELETE', 'ALL TABLES IN SCHEMA damoov', c.relname
         FROM worker AS w, pg_class AS c
-        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')
+        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
             AND NOT (has_table_privilege(w.oid, c.oid, 'SELECT') AND has_table_privilege(w.oid, c.oid, 'INSERT')
                 AND has_table_privilege(w.oid, c.oid, 'UPDATE') AND has_table_privilege(w.oid, c.oid, 'DELETE'))
         UNION ALL
@@ -257,6 +257,11 @@ AS $$
     FROM damoov.downloads AS d
     WHERE d.state = 'failed' AND check_state.source IS NULL
     HAVING count(*) > 0
+    UNION ALL
+    SELECT NULL, 'warning', 'partitions', format('%s of damoov.%I lie in its default partition, where retention deletes row by row',
+        pg_size_pretty(p.bytes), p.table_name), 'CALL damoov_purge(false)'
+    FROM damoov.partitions AS p
+    WHERE CASE WHEN p.is_default AND check_state.source IS NULL THEN p.bytes > 0 END
 $$;
 COMMENT ON FUNCTION damoov.check_state(text) IS 'the part of damoov_check() that reads what sources and downloads have met';
 

@@ -38,6 +38,7 @@ CREATE FUNCTION damoov.extra_drift()
 AS $$
 DECLARE
     relation record;
+    oldest text;
 BEGIN
     FOR relation IN
         SELECT c.*, CASE WHEN c.column_name = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before
@@ -46,6 +47,11 @@ BEGIN
             AND has_table_privilege(format('damoov.%I', c.home), 'SELECT')
         ORDER BY c.table_name COLLATE "C"
     LOOP
+        -- named, so that only their partitions are read
+        IF relation.key IS NOT NULL THEN
+            EXECUTE format('SELECT n.key::text FROM (SELECT h.%I AS key FROM damoov.%I AS h ORDER BY 1 DESC LIMIT 1000) AS n ORDER BY n.key LIMIT 1',
+                relation.key, relation.home) INTO oldest;
+        END IF;
         RETURN QUERY EXECUTE format(
             'SELECT %1$L, rtrim(%7$L || m.key, ''.''), min(%2$s), max(%2$s), count(*), min(m.value)'
             ' FROM (SELECT * FROM damoov.%3$I %4$s) AS h'
@@ -56,7 +62,7 @@ BEGIN
             CASE WHEN relation.has_stored_at THEN 'h.stored_at' ELSE 'NULL::timestamptz' END,
             relation.home,
             CASE WHEN relation.key IS NOT NULL THEN format('ORDER BY %I DESC LIMIT 1000', relation.key) END,
-            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I', relation.table_name, relation.key) END,
+            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I AND p.%2$I >= %L', relation.table_name, relation.key, oldest) END,
             format('%s.%I', CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END, relation.column_name),
             relation.before);
     END LOOP;

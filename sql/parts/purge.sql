@@ -10,7 +10,8 @@ COMMENT ON FUNCTION damoov.may_commit() IS 'whether the procedure that calls it 
 -- each, by their physical address: it locks them, and then asks again whether
 -- they are old.  What others hold, the row or its object, is left for the next
 -- call, so that it neither waits nor deadlocks.  What belongs to a row is
--- deleted with it by triggers and foreign keys.  A procedure that commits can
+-- deleted with it by triggers and foreign keys; points and events by whole
+-- partitions, where that is possible.  A procedure that commits can
 -- have no setting of its own, so search_path is set anew in each transaction,
 -- like the isolation level.
 CREATE PROCEDURE damoov_purge(dry_run boolean DEFAULT true)
@@ -28,6 +29,11 @@ DECLARE
     gone bigint;
     removed bigint;
     total bigint;
+    range pg_catalog.record;
+    whole boolean;
+    ids bigint[];
+    step text;
+    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(text,bigint,bigint,bigint[])', 'EXECUTE');
 BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;
     dry_run := dry_run IS NOT FALSE;
@@ -126,6 +132,27 @@ BEGIN
         JOIN pg_settings AS s ON s.name = 'damoov.' || r.keep
         ORDER BY position
     LOOP
+        -- Where all tracks of a partition are old, or gone, it goes as a whole.
+        total := 0;
+        FOR range IN SELECT r.* FROM damoov.past_ranges(rule.table_name) AS r WHERE parts AND NOT dry_run LOOP
+            PERFORM damoov.lock_people(false);
+            EXECUTE format('SELECT NOT EXISTS (SELECT FROM damoov.%I AS x WHERE x.%I >= $2 AND x.%2$I < $3 AND (%s) IS NOT TRUE)',
+                rule.table_name, range.key, rule.condition)
+            INTO whole USING rule.before, range.first_id, range.end_id;
+            IF whole THEN
+                EXECUTE format('WITH held AS MATERIALIZED (SELECT x.%2$I AS id FROM damoov.%1$I AS x WHERE x.%2$I >= $2 AND x.%2$I < $3 AND %3$s FOR UPDATE SKIP LOCKED)'
+                    ' SELECT coalesce(array_agg(h.id), ''{}'') FROM held AS h', rule.table_name, range.key, rule.condition)
+                INTO ids USING rule.before, range.first_id, range.end_id;
+                IF damoov.empty_partitions(rule.table_name, range.first_id, range.end_id, ids) THEN
+                    EXECUTE format('DELETE FROM damoov.%I AS x WHERE x.%I = ANY ($1)', rule.table_name, range.key) USING ids;
+                    GET DIAGNOSTICS gone = ROW_COUNT;
+                    total := total + gone;
+                END IF;
+            END IF;
+            COMMIT;
+            SET LOCAL search_path = pg_catalog, pg_temp;
+            SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+        END LOOP;
         IF rule.before IS NULL THEN
             RAISE NOTICE '%: kept for ever', rule.table_name;
             CONTINUE;
@@ -134,7 +161,6 @@ BEGIN
             RAISE NOTICE '%: %', rule.table_name, format(rule.would, total);
             CONTINUE;
         END IF;
-        total := 0;
         LOOP
             EXECUTE format('SELECT array_agg(n.ctid) FROM (SELECT x.ctid FROM %s LIMIT %s) AS n', rule.found, find_rows)
             INTO old USING rule.before;
@@ -157,6 +183,21 @@ BEGIN
             EXIT WHEN removed = 0 OR (removed = cardinality(old) AND removed < find_rows);
         END LOOP;
         RAISE NOTICE '%: %', rule.table_name, format(rule.done, total);
+    END LOOP;
+    -- what is empty now, what will be needed, what had no partition
+    FOREACH step IN ARRAY ARRAY['drop_partition', 'make_partitions', 'split_default'] LOOP
+        LOOP
+            EXIT WHEN dry_run OR NOT parts;
+            BEGIN
+                EXECUTE format('SELECT damoov.%I()', step) INTO gone;
+            EXCEPTION
+                WHEN lock_not_available OR deadlock_detected THEN gone := 0;  -- the next time
+            END;
+            COMMIT;
+            SET LOCAL search_path = pg_catalog, pg_temp;
+            SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+            EXIT WHEN gone = 0;
+        END LOOP;
     END LOOP;
     PERFORM set_config('search_path', path, true);
 END

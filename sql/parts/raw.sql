@@ -51,7 +51,7 @@ COMMENT ON COLUMN damoov.raw_tracks.notes IS 'values that are unusual or could n
 COMMENT ON COLUMN damoov.raw_tracks.extra IS 'members of the dataset that have no column';
 COMMENT ON COLUMN damoov.raw_tracks.stored_at IS 'when it was stored, database clock';
 
--- No foreign keys here, for the same reason as on trip_points
+-- No foreign keys and no keys here, for the same reasons as on trip_points
 CREATE TABLE damoov.raw_points (
     raw_track_id bigint NOT NULL,
     seq integer NOT NULL,
@@ -93,10 +93,8 @@ CREATE TABLE damoov.raw_points (
     device_blocked boolean,
     screen_on boolean,
     vehicle_indicators jsonb,
-    extra jsonb,
-    CONSTRAINT raw_points_pkey PRIMARY KEY (raw_track_id, seq)
-);
-CREATE INDEX raw_points_recorded_at_idx ON damoov.raw_points USING brin (recorded_at);
+    extra jsonb
+) PARTITION BY RANGE (raw_track_id);
 COMMENT ON TABLE damoov.raw_points IS 'points of the raw tracks, one a second (documented), in document order';
 COMMENT ON COLUMN damoov.raw_points.raw_track_id IS 'raw track';
 COMMENT ON COLUMN damoov.raw_points.seq IS 'position in the document, from 0';
@@ -169,9 +167,8 @@ CREATE TABLE damoov.raw_events (
     range_vertical_ms2 double precision[],
     range_accuracy_m double precision[],
     range_speed_ms double precision[],
-    extra jsonb,
-    CONSTRAINT raw_events_pkey PRIMARY KEY (raw_track_id, seq)
-);
+    extra jsonb
+) PARTITION BY RANGE (raw_track_id);
 COMMENT ON TABLE damoov.raw_events IS 'events that the phone detected on raw tracks, in document order; speeds and accelerations in the vehicle''s frame';
 COMMENT ON COLUMN damoov.raw_events.raw_track_id IS 'raw track';
 COMMENT ON COLUMN damoov.raw_events.seq IS 'position in the document, from 0';
@@ -207,10 +204,12 @@ CREATE FUNCTION damoov.delete_raw_parts() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    ids CONSTANT bigint[] := ARRAY(SELECT g.raw_track_id FROM gone AS g);
 BEGIN
-    -- planned by the size that the tables have now
-    EXECUTE 'DELETE FROM damoov.raw_points AS p USING gone AS g WHERE p.raw_track_id = g.raw_track_id';
-    EXECUTE 'DELETE FROM damoov.raw_events AS e USING gone AS g WHERE e.raw_track_id = g.raw_track_id';
+    -- as in damoov.delete_trip_parts()
+    EXECUTE 'DELETE FROM damoov.raw_points AS p WHERE p.raw_track_id = ANY ($1)' USING ids;
+    EXECUTE 'DELETE FROM damoov.raw_events AS e WHERE e.raw_track_id = ANY ($1)' USING ids;
     RETURN NULL;
 END
 $$;

@@ -35,7 +35,7 @@ BEGIN
         FROM pg_constraint AS k
         JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
         JOIN pg_attribute AS o ON o.attname = a.attname AND o.attrelid <> k.conrelid
-        JOIN pg_class AS c ON c.oid = o.attrelid AND c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')
+        JOIN pg_class AS c ON c.oid = o.attrelid AND c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
         WHERE k.conrelid = format('damoov.%I', home)::regclass AND k.contype = 'p'
     LOOP
         EXECUTE format('SELECT md5(string_agg(%s::text, E''\n'' ORDER BY p::text COLLATE "C"))'

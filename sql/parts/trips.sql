@@ -125,7 +125,8 @@ COMMENT ON COLUMN damoov.trips.extra IS 'members of the dataset that have no col
 COMMENT ON COLUMN damoov.trips.stored_at IS 'when this revision was stored, database clock';
 
 -- No foreign key to trips: its check would cost more than storing the row.
--- trips_delete below takes the points along; only damoov writes here.
+-- trips_delete below takes the points along; only damoov writes here.  The keys
+-- and indexes are those of the partitions: see there.
 CREATE TABLE damoov.trip_points (
     trip_id bigint NOT NULL,
     seq integer NOT NULL,
@@ -148,10 +149,8 @@ CREATE TABLE damoov.trip_points (
     cornering boolean,
     phone_usage boolean,
     is_filler boolean NOT NULL,
-    extra jsonb,
-    CONSTRAINT trip_points_pkey PRIMARY KEY (trip_id, seq)
-);
-CREATE INDEX trip_points_recorded_at_idx ON damoov.trip_points USING brin (recorded_at);
+    extra jsonb
+) PARTITION BY RANGE (trip_id);
 COMMENT ON TABLE damoov.trip_points IS 'points of the processed trips, in document order';
 COMMENT ON COLUMN damoov.trip_points.trip_id IS 'trip';
 COMMENT ON COLUMN damoov.trip_points.seq IS 'position in the document, from 0; Number and PointDate repeat and are no keys';
@@ -190,9 +189,8 @@ CREATE TABLE damoov.trip_events (
     length_m double precision,
     peak_ms2 double precision,
     max_speed_kmh double precision,
-    max_excess_kmh double precision,
-    CONSTRAINT trip_events_pkey PRIMARY KEY (trip_id, seq)
-);
+    max_excess_kmh double precision
+) PARTITION BY RANGE (trip_id);
 COMMENT ON TABLE damoov.trip_events IS 'events of a trip, derived from its measured points; defined in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.trip_events.trip_id IS 'trip';
 COMMENT ON COLUMN damoov.trip_events.seq IS 'order by first point, from 0';
@@ -212,10 +210,13 @@ CREATE FUNCTION damoov.delete_trip_parts() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    ids CONSTANT bigint[] := ARRAY(SELECT g.trip_id FROM gone AS g);
 BEGIN
-    -- planned by the size that the tables have now
-    EXECUTE 'DELETE FROM damoov.trip_points AS p USING gone AS g WHERE p.trip_id = g.trip_id';
-    EXECUTE 'DELETE FROM damoov.trip_events AS e USING gone AS g WHERE e.trip_id = g.trip_id';
+    -- planned for these ids and by the size that the tables have now: no other
+    -- partition is looked at or locked
+    EXECUTE 'DELETE FROM damoov.trip_points AS p WHERE p.trip_id = ANY ($1)' USING ids;
+    EXECUTE 'DELETE FROM damoov.trip_events AS e WHERE e.trip_id = ANY ($1)' USING ids;
     RETURN NULL;
 END
 $$;

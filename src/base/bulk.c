@@ -7,6 +7,10 @@
  * policies.  If a user has added any of these to a table, its rows are
  * inserted by an INSERT from arrays instead: the result is the same, it only
  * takes longer.  Both check what INSERT checks: privilege, NOT NULL, unique.
+ *
+ * Of a partitioned table, all rows of a call belong to one partition, which the
+ * key tells.  INSERT asks for rights and policies of the table that it names, so
+ * those of the partition are not looked at.
  */
 #include "postgres.h"
 
@@ -18,16 +22,21 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
 #include "base/bulk.h"
+#include "base/users_code.h"
 #include "compat.h"
 
 /*
@@ -38,20 +47,23 @@
 #define BATCH_TUPLES	100
 #define BATCH_ARRAYS	1000
 
-/* Can the fast way do for this table all that INSERT would do? */
+/*
+ * Can the fast way do all that an INSERT that names the one would do, with rows
+ * that go to the other, which is the same or its partition?
+ */
 static bool
-is_plain(Relation relation)
+is_plain(Relation named, Relation target)
 {
-	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
-	Oid			relid = RelationGetRelid(relation);
+	const TupleConstr *constraints = RelationGetDescr(target)->constr;
+	Oid			relid = RelationGetRelid(named);
 
-	if (relation->rd_rel->relkind != RELKIND_RELATION ||
-		relation->rd_rel->relam != HEAP_TABLE_AM_OID ||
-		relation->rd_rel->relispartition ||
-		relation->rd_rel->relhasrules)
+	if (target->rd_rel->relkind != RELKIND_RELATION ||
+		target->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		target->rd_rel->relispartition != (named != target) ||
+		named->rd_rel->relhasrules)
 		return false;
 	/* deferrable constraints and foreign keys are triggers, too */
-	if (relation->trigdesc != NULL)
+	if (named->trigdesc != NULL || target->trigdesc != NULL)
 		return false;
 	if (constraints != NULL && constraints->num_check > 0)
 		return false;
@@ -59,6 +71,53 @@ is_plain(Relation relation)
 		return false;
 	/* without the right on the table, INSERT checks the rights on columns */
 	return pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+}
+
+/*
+ * The partition that rows with this key belong to; InvalidOid when it cannot be
+ * told by the key alone.
+ */
+static Oid
+find_partition(Relation table, Datum value)
+{
+	PartitionKey key = RelationGetPartitionKey(table);
+	PartitionDesc partitions = RelationGetPartitionDesc(table, true);
+	PartitionBoundInfo bounds = partitions->boundinfo;
+	bool		is_equal;
+	int			index;
+
+	if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 ||
+		key->partattrs[0] != 1 || key->parttypid[0] != INT8OID || partitions->nparts == 0)
+		return InvalidOid;
+	index = partition_range_datum_bsearch(key->partsupfunc, key->partcollation,
+										  bounds, 1, &value, &is_equal);
+	index = bounds->indexes[index + 1];
+	if (index < 0)
+		index = bounds->default_index;
+	return index < 0 ? InvalidOid : partitions->oids[index];
+}
+
+/*
+ * Opens the table that takes rows with this key: the table itself or one of its
+ * partitions.  What was the default partition's before it was locked may be
+ * another's, so it is looked up once more.
+ */
+static Relation
+open_target(Relation table, int64 key)
+{
+	Oid			partition;
+	Relation	target;
+
+	if (table->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return table;
+	while (OidIsValid(partition = find_partition(table, Int64GetDatum(key))))
+	{
+		target = table_open(partition, RowExclusiveLock);
+		if (find_partition(table, Int64GetDatum(key)) == partition)
+			return target;
+		table_close(target, NoLock);
+	}
+	return table;
 }
 
 /*
@@ -301,9 +360,10 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 }
 
 void
-bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
+bulk_insert(BulkTable *table, int64 key, int64 nrows, BulkFill fill, void *state)
 {
 	Relation	relation;
+	Relation	target;
 	int			map[SQL_MAX_ARGS];
 
 	Assert(table->ncolumns <= SQL_MAX_ARGS);
@@ -312,9 +372,17 @@ bulk_insert(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 	relation = table_openrv(makeRangeVar("damoov",
 										 unconstify(char *, table->name), -1),
 							RowExclusiveLock);
-	if (is_plain(relation) && map_columns(relation, table, map))
-		insert_tuples(relation, table, map, nrows, fill, state);
+	target = open_target(relation, key);
+	if (is_plain(relation, target) && map_columns(relation, table, map) &&
+		map_columns(target, table, map))
+		insert_tuples(target, table, map, nrows, fill, state);
 	else
+	{
+		/* an INSERT does not know when it starts where its rows will go */
+		users_code_check(target);
 		insert_arrays(table, nrows, fill, state);
+	}
+	if (target != relation)
+		table_close(target, NoLock);
 	table_close(relation, NoLock);
 }

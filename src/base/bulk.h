@@ -15,7 +15,8 @@ typedef struct BulkColumn
 
 /*
  * A static variable of the caller.  The table may have other columns, too, and
- * in any order: they get their defaults.
+ * in any order: they get their defaults.  The first column is a bigint, by which
+ * the table may be partitioned.
  */
 typedef struct BulkTable
 {
@@ -35,11 +36,11 @@ typedef struct BulkTable
 typedef void (*BulkFill) (void *state, int64 row, Datum *values, bool *isnull);
 
 /*
- * Inserts rows 0 to nrows - 1 into the table, as the current user and in the
- * current transaction, between sql_enter() and sql_leave().  All errors are
+ * Inserts rows 0 to nrows - 1, whose first column is the key, into the table, as
+ * the current user and in the current transaction, between sql_enter() and sql_leave().  All errors are
  * thrown.
  */
-extern void bulk_insert(BulkTable *table, int64 nrows, BulkFill fill,
-						void *state);
+extern void bulk_insert(BulkTable *table, int64 key, int64 nrows,
+						BulkFill fill, void *state);
 
 #endif							/* DAMOOV_BULK_H */

@@ -45,12 +45,14 @@ sql_leave(int scope)
 }
 
 /*
- * Plans the statement anew where that is needed, under settings which hold for
- * nothing else: neither for triggers that it fires nor for their statements.
+ * Plans or runs the statement under settings which hold for nothing else.  A plan
+ * that is kept is made here and run without them: they do not reach the triggers
+ * that it fires and their statements.
  */
-static void
-plan_lookups(SPIPlanPtr plan)
+static int
+with_lookups(SqlPlan *statement, const Datum *values, const char *nulls)
 {
+	volatile int result = 0;
 	bool		seqscan = enable_seqscan;
 	bool		hashjoin = enable_hashjoin;
 	bool		mergejoin = enable_mergejoin;
@@ -66,7 +68,12 @@ plan_lookups(SPIPlanPtr plan)
 		enable_bitmapscan = enable_sort = false;
 		/* what has to be read as a whole seems to cost a fortune */
 		jit_enabled = false;
-		ReleaseCachedPlan(SPI_plan_get_cached_plan(plan), CurrentResourceOwner);
+		if (statement->anew)
+			result = SPI_execute_plan(statement->plan, unconstify(Datum *, values),
+									  nulls, false, 0);
+		else
+			ReleaseCachedPlan(SPI_plan_get_cached_plan(statement->plan),
+							  CurrentResourceOwner);
 	}
 	PG_FINALLY();
 	{
@@ -79,6 +86,7 @@ plan_lookups(SPIPlanPtr plan)
 		jit_enabled = jit;
 	}
 	PG_END_TRY();
+	return result;
 }
 
 uint64
@@ -92,7 +100,7 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 	{
 		SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, statement->nargs,
 											  statement->argtypes,
-											  CURSOR_OPT_GENERIC_PLAN);
+											  statement->anew ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s",
@@ -101,12 +109,13 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 			elog(ERROR, "SPI_keepplan failed");
 		statement->plan = plan;
 	}
-	plan_lookups(statement->plan);
 	for (int i = 0; i < statement->nargs; i++)
 		nulls[i] = isnull && isnull[i] ? 'n' : ' ';
 
-	result = SPI_execute_plan(statement->plan, unconstify(Datum *, values),
-							  nulls, false, 0);
+	result = with_lookups(statement, values, nulls);
+	if (!statement->anew)
+		result = SPI_execute_plan(statement->plan, unconstify(Datum *, values),
+								  nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s",
 			 SPI_result_code_string(result));

@@ -21,6 +21,7 @@ typedef struct SqlPlan
 	const char *text;
 	int			nargs;
 	Oid			argtypes[SQL_MAX_ARGS];
+	bool		anew;			/* planned for its values each time: finds their partition */
 	SPIPlanPtr	plan;			/* NULL until first use */
 } SqlPlan;
 

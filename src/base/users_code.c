@@ -291,11 +291,11 @@ check_condition(Relation table, const Trigger *trigger)
 			 errhint("Move the condition into the function of the trigger, or revoke TRIGGER on the table from other roles.")));
 }
 
-static void
-check_conditions(const ResultRelInfo *target)
+void
+users_code_check(Relation table)
 {
-	for (int i = 0; target->ri_TrigDesc && i < target->ri_TrigDesc->numtriggers; i++)
-		check_condition(target->ri_RelationDesc, &target->ri_TrigDesc->triggers[i]);
+	for (int i = 0; guarded && table->trigdesc && i < table->trigdesc->numtriggers; i++)
+		check_condition(table, &table->trigdesc->triggers[i]);
 }
 
 /* Conditions are computed after this. */
@@ -308,10 +308,8 @@ on_start(QueryDesc *query, int flags)
 		next_start(query, flags);
 	else
 		standard_ExecutorStart(query, flags);
-	if (!guarded)
-		return;
 	foreach(cell, query->estate->es_opened_result_relations)
-		check_conditions(lfirst(cell));
+		users_code_check(((ResultRelInfo *) lfirst(cell))->ri_RelationDesc);
 }
 
 void

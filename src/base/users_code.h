@@ -11,10 +11,15 @@
 #ifndef DAMOOV_USERS_CODE_H
 #define DAMOOV_USERS_CODE_H
 
+#include "utils/relcache.h"
+
 /* When the library is loaded. */
 extern void users_code_init(void);
 
 /* From now on in this process, or no longer.  Returns what held before. */
 extern bool users_code_guard(bool on);
+
+/* Throws when the engine may not compute the condition of a trigger of this table. */
+extern void users_code_check(Relation table);
 
 #endif							/* DAMOOV_USERS_CODE_H */

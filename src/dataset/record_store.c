@@ -176,6 +176,7 @@ prepare_rows(RecordRows *rows, const char *parent, const Record *record)
 	rows->table.name = rows->name;
 	rows->table.ncolumns = (int) (column - rows->columns);
 	Assert(rows->table.ncolumns < SQL_MAX_ARGS);
+	rows->empty.anew = true;
 	rows->empty.nargs = 1;
 	rows->empty.argtypes[0] = INT8OID;
 	rows->empty.text =
@@ -192,7 +193,7 @@ replace_rows(RecordRows *rows, const char *parent, ListFill *fill)
 
 	prepare_rows(rows, parent, fill->list->record);
 	sql_run(&rows->empty, &id, NULL);
-	bulk_insert(&rows->table, fill->list->count, fill_row, fill);
+	bulk_insert(&rows->table, fill->parent_id, fill->list->count, fill_row, fill);
 }
 
 /* ----- documents ----- */

@@ -6,11 +6,25 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "storage/lmgr.h"
 
 #include "base/sql.h"
 #include "base/uuid.h"
 #include "door/lock.h"
+
+bool
+lock_extension(void)
+{
+	Oid			extension = get_extension_oid("damoov", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("damoov", true) == extension;
+}
 
 void
 lock_for_storing(const List *ids)

@@ -10,6 +10,9 @@
 #include "nodes/pg_list.h"
 #include "utils/uuid.h"
 
+/* Is the extension there?  If so, it stays until the transaction ends. */
+extern bool lock_extension(void);
+
 /*
  * Locks, until the end of the transaction, what these ids (pg_uuid_t *) stand
  * for: tracks, crashes, objects of a bucket, and persons, by their device

@@ -28,14 +28,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -52,6 +49,7 @@
 #include "door/ingest.h"
 #include "door/lock.h"
 #include "door/subscribe.h"
+#include "process/partitions.h"
 #include "process/poll.h"
 #include "process/run_state.h"
 #include "process/source_list.h"
@@ -192,18 +190,6 @@ write_statuses(Poll *poll)
 	}
 }
 
-/* Is the extension there?  If so, it stays until the transaction ends. */
-static bool
-hold_extension(void)
-{
-	Oid			extension = get_extension_oid("damoov", true);
-
-	if (!OidIsValid(extension))
-		return false;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	return get_extension_oid("damoov", true) == extension;
-}
-
 /* A step: what is set for a source, which is not asked before that is known. */
 static void
 look(void *argument)
@@ -246,7 +232,7 @@ housekeeping(void *argument)
 	ListCell   *cell;
 
 	/* dropped, or not created yet: wait for it quietly */
-	poll->installed = hold_extension();
+	poll->installed = lock_extension();
 	if (!poll->installed)
 		return;
 	poll->sources = source_list_update(poll->sources, poll->context, poll->http, poll->only_source);
@@ -334,7 +320,7 @@ begin_storing(const Poll *poll)
 {
 	ListCell   *cell;
 
-	if (!hold_extension())
+	if (!lock_extension())
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"damoov\" does not exist")));
@@ -784,6 +770,7 @@ damoov_poll(PG_FUNCTION_ARGS)
 	poll->obey_backoff = only_source == NULL;
 	end_ms = clock_ms() + max_seconds * (int64) 1000;
 	poll_end_at(poll, end_ms);
+	partitions_make_due(poll->host);
 	while (clock_ms() < end_ms && !poll_is_drained(poll))
 	{
 		poll_turn(poll, (long) Max(1, end_ms - clock_ms()));

@@ -29,6 +29,7 @@
 #include "base/wakeup.h"
 #include "compat.h"
 #include "guc.h"
+#include "process/partitions.h"
 #include "process/poll.h"
 #include "process/transaction.h"
 #include "process/worker.h"
@@ -201,6 +202,7 @@ damoov_worker_main(Datum argument)
 			ProcessConfigFile(PGC_SIGHUP);
 			tell_name(number);
 		}
+		partitions_make_due(&host);
 		poll_turn(poll, TURN_MS);
 	}
 }

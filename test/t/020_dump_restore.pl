@@ -34,7 +34,7 @@ sub contents
 	my $settings = "SET timezone = 'UTC'; SET extra_float_digits = 3;";
 	my @relations = split /\n/, $sql->(
 		q{SELECT concat(c.relkind, ' ', c.oid::regclass) FROM pg_class AS c
-		  WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p', 'S')
+		  WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p', 'S') AND NOT c.relispartition
 		  ORDER BY c.relname COLLATE "C"});
 	my $text = '';
 
@@ -50,7 +50,11 @@ sub contents
 	$text .= $sql->(
 		q{SELECT 'extension', extname, extversion, extnamespace::regnamespace FROM pg_extension WHERE extname = 'damoov';
 		  SELECT 'server', srvname, srvtype, ARRAY(SELECT unnest(srvoptions) ORDER BY 1) FROM pg_foreign_server ORDER BY srvname;
-		  SELECT 'mapping', srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY srvname, usename});
+		  SELECT 'mapping', srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY srvname, usename;
+		  SELECT 'partition', partition, first_id, end_id FROM damoov.partitions ORDER BY partition COLLATE "C";
+		  SELECT 'index', pg_get_indexdef(i.indexrelid) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid
+		  WHERE c.relnamespace = 'damoov'::regnamespace AND c.relispartition ORDER BY 2 COLLATE "C";
+		  SELECT 'place', tableoid::regclass, trip_id FROM damoov.trip_points ORDER BY trip_id, seq});
 	return $text;
 }
 
@@ -83,6 +87,7 @@ $origin->start;
 $origin->safe_psql('postgres', 'CREATE DATABASE fleet');
 $origin->safe_psql('fleet', <<"SQL");
 CREATE EXTENSION damoov;
+SELECT damoov.make_partitions();
 
 CREATE SERVER "Trips, EU" TYPE 'sqs' FOREIGN DATA WRAPPER damoov
     OPTIONS (queue_url 'https://sqs.eu-central-1.amazonaws.com/000000000000/it''s', region 'eu-central-1', paused 'true');
@@ -129,6 +134,8 @@ INSERT INTO damoov.trip_points (trip_id, seq, recorded_at, latitude, longitude, 
 SELECT trip_id, i, '2024-05-14 08:00:00.123456Z', 52.1 + i / 3.0::float8, -1e-300, 'NaN', i = 1, '{}' FROM damoov.trips, generate_series(0, 1) AS i;
 INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq, peak_ms2)
 SELECT trip_id, 0, 'braking', 0, 1, -3.3 FROM damoov.trips;
+-- points that lie in the default partition
+INSERT INTO damoov.trip_points (trip_id, seq, is_filler) VALUES (-7, 0, false);
 DELETE FROM damoov.downloads WHERE object_id = '$track';
 UPDATE damoov.downloads SET state = 'failed', attempts = 5, last_status = 404, last_error = E'gone\\tfor good', leased_until = now()
 WHERE object_id = 'c4a8f0d2-6b13-4e57-9d28-000000000003';
@@ -148,7 +155,7 @@ SELECT nextval('damoov.crashes_crash_id_seq') FROM generate_series(1, 100);
 SQL
 
 my @tables = split /\n/, $origin->safe_psql('fleet',
-	q{SELECT c.oid::regclass FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p')});
+	q{SELECT c.oid::regclass FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition});
 is(join(' ', grep { $origin->safe_psql('fleet', "SELECT count(*) FROM $_") == 0 } @tables), '', 'every table has a row to lose');
 my $original = contents($origin, 'fleet');
 
@@ -210,7 +217,10 @@ same(contents($elsewhere, 'jobs'), $original, 'jobs: everything is there');
 
 my $dump = slurp_file("$dumps/plain.sql");
 like($dump, qr/CREATE EXTENSION IF NOT EXISTS damoov/, 'a dump makes the extension');
-unlike($dump, qr/CREATE (TABLE|VIEW|FUNCTION|SEQUENCE|TRIGGER|INDEX)/, 'and leaves its objects to the extension');
+unlike($dump, qr/CREATE (VIEW|FUNCTION|SEQUENCE|TRIGGER)/, 'and leaves its objects to the extension');
+is_deeply([ sort $dump =~ /CREATE TABLE damoov\.(\w+)/g ],
+	[ split /\n/, $origin->safe_psql('fleet', 'SELECT partition FROM damoov.partitions WHERE NOT is_default ORDER BY partition COLLATE "C"') ],
+	'... but for the partitions that were made later');
 
 # A dump of what was restored is the same dump: nothing grew or shrank
 my $again = "$dumps/again.sql";
@@ -282,6 +292,9 @@ is( $elsewhere->safe_psql(
 		q{INSERT INTO damoov.trips (track_token, user_id, revision, point_count, filler_count)
 		  SELECT gen_random_uuid(), user_id, 1, 0, 0 FROM damoov.users RETURNING trip_id > (SELECT max(trip_id) FROM damoov.trips)}),
 	't', 'a trip gets a new id, too');
+is($elsewhere->safe_psql('plain', q{SET damoov.partition_size = 1000; SELECT damoov.make_partitions(); SELECT setval('damoov.trips_trip_id_seq', 99000); SELECT damoov.make_partitions();
+	SELECT damoov.split_default(); SELECT DISTINCT tableoid::regclass FROM damoov.trip_points WHERE trip_id = -7}),
+	"0\n99000\n22\n1\ndamoov.\"trip_points_p-1000\"", 'partitions are made beside those of the dump');
 
 ###########################################################################
 # Dropped and made again
@@ -301,7 +314,7 @@ $elsewhere->safe_psql('custom', 'CREATE EXTENSION damoov');
 is($elsewhere->safe_psql('custom', 'SELECT count(*) FROM damoov.events'), '0', 'made again it is empty');
 
 # Only the rows, into an extension that is there
-my $rows = dump_to('rows.sql', '--data-only');
+my $rows = dump_to('rows.sql', '--data-only', '--load-via-partition-root');
 restore_plain($elsewhere, 'custom', $rows);
 my $without_sources = substr($original, 0, index($original, "\nserver|"));
 same(contents($elsewhere, 'custom'), $without_sources, 'rows alone can be put back');

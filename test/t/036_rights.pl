@@ -293,7 +293,7 @@ value('DROP SERVER a_app CASCADE; DROP SERVER c_operator CASCADE');
 # What a lesser role has on a table
 ###########################################################################
 
-my @tables = split /\n/, value("SELECT relname FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relkind = 'r' ORDER BY 1");
+my @tables = split /\n/, value("SELECT relname FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1");
 value('GRANT USAGE ON SCHEMA damoov TO app; GRANT ALL ON ALL TABLES IN SCHEMA damoov TO app;
 	CREATE TABLE seen (kind text, who text, super boolean);
 	ALTER TABLE seen OWNER TO app;
@@ -307,7 +307,7 @@ my $try = q{
 	BEGIN EXECUTE 'ALTER ROLE app SUPERUSER'; EXCEPTION WHEN insufficient_privilege THEN NULL; END;};
 
 done_as('app', "CREATE FUNCTION public.spy() RETURNS trigger LANGUAGE plpgsql AS \$f\$ BEGIN "
-	. sprintf($try, 'TG_TABLE_NAME || TG_WHEN')
+	. sprintf($try, q{regexp_replace(TG_TABLE_NAME, '_(p\d+|default)$', '') || TG_WHEN})
 	. " RETURN coalesce(NEW, OLD); END \$f\$", 'a lesser role has a trigger function');
 for my $table (@tables)
 {
@@ -315,7 +315,7 @@ for my $table (@tables)
 		CREATE CONSTRAINT TRIGGER b_spy AFTER INSERT OR UPDATE OR DELETE ON damoov.$table DEFERRABLE INITIALLY DEFERRED
 			FOR EACH ROW EXECUTE FUNCTION spy()");
 }
-is(value("SELECT count(*) FROM pg_trigger WHERE tgname IN ('a_spy', 'b_spy')"), 2 * @tables, '... on every table');
+is(value("SELECT count(*) FROM pg_trigger WHERE tgname IN ('a_spy', 'b_spy') AND tgparentid = 0"), 2 * @tables, '... on every table');
 # a table of its own that goes with a trip
 done_as('app', 'CREATE TABLE mine (trip_id bigint REFERENCES damoov.trips ON DELETE CASCADE);
 	CREATE TRIGGER c_spy AFTER DELETE ON mine FOR EACH ROW EXECUTE FUNCTION spy();
@@ -505,7 +505,7 @@ my $objects = q{
 	FROM pg_depend AS d
 	CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) AS i
 	CROSS JOIN LATERAL (
-		SELECT relowner, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) FROM pg_class WHERE oid = d.objid AND d.classid = 'pg_class'::regclass AND relkind IN ('r', 'v', 'S')
+		SELECT relowner, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) FROM pg_class WHERE oid = d.objid AND d.classid = 'pg_class'::regclass AND relkind IN ('r', 'p', 'v', 'S')
 		UNION ALL SELECT proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE oid = d.objid AND d.classid = 'pg_proc'::regclass
 		UNION ALL SELECT typowner, coalesce(typacl, acldefault('T', typowner)) FROM pg_type WHERE oid = d.objid AND d.classid = 'pg_type'::regclass AND typelem = 0
 		UNION ALL SELECT nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace WHERE oid = d.objid AND d.classid = 'pg_namespace'::regclass

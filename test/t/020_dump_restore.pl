@@ -53,7 +53,7 @@ sub contents
 		  SELECT 'mapping', srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY srvname, usename;
 		  SELECT 'partition', partition, first_id, end_id FROM damoov.partitions ORDER BY partition COLLATE "C";
 		  SELECT 'index', pg_get_indexdef(i.indexrelid) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid
-		  WHERE c.relnamespace = 'damoov'::regnamespace AND c.relispartition ORDER BY 2 COLLATE "C";
+		  WHERE c.relnamespace = 'damoov'::regnamespace AND c.relispartition ORDER BY pg_get_indexdef(i.indexrelid) COLLATE "C";
 		  SELECT 'place', tableoid::regclass, trip_id FROM damoov.trip_points ORDER BY trip_id, seq});
 	return $text;
 }

@@ -31,9 +31,12 @@ CREATE FUNCTION damoov.delete_documents() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    objects uuid[];
 BEGIN
-    EXECUTE format('DELETE FROM damoov.documents AS d USING gone AS g WHERE d.kind = ANY ($1) AND d.object_id = g.%I', TG_ARGV[0])
-    USING TG_ARGV[1:];
+    -- not a join, as in damoov.delete_trip_parts()
+    EXECUTE format('SELECT array_agg(g.%I) FROM gone AS g', TG_ARGV[0]) INTO objects;
+    EXECUTE 'DELETE FROM damoov.documents AS d WHERE d.kind = ANY ($1) AND d.object_id = ANY ($2)' USING TG_ARGV[1:], objects;
     RETURN NULL;
 END
 $$;

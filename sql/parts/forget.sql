@@ -60,6 +60,7 @@ AS $$
 DECLARE
     person bigint;
     relation record;
+    owners bigint[];
 BEGIN
     PERFORM damoov.lock_people(true);
     INSERT INTO damoov.forgotten (token_digest)
@@ -107,8 +108,9 @@ BEGIN
         IF relation.part_of IS NULL THEN
             EXECUTE format('DELETE FROM damoov.%I WHERE user_id = $1', relation.table_name) USING person;
         ELSE
-            EXECUTE format('DELETE FROM damoov.%I AS p USING damoov.%I AS w WHERE p.%I = w.%3$I AND w.user_id = $1',
-                relation.table_name, relation.part_of, relation.key) USING person;
+            EXECUTE format('SELECT array_agg(w.%I) FROM damoov.%I AS w WHERE w.user_id = $1', relation.key, relation.part_of)
+            INTO owners USING person;
+            EXECUTE format('DELETE FROM damoov.%I AS p WHERE p.%I = ANY ($1)', relation.table_name, relation.key) USING owners;
         END IF;
         GET DIAGNOSTICS row_count = ROW_COUNT;
         table_name := relation.table_name;

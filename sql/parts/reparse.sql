@@ -38,10 +38,9 @@ BEGIN
         JOIN pg_class AS c ON c.oid = o.attrelid AND c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
         WHERE k.conrelid = format('damoov.%I', home)::regclass AND k.contype = 'p'
     LOOP
-        EXECUTE format('SELECT md5(string_agg(%s::text, E''\n'' ORDER BY p::text COLLATE "C"))'
-            ' FROM damoov.%I AS p JOIN damoov.%I AS t USING (%I) WHERE t.%I = $1',
-            CASE WHEN part.has_stored_at THEN '(to_jsonb(p) - ''stored_at'')' ELSE 'p' END, part.table_name, home, part.key, token)
-        INTO digest USING object_id;
+        EXECUTE format('SELECT md5(string_agg(%s::text, E''\n'' ORDER BY p::text COLLATE "C")) FROM damoov.%I AS p WHERE p.%I = $1',
+            CASE WHEN part.has_stored_at THEN '(to_jsonb(p) - ''stored_at'')' ELSE 'p' END, part.table_name, part.key)
+        INTO digest USING (result ->> part.key)::bigint;
         result := result || jsonb_build_object(part.table_name, digest);
     END LOOP;
     RETURN result;

@@ -6,7 +6,9 @@
  * the indexes; it knows neither triggers nor rules, defaults, checks or
  * policies.  If a user has added any of these to a table, its rows are
  * inserted by an INSERT from arrays instead: the result is the same, it only
- * takes longer.  Both check what INSERT checks: privilege, NOT NULL, unique.
+ * takes longer.  So are those of a table that Citus has distributed, which
+ * sends what comes of one statement in one COPY.  Both ways check what INSERT
+ * checks: privilege, NOT NULL, unique.
  *
  * Of a partitioned table, all rows of a call belong to one partition, which the
  * key tells.  INSERT asks for rights and policies of the table that it names, so
@@ -20,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace_d.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "fmgr.h"
@@ -45,7 +48,24 @@
  * larger batches are faster.
  */
 #define BATCH_TUPLES	100
-#define BATCH_ARRAYS	1000
+#define BATCH_ARRAYS	10000
+
+/*
+ * Are the rows of this table elsewhere?  Citus keeps a list of the tables that
+ * it has spread over servers, whose own heap stays empty and must not be
+ * written to.
+ */
+static bool
+is_distributed(Oid relid)
+{
+	static SqlPlan look = SQL_PLAN(
+		"SELECT FROM pg_catalog.pg_dist_partition AS d WHERE d.logicalrelid = $1",
+		REGCLASSOID);
+	Datum		relation = ObjectIdGetDatum(relid);
+
+	return OidIsValid(get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE)) &&
+		sql_run(&look, &relation, NULL) > 0;
+}
 
 /*
  * Can the fast way do all that an INSERT that names the one would do, with rows
@@ -351,7 +371,7 @@ insert_arrays(BulkTable *table, int64 nrows, BulkFill fill, void *state)
 			arrays[column] = sql_array(of_column, isnull, count,
 									   travel_type(type));
 		}
-		sql_run(&table->insert, arrays, NULL);
+		sql_run_once(&table->insert, arrays);
 		done += count;
 		MemoryContextReset(batch);
 	}
@@ -374,7 +394,7 @@ bulk_insert(BulkTable *table, int64 key, int64 nrows, BulkFill fill, void *state
 							RowExclusiveLock);
 	target = open_target(relation, key);
 	if (is_plain(relation, target) && map_columns(relation, table, map) &&
-		map_columns(target, table, map))
+		map_columns(target, table, map) && !is_distributed(RelationGetRelid(relation)))
 		insert_tuples(target, table, map, nrows, fill, state);
 	else
 	{

@@ -123,6 +123,19 @@ sql_run(SqlPlan *statement, const Datum *values, const bool *isnull)
 }
 
 void
+sql_run_once(SqlPlan *statement, const Datum *values)
+{
+	int			result;
+
+	result = SPI_execute_with_args(statement->text, statement->nargs,
+								   statement->argtypes,
+								   unconstify(Datum *, values), NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_with_args failed: %s",
+			 SPI_result_code_string(result));
+}
+
+void
 sql_set_type(SqlPlan *statement, int argument, Oid type)
 {
 	if (statement->argtypes[argument] == type)

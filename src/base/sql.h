@@ -47,6 +47,12 @@ extern void sql_leave(int scope);
 extern uint64 sql_run(SqlPlan *statement, const Datum *values,
 					  const bool *isnull);
 
+/*
+ * Runs the statement by a plan for just these values, none of them NULL.  A
+ * table that is distributed over servers (Citus) may need to see them.
+ */
+extern void sql_run_once(SqlPlan *statement, const Datum *values);
+
 /* Makes a parameter one of a type whose OID is not known beforehand. */
 extern void sql_set_type(SqlPlan *statement, int argument, Oid type);
 

@@ -187,12 +187,13 @@ prepare_rows(RecordRows *rows, const char *parent, const Record *record)
 }
 
 static void
-replace_rows(RecordRows *rows, const char *parent, ListFill *fill)
+replace_rows(RecordRows *rows, const char *parent, ListFill *fill, bool is_new)
 {
 	Datum		id = Int64GetDatum(fill->parent_id);
 
 	prepare_rows(rows, parent, fill->list->record);
-	sql_run(&rows->empty, &id, NULL);
+	if (!is_new)
+		sql_run(&rows->empty, &id, NULL);
 	bulk_insert(&rows->table, fill->parent_id, fill->list->count, fill_row, fill);
 }
 
@@ -232,17 +233,21 @@ prepare_upsert(RecordTable *table, const RecordColumn *own, int nown)
 		if (i > 0 && i < table->upsert.nargs - table->keeps_person)
 			appendStringInfo(&updates, "%s = EXCLUDED.%s, ", name, name);
 	}
+	/* the subquery sees the table as it was before */
 	table->upsert.text =
 		MemoryContextStrdup(TopMemoryContext,
-							psprintf("INSERT INTO damoov.%s (%s%s) VALUES (%snow()) "
-									 "ON CONFLICT (%s) DO UPDATE SET %s%s = now() RETURNING %s",
+							psprintf("INSERT INTO damoov.%s AS n (%s%s) VALUES (%snow()) "
+									 "ON CONFLICT (%s) DO UPDATE SET %s%s = now() RETURNING n.%s, "
+									 "NOT EXISTS (SELECT FROM damoov.%s AS o WHERE o.%s = n.%s)",
 									 table->name, names.data, table->stored_at, values.data,
-									 own[0].name, updates.data, table->stored_at, table->id));
+									 own[0].name, updates.data, table->stored_at, table->id,
+									 table->name, table->id, table->id));
 }
 
+/* Returns the id; is_new: it was not there before, and has no lists. */
 static int64
 upsert(RecordTable *table, const Content *content, int64 user_id,
-	   const Datum *texts, const RecordColumn *own, int nown)
+	   const Datum *texts, const RecordColumn *own, int nown, bool *is_new)
 {
 	Datum		values[SQL_MAX_ARGS];
 	bool		isnull[SQL_MAX_ARGS] = {0};
@@ -268,6 +273,7 @@ upsert(RecordTable *table, const Content *content, int64 user_id,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("could not store a row in table \"%s\"", table->name),
 				 errdetail("A rule or trigger prevented the row from being stored.")));
+	*is_new = DatumGetBool(sql_value(0, 2, NULL));
 	return DatumGetInt64(sql_value(0, 1, NULL));
 }
 
@@ -279,16 +285,17 @@ record_store(RecordTable *table, const Content *content, int64 user_id,
 	MemoryContext work = AllocSetContextCreate(caller, "damoov record storing",
 											   ALLOCSET_DEFAULT_SIZES);
 	ListFill	fill = {0};
+	bool		is_new;
 
 	MemoryContextSwitchTo(work);
 	for (int i = 1; i < content->texts.count; i++)
 		fill.texts[i] = CStringGetTextDatum(content->texts.text[i]);
 	fill.parent_id = upsert(table, content, user_id, fill.texts, columns,
-							ncolumns);
+							ncolumns, &is_new);
 	for (int i = 0; i < content->nlists; i++)
 	{
 		fill.list = &content->lists[i];
-		replace_rows(table->lists[i], table->id, &fill);
+		replace_rows(table->lists[i], table->id, &fill, is_new);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);

@@ -151,7 +151,7 @@ ROLLBACK;
 
 SELECT pg_temp.store('crash') = (SELECT crash_id FROM damoov.crashes) AS stored;
 SELECT pg_temp.store('crash_buffer') = (SELECT crash_id FROM damoov.crashes) AS stored;
-SELECT key, value FROM damoov.crashes AS c, jsonb_each(jsonb_strip_nulls(to_jsonb(c) - '{crash_id,user_id,header_stored_at}'::text[])) ORDER BY key COLLATE "C";
+SELECT key, value FROM damoov.crashes AS c, jsonb_each(jsonb_strip_nulls(to_jsonb(c) - '{crash_id,user_id,header_stored_at,buffer_stored_at}'::text[])) ORDER BY key COLLATE "C";
 SELECT started_at, frequency_hz, sample_count, notes, extra FROM damoov.crash_buffers;
 SELECT seq, at_ms, recorded_at, acceleration_x_ms2 AS ax, acceleration_y_ms2 AS ay, acceleration_z_ms2 AS az,
     gyroscope_x_rad_s AS gx, gyroscope_y_rad_s AS gy, gyroscope_z_rad_s AS gz, speed_ms

@@ -337,9 +337,9 @@ SELECT c.crash_token, user_id, c.stored_at, c.received_at FROM damoov.users, (VA
     ('b5555555-0000-4000-8000-000000000006', now() - interval '91 days', now() - interval '89 days'),
     ('b5555555-0000-4000-8000-000000000007', now() - interval '89 days', now() - interval '91 days')) AS c (crash_token, stored_at, received_at)
 WHERE device_token = :bob;
-INSERT INTO damoov.crash_buffers (crash_id, user_id, sample_count, stored_at)
-SELECT c.crash_id, c.user_id, 0, now() - b.days * interval '1 day'
-FROM damoov.crashes AS c JOIN (VALUES ('b5555555-0000-4000-8000-000000000003'::uuid, 91), ('b5555555-0000-4000-8000-000000000004', 89)) AS b (crash_token, days) USING (crash_token);
+UPDATE damoov.crashes AS c SET buffer_stored_at = now() - b.days * interval '1 day'
+FROM (VALUES ('b5555555-0000-4000-8000-000000000003'::uuid, 91), ('b5555555-0000-4000-8000-000000000004', 89)) AS b (crash_token, days)
+WHERE c.crash_token = b.crash_token;
 UPDATE damoov.downloads SET state = 'gone', last_error_at = now() - interval '9 days' WHERE object_id = 'a4444444-0000-4000-8000-000000000004';
 UPDATE damoov.downloads SET state = 'failed', last_error_at = now() - interval '11 days' WHERE object_id = 'a3333333-0000-4000-8000-000000000003';
 UPDATE damoov.downloads SET state = 'gone', queued_at = now() - interval '11 days' WHERE object_id = 'b3333333-0000-4000-8000-000000000003';
@@ -480,7 +480,7 @@ SELECT count(*) FROM damoov_reparse('-infinity');
 ROLLBACK;
 -- a buffer of a crash and a raw track belong to what a dataset has become, and go with it
 BEGIN;
-INSERT INTO damoov.crash_buffers (crash_id, user_id, sample_count) SELECT crash_id, user_id, 0 FROM damoov.crashes;
+INSERT INTO damoov.crash_buffers (crash_id, sample_count) SELECT crash_id, 0 FROM damoov.crashes;
 INSERT INTO damoov.raw_tracks (track_token, user_id, format, point_count, event_count)
 SELECT track_token, user_id, 1, 1, 0 FROM damoov.trips;
 INSERT INTO damoov.raw_points (raw_track_id, seq) SELECT raw_track_id, 0 FROM damoov.raw_tracks;

@@ -241,6 +241,8 @@ SELECT pg_temp.empty_tables();
 INSERT INTO damoov.users (device_token) VALUES (:'token');
 INSERT INTO damoov.trips (track_token, user_id, enriched_at, revision, point_count, filler_count)
 SELECT '0d9e8f7a-1b2c-4d3e-8f40-5a6b7c8d9e0f', user_id, '2024-05-14T10:01:00Z', 1, 2, 0 FROM damoov.users;
+INSERT INTO damoov.raw_tracks (track_token, user_id, format, point_count, event_count)
+SELECT 'a1f2e3d4-c5b6-4a79-8897-a6b5c4d3e2f1', user_id, 1, 0, 0 FROM damoov.users;
 SELECT pg_temp.ingest_without(NULL, NULL);
 SELECT n.privilege, n.object, pg_temp.ingest_without(n.privilege, n.object) AS without_it FROM needed AS n ORDER BY n.n;
 -- really, and then it cannot read what others ingested but through SELECT

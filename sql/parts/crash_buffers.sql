@@ -334,27 +334,26 @@ BEGIN
         buffer.extra := NULL;
         buffer.notes := buffer.notes || 'extra: too long'::text;
     END IF;
-    -- finds the crash or adds it; an update of the key to itself returns the id
-    INSERT INTO damoov.crashes AS c (crash_token, user_id)
-    VALUES (store_crash_buffer.crash_token, store_crash_buffer.user_id)
-    ON CONFLICT ON CONSTRAINT crashes_crash_token_key DO UPDATE SET crash_token = c.crash_token
+    INSERT INTO damoov.crashes AS c (crash_token, user_id, buffer_stored_at)
+    VALUES (store_crash_buffer.crash_token, store_crash_buffer.user_id, now())
+    ON CONFLICT ON CONSTRAINT crashes_crash_token_key DO UPDATE SET buffer_stored_at = EXCLUDED.buffer_stored_at
     RETURNING c.crash_id INTO buffer.crash_id;
     missing := CASE WHEN NOT FOUND THEN 'crashes' END;
     IF missing IS NULL THEN
-        INSERT INTO damoov.crash_buffers AS b (crash_id, user_id, started_at, frequency_hz, sample_count, at_ms,
+        INSERT INTO damoov.crash_buffers AS b (crash_id, started_at, frequency_hz, sample_count, at_ms,
             acceleration_x_ms2, acceleration_y_ms2, acceleration_z_ms2, gyroscope_x_rad_s, gyroscope_y_rad_s, gyroscope_z_rad_s,
-            speed_ms, notes, extra, stored_at)
-        VALUES (buffer.crash_id, store_crash_buffer.user_id, buffer.started_at, buffer.frequency_hz, buffer.sample_count, buffer.at_ms,
+            speed_ms, notes, extra)
+        VALUES (buffer.crash_id, buffer.started_at, buffer.frequency_hz, buffer.sample_count, buffer.at_ms,
             buffer.acceleration_x_ms2, buffer.acceleration_y_ms2, buffer.acceleration_z_ms2,
             buffer.gyroscope_x_rad_s, buffer.gyroscope_y_rad_s, buffer.gyroscope_z_rad_s,
-            buffer.speed_ms, buffer.notes, buffer.extra, now())
+            buffer.speed_ms, buffer.notes, buffer.extra)
         ON CONFLICT ON CONSTRAINT crash_buffers_pkey DO UPDATE
-        SET user_id = EXCLUDED.user_id, started_at = EXCLUDED.started_at, frequency_hz = EXCLUDED.frequency_hz,
+        SET started_at = EXCLUDED.started_at, frequency_hz = EXCLUDED.frequency_hz,
             sample_count = EXCLUDED.sample_count, at_ms = EXCLUDED.at_ms,
             acceleration_x_ms2 = EXCLUDED.acceleration_x_ms2, acceleration_y_ms2 = EXCLUDED.acceleration_y_ms2,
             acceleration_z_ms2 = EXCLUDED.acceleration_z_ms2, gyroscope_x_rad_s = EXCLUDED.gyroscope_x_rad_s,
             gyroscope_y_rad_s = EXCLUDED.gyroscope_y_rad_s, gyroscope_z_rad_s = EXCLUDED.gyroscope_z_rad_s,
-            speed_ms = EXCLUDED.speed_ms, notes = EXCLUDED.notes, extra = EXCLUDED.extra, stored_at = EXCLUDED.stored_at;
+            speed_ms = EXCLUDED.speed_ms, notes = EXCLUDED.notes, extra = EXCLUDED.extra;
         missing := CASE WHEN NOT FOUND THEN 'crash_buffers' END;
     END IF;
     IF missing IS NOT NULL THEN

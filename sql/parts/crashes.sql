@@ -37,7 +37,8 @@ CREATE TABLE damoov.crashes (
     range_speed_ms double precision[],
     notes text[],
     extra jsonb,
-    header_stored_at timestamptz
+    header_stored_at timestamptz,
+    buffer_stored_at timestamptz
 );
 CREATE INDEX crashes_user_id_idx ON damoov.crashes (user_id);
 COMMENT ON TABLE damoov.crashes IS 'suspected crashes: the stages they have reached and, once it has been stored, the content of the header';
@@ -76,11 +77,11 @@ COMMENT ON COLUMN damoov.crashes.range_speed_ms IS 'Speed, m/s (unit assumed), a
 COMMENT ON COLUMN damoov.crashes.notes IS 'values of the header that are unusual or could not be used, as "member: reason"';
 COMMENT ON COLUMN damoov.crashes.extra IS 'members of the header that have no column';
 COMMENT ON COLUMN damoov.crashes.header_stored_at IS 'when the header was stored, database clock; NULL until then';
+COMMENT ON COLUMN damoov.crashes.buffer_stored_at IS 'when the buffer was stored, database clock; NULL until then';
 
+-- No foreign key, as on trip_points
 CREATE TABLE damoov.crash_buffers (
-    crash_id bigint CONSTRAINT crash_buffers_pkey PRIMARY KEY
-        CONSTRAINT crash_buffers_crash_id_fkey REFERENCES damoov.crashes ON DELETE CASCADE,
-    user_id bigint NOT NULL CONSTRAINT crash_buffers_user_id_fkey REFERENCES damoov.users,
+    crash_id bigint CONSTRAINT crash_buffers_pkey PRIMARY KEY,
     started_at timestamptz,
     frequency_hz double precision,
     sample_count integer NOT NULL,
@@ -93,13 +94,10 @@ CREATE TABLE damoov.crash_buffers (
     gyroscope_z_rad_s double precision[],
     speed_ms double precision[],
     notes text[],
-    extra jsonb,
-    stored_at timestamptz NOT NULL DEFAULT now()
+    extra jsonb
 );
-CREATE INDEX crash_buffers_user_id_idx ON damoov.crash_buffers (user_id);
 COMMENT ON TABLE damoov.crash_buffers IS 'sensor samples around a crash (5 s before and after, documented), one row a crash with an array for each value; damoov.crash_samples has them as rows';
 COMMENT ON COLUMN damoov.crash_buffers.crash_id IS 'crash';
-COMMENT ON COLUMN damoov.crash_buffers.user_id IS 'driver';
 COMMENT ON COLUMN damoov.crash_buffers.started_at IS 'start of the recording (format assumed); that of the first sample when the document has none';
 COMMENT ON COLUMN damoov.crash_buffers.frequency_hz IS 'samples a second, as the document says (format assumed); 60 on iOS, 100 on Android (documented)';
 COMMENT ON COLUMN damoov.crash_buffers.sample_count IS 'length of the arrays; 0 when no samples were recognized';
@@ -113,12 +111,17 @@ COMMENT ON COLUMN damoov.crash_buffers.gyroscope_z_rad_s IS 'rotation in the pho
 COMMENT ON COLUMN damoov.crash_buffers.speed_ms IS 'GPS speed, m/s (unit assumed); comes about once a second and lags';
 COMMENT ON COLUMN damoov.crash_buffers.notes IS 'values that are unusual or could not be used, as "value: reason (samples)"';
 COMMENT ON COLUMN damoov.crash_buffers.extra IS 'the members that were not understood; the whole document if no samples were recognized';
-COMMENT ON COLUMN damoov.crash_buffers.stored_at IS 'when it was stored, database clock';
+
+CREATE TRIGGER crashes_delete
+    AFTER DELETE ON damoov.crashes
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.delete_parts('crash_id', 'crash_buffers');
+COMMENT ON TRIGGER crashes_delete ON damoov.crashes IS 'deletes the buffer with its crash';
 
 CREATE VIEW damoov.crash_samples WITH (security_invoker) AS
 SELECT
     b.crash_id,
-    b.user_id,
     (s.position - 1)::integer AS seq,
     s.at_ms,
     b.started_at + s.at_ms * interval '1 millisecond' AS recorded_at,
@@ -143,7 +146,8 @@ COMMENT ON COLUMN damoov.crash_samples.at_ms IS 'milliseconds from the start of 
 COMMENT ON COLUMN damoov.crash_samples.recorded_at IS 'time of the sample';
 
 -- Gravity is the median of each axis; what is left, less its part along
--- gravity, is horizontal.  The window is the peak +/- 150 ms.
+-- gravity, is horizontal.  The window is the peak +/- 150 ms.  A buffer is
+-- looked at by itself, so that this can be done where it is.
 CREATE VIEW damoov.crash_summary WITH (security_invoker) AS
 SELECT
     c.crash_id,
@@ -154,67 +158,66 @@ SELECT
     c.reliability,
     c.passed_filters,
     b.sample_count,
-    p.at_ms AS peak_at_ms,
-    b.started_at + p.at_ms * interval '1 millisecond' AS peak_at,
-    p.acceleration_ms2 AS peak_acceleration_ms2,
-    v.delta_v_ms,
-    v.speed_before_ms,
-    v.speed_after_ms
+    b.at_ms AS peak_at_ms,
+    b.started_at + b.at_ms * interval '1 millisecond' AS peak_at,
+    b.acceleration_ms2 AS peak_acceleration_ms2,
+    b.delta_v_ms,
+    b.speed_before_ms,
+    b.speed_after_ms
 FROM damoov.crashes AS c
-LEFT JOIN damoov.crash_buffers AS b ON b.crash_id = c.crash_id
-LEFT JOIN LATERAL (
-    SELECT
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY s.acceleration_x_ms2) AS x,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY s.acceleration_y_ms2) AS y,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY s.acceleration_z_ms2) AS z
-    FROM damoov.crash_samples AS s
-    WHERE s.crash_id = b.crash_id
-) AS g ON true
-LEFT JOIN LATERAL (
-    SELECT
-        s.at_ms,
-        sqrt((s.acceleration_x_ms2 - g.x) ^ 2 + (s.acceleration_y_ms2 - g.y) ^ 2
-            + (s.acceleration_z_ms2 - g.z) ^ 2) AS acceleration_ms2
-    FROM damoov.crash_samples AS s
-    WHERE s.crash_id = b.crash_id
-    ORDER BY acceleration_ms2 DESC NULLS LAST, s.seq
-    LIMIT 1
-) AS p ON p.acceleration_ms2 IS NOT NULL
-LEFT JOIN LATERAL (
-    SELECT
-        sqrt(sum(i.x) ^ 2 + sum(i.y) ^ 2 + sum(i.z) ^ 2) AS delta_v_ms,
-        (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.seq DESC)
-            FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms <= p.at_ms))[1] AS speed_before_ms,
-        (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.seq DESC)
-            FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms > p.at_ms))[1] AS speed_after_ms
-    FROM (
+LEFT JOIN (
+    SELECT b.crash_id, b.started_at, b.sample_count, p.at_ms, p.acceleration_ms2,
+        v.delta_v_ms, v.speed_before_ms, v.speed_after_ms
+    FROM damoov.crash_buffers AS b
+    LEFT JOIN LATERAL (
         SELECT
-            h.seq,
-            h.at_ms,
-            h.speed_ms,
-            (h.x + lag(h.x) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS x,
-            (h.y + lag(h.y) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS y,
-            (h.z + lag(h.z) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS z
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY s.x) AS x,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY s.y) AS y,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY s.z) AS z
+        FROM unnest(b.acceleration_x_ms2, b.acceleration_y_ms2, b.acceleration_z_ms2) AS s (x, y, z)
+    ) AS g ON true
+    LEFT JOIN LATERAL (
+        SELECT s.at_ms, sqrt((s.x - g.x) ^ 2 + (s.y - g.y) ^ 2 + (s.z - g.z) ^ 2) AS acceleration_ms2
+        FROM unnest(b.at_ms, b.acceleration_x_ms2, b.acceleration_y_ms2, b.acceleration_z_ms2)
+            WITH ORDINALITY AS s (at_ms, x, y, z, position)
+        ORDER BY acceleration_ms2 DESC NULLS LAST, s.position
+        LIMIT 1
+    ) AS p ON p.acceleration_ms2 IS NOT NULL
+    LEFT JOIN LATERAL (
+        SELECT
+            sqrt(sum(i.x) ^ 2 + sum(i.y) ^ 2 + sum(i.z) ^ 2) AS delta_v_ms,
+            (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.position DESC)
+                FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms <= p.at_ms))[1] AS speed_before_ms,
+            (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.position DESC)
+                FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms > p.at_ms))[1] AS speed_after_ms
         FROM (
             SELECT
-                s.seq,
-                s.at_ms,
-                s.speed_ms,
-                s.acceleration_x_ms2 - g.x - a.along * g.x AS x,
-                s.acceleration_y_ms2 - g.y - a.along * g.y AS y,
-                s.acceleration_z_ms2 - g.z - a.along * g.z AS z,
-                CASE WHEN s.at_ms BETWEEN p.at_ms - 150 AND p.at_ms + 150 THEN 1 END AS inside
-            FROM damoov.crash_samples AS s
-            CROSS JOIN LATERAL (
-                SELECT ((s.acceleration_x_ms2 - g.x) * g.x + (s.acceleration_y_ms2 - g.y) * g.y
-                    + (s.acceleration_z_ms2 - g.z) * g.z)
-                    / nullif(g.x ^ 2 + g.y ^ 2 + g.z ^ 2, 0) AS along
-            ) AS a
-            WHERE s.crash_id = b.crash_id
-        ) AS h
-        WINDOW w AS (PARTITION BY h.inside ORDER BY h.at_ms, h.seq)
-    ) AS i
-) AS v ON true;
+                h.position,
+                h.at_ms,
+                h.speed_ms,
+                (h.x + lag(h.x) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS x,
+                (h.y + lag(h.y) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS y,
+                (h.z + lag(h.z) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS z
+            FROM (
+                SELECT
+                    s.position,
+                    s.at_ms,
+                    s.speed_ms,
+                    s.x - g.x - a.along * g.x AS x,
+                    s.y - g.y - a.along * g.y AS y,
+                    s.z - g.z - a.along * g.z AS z,
+                    CASE WHEN s.at_ms BETWEEN p.at_ms - 150 AND p.at_ms + 150 THEN 1 END AS inside
+                FROM unnest(b.at_ms, b.acceleration_x_ms2, b.acceleration_y_ms2, b.acceleration_z_ms2, b.speed_ms)
+                    WITH ORDINALITY AS s (at_ms, x, y, z, speed_ms, position)
+                CROSS JOIN LATERAL (
+                    SELECT ((s.x - g.x) * g.x + (s.y - g.y) * g.y + (s.z - g.z) * g.z)
+                        / nullif(g.x ^ 2 + g.y ^ 2 + g.z ^ 2, 0) AS along
+                ) AS a
+            ) AS h
+            WINDOW w AS (PARTITION BY h.inside ORDER BY h.at_ms, h.position)
+        ) AS i
+    ) AS v ON true
+) AS b ON b.crash_id = c.crash_id;
 COMMENT ON VIEW damoov.crash_summary IS 'the impact, computed from the buffer: estimates from a phone, not measurements of a vehicle; defined in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.crash_summary.peak_at_ms IS 'time of the peak, milliseconds from the start of the recording';
 COMMENT ON COLUMN damoov.crash_summary.peak_acceleration_ms2 IS 'greatest magnitude of acceleration less gravity, m/s^2; gravity is taken as the median of each axis';

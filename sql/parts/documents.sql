@@ -34,7 +34,7 @@ AS $$
 DECLARE
     objects uuid[];
 BEGIN
-    -- not a join, as in damoov.delete_trip_parts()
+    -- not a join, as in damoov.delete_parts()
     EXECUTE format('SELECT array_agg(g.%I) FROM gone AS g', TG_ARGV[0]) INTO objects;
     EXECUTE 'DELETE FROM damoov.documents AS d WHERE d.kind = ANY ($1) AND d.object_id = ANY ($2)' USING TG_ARGV[1:], objects;
     RETURN NULL;

@@ -110,6 +110,7 @@ BEGIN
         ELSE
             EXECUTE format('SELECT array_agg(w.%I) FROM damoov.%I AS w WHERE w.user_id = $1', relation.key, relation.part_of)
             INTO owners USING person;
+            CONTINUE WHEN owners IS NULL;
             EXECUTE format('DELETE FROM damoov.%I AS p WHERE p.%I = ANY ($1)', relation.table_name, relation.key) USING owners;
         END IF;
         GET DIAGNOSTICS row_count = ROW_COUNT;

@@ -114,9 +114,7 @@ BEGIN
             -- without that of no use.
             (5, 'crashes', 'keep_crashes',
                 $sql$coalesce(greatest(x.header_received_at, x.buffer_received_at, x.completed_at, x.filtered_at),
-                    greatest(x.header_stored_at,
-                        (SELECT b.stored_at FROM damoov.crash_buffers AS b WHERE b.crash_id = x.crash_id)),
-                    '-infinity') < $1$sql$, '', NULL),
+                    greatest(x.header_stored_at, x.buffer_stored_at), '-infinity') < $1$sql$, '', NULL),
             (6, 'quarantine', 'keep_quarantine', 'x.received_at < $1', '', NULL),
             (7, 'documents', 'keep_documents', 'x.fetched_at < $1', '', NULL),
             -- a day as a whole

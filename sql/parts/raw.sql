@@ -200,24 +200,9 @@ COMMENT ON COLUMN damoov.raw_events.range_accuracy_m IS 'Accuracy, m (documented
 COMMENT ON COLUMN damoov.raw_events.range_speed_ms IS 'Speed, m/s (unit assumed), as {min, 5 % quantile, median, 95 % quantile, max}';
 COMMENT ON COLUMN damoov.raw_events.extra IS 'members of the event that have no column';
 
-CREATE FUNCTION damoov.delete_raw_parts() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    ids CONSTANT bigint[] := ARRAY(SELECT g.raw_track_id FROM gone AS g);
-BEGIN
-    -- as in damoov.delete_trip_parts()
-    EXECUTE 'DELETE FROM damoov.raw_points AS p WHERE p.raw_track_id = ANY ($1)' USING ids;
-    EXECUTE 'DELETE FROM damoov.raw_events AS e WHERE e.raw_track_id = ANY ($1)' USING ids;
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION damoov.delete_raw_parts() IS 'trigger: deletes points and events with their raw track';
-
 CREATE TRIGGER raw_tracks_delete
     AFTER DELETE ON damoov.raw_tracks
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
-    EXECUTE FUNCTION damoov.delete_raw_parts();
+    EXECUTE FUNCTION damoov.delete_parts('raw_track_id', 'raw_points', 'raw_events');
 COMMENT ON TRIGGER raw_tracks_delete ON damoov.raw_tracks IS 'deletes points and events with their raw track';

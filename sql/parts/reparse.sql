@@ -24,22 +24,19 @@ DECLARE
     digest text;
     result jsonb;
 BEGIN
-    EXECUTE format('SELECT to_jsonb(t) - ''{stored_at,header_stored_at}''::text[] FROM damoov.%I AS t WHERE t.%I = $1', home, token)
+    EXECUTE format('SELECT to_jsonb(t) - ''{stored_at,header_stored_at,buffer_stored_at}''::text[] FROM damoov.%I AS t WHERE t.%I = $1', home, token)
     INTO result USING object_id;
     -- every table that has its key, with persons of its own or not
     FOR part IN
-        SELECT c.relname AS table_name, o.attname AS key, EXISTS (
-            SELECT
-            FROM pg_attribute AS s
-            WHERE s.attrelid = c.oid AND s.attname = 'stored_at' AND NOT s.attisdropped) AS has_stored_at
+        SELECT c.relname AS table_name, o.attname AS key
         FROM pg_constraint AS k
         JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
         JOIN pg_attribute AS o ON o.attname = a.attname AND o.attrelid <> k.conrelid
         JOIN pg_class AS c ON c.oid = o.attrelid AND c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
         WHERE k.conrelid = format('damoov.%I', home)::regclass AND k.contype = 'p'
     LOOP
-        EXECUTE format('SELECT md5(string_agg(%s::text, E''\n'' ORDER BY p::text COLLATE "C")) FROM damoov.%I AS p WHERE p.%I = $1',
-            CASE WHEN part.has_stored_at THEN '(to_jsonb(p) - ''stored_at'')' ELSE 'p' END, part.table_name, part.key)
+        EXECUTE format('SELECT md5(string_agg(p::text, E''\n'' ORDER BY p::text COLLATE "C")) FROM damoov.%I AS p WHERE p.%I = $1',
+            part.table_name, part.key)
         INTO digest USING (result ->> part.key)::bigint;
         result := result || jsonb_build_object(part.table_name, digest);
     END LOOP;

@@ -116,6 +116,7 @@ SQL_PARTS    = \
 	partitions \
 	reparse \
 	purge \
+	distribute \
 	drift \
 	run \
 	check \

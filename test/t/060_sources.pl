@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use Damoov::Cloud;
+use Damoov::Contents;
 use Damoov::Node;
 use Damoov::Story;
 use JSON::PP;
@@ -76,38 +77,6 @@ sub make_database
 	return;
 }
 
-# What is in the tables, without surrogate keys, the source's name and the
-# database's clock; each row with the person, trip or crash it belongs to.
-my $rows = <<'SQL';
-SELECT 'users', to_jsonb(u) - '{user_id}'::text[] FROM damoov.users AS u
-UNION ALL SELECT 'events ' || u.device_token, to_jsonb(e) - '{event_id,user_id,source,received_at}'::text[]
-	FROM damoov.events AS e JOIN damoov.users AS u USING (user_id)
-UNION ALL SELECT 'heartbeats ' || u.device_token, to_jsonb(h) - '{user_id}'::text[]
-	FROM damoov.heartbeats AS h JOIN damoov.users AS u USING (user_id)
-UNION ALL SELECT 'trips ' || u.device_token, to_jsonb(t) - '{trip_id,user_id,stored_at}'::text[]
-	FROM damoov.trips AS t JOIN damoov.users AS u USING (user_id)
-UNION ALL SELECT 'trip_points ' || t.track_token, to_jsonb(p) - '{trip_id}'::text[]
-	FROM damoov.trip_points AS p JOIN damoov.trips AS t USING (trip_id)
-UNION ALL SELECT 'trip_events ' || t.track_token, to_jsonb(e) - '{trip_id}'::text[]
-	FROM damoov.trip_events AS e JOIN damoov.trips AS t USING (trip_id)
-UNION ALL SELECT 'removed_tracks ' || u.device_token, to_jsonb(r) - '{event_id,user_id}'::text[]
-	FROM damoov.removed_tracks AS r JOIN damoov.users AS u USING (user_id)
-UNION ALL SELECT 'crashes ' || u.device_token, to_jsonb(c) - '{crash_id,user_id,header_stored_at}'::text[]
-	FROM damoov.crashes AS c JOIN damoov.users AS u USING (user_id)
-UNION ALL SELECT 'crash_buffers ' || c.crash_token, to_jsonb(b) - '{crash_id,user_id,stored_at}'::text[]
-	FROM damoov.crash_buffers AS b JOIN damoov.crashes AS c USING (crash_id)
-UNION ALL SELECT 'downloads', to_jsonb(d) - '{user_id}'::text[] FROM damoov.downloads AS d
-UNION ALL SELECT 'quarantine', to_jsonb(q) - '{quarantine_id}'::text[] FROM damoov.quarantine AS q
-SQL
-
-sub tables
-{
-	my ($database) = @_;
-	return $node->sql(
-		"SELECT split_part(r.kind, ' ', 1) AS name, count(*), md5(string_agg(r.kind || r.content, E'\\n' ORDER BY r.kind, r.content::text COLLATE \"C\"))
-		FROM ($rows) AS r (kind, content) GROUP BY 1 ORDER BY 1", $database);
-}
-
 # ---------------------------------------------------------------------------
 # The story
 # ---------------------------------------------------------------------------
@@ -145,8 +114,8 @@ for my $type (@types)
 			"once_$type"),
 		"$told|0",
 		"$type: each message is accounted for");
-	$expected //= tables("once_$type");
-	is(tables("once_$type"), $expected, "$type: the same tables");
+	$expected //= contents($node, "once_$type");
+	is(contents($node, "once_$type"), $expected, "$type: the same tables");
 }
 like($expected, qr/^trips\|$_\|/m, 'with all trips')
   for scalar @{ $story->{trips} };
@@ -180,7 +149,7 @@ eventually { $node->has_another_worker($workers[0]) }
 for my $type (@types)
 {
 	eventually { tells("twice_$type") && waiting($type) == 0 } "$type: the story is told", 180;
-	is(tables("twice_$type"), $expected, "$type: the same tables");
+	is(contents($node, "twice_$type"), $expected, "$type: the same tables");
 	cmp_ok(
 		$node->sql(
 			'SELECT sum(duplicate) FROM damoov.ledger', "twice_$type"),

@@ -9,7 +9,10 @@
 #include "wire/gzip.h"
 
 #define WITH_HEADER		(MAX_WBITS + 16)	/* of gzip, not of zlib */
+#define HEADER_SIZE		18		/* and the end, where zlib's have less */
+#define MEMORY_LEVEL	8		/* that of compressBound() */
 #define FIRST_SIZE		(64 * 1024)
+#define LEVEL			6		/* a twentieth larger than the best, in less than half of its time */
 
 bool
 gzip_is(const char *bytes, Size len)
@@ -89,4 +92,29 @@ gzip_expand(const char *bytes, Size len, Size max, char **out, Size *out_len)
 		*out = NULL;
 	}
 	return result;
+}
+
+bytea *
+gzip_compress(const char *bytes, Size len)
+{
+	z_stream	stream = {.next_in = (Bytef *) unconstify(char *, bytes), .avail_in = (uInt) len};
+	Size		space = VARHDRSZ + compressBound(len) + HEADER_SIZE;
+	bytea	   *out = palloc_extended(space, MCXT_ALLOC_HUGE);
+	int			result = deflateInit2(&stream, LEVEL, Z_DEFLATED, WITH_HEADER, MEMORY_LEVEL,
+									  Z_DEFAULT_STRATEGY);
+
+	if (result == Z_OK)
+	{
+		stream.next_out = (Bytef *) VARDATA(out);
+		stream.avail_out = (uInt) (space - VARHDRSZ);
+		result = deflate(&stream, Z_FINISH);
+		deflateEnd(&stream);
+	}
+	if (result != Z_STREAM_END)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Could not compress %zu bytes.", len)));
+	SET_VARSIZE(out, VARHDRSZ + stream.total_out);
+	return out;
 }

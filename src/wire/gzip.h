@@ -21,4 +21,7 @@ extern bool gzip_is(const char *bytes, Size len);
  */
 extern GzipResult gzip_expand(const char *bytes, Size len, Size max, char **out, Size *out_len);
 
+/* Compresses them; palloc'd.  Throws only when memory is short. */
+extern bytea *gzip_compress(const char *bytes, Size len);
+
 #endif							/* DAMOOV_GZIP_H */

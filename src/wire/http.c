@@ -55,6 +55,7 @@ typedef struct HttpTransfer
 	char	   *url;
 	char	   *host;			/* with its port, for messages */
 	char	   *buffer;			/* malloc'd reply */
+	char	   *gzip;			/* malloc'd, what was expanded */
 	Size		buffer_size;
 	Size		received;
 	HeaderLines lines;			/* of the reply */
@@ -329,6 +330,8 @@ transfer_release(void *arg)
 	free(transfer->buffer);
 	header_lines_free(&transfer->lines);
 	transfer->buffer = NULL;
+	free(transfer->gzip);
+	transfer->gzip = NULL;
 }
 
 void
@@ -743,18 +746,18 @@ take_reply(HttpTransfer *transfer)
 static CURLcode
 expand_reply(HttpTransfer *transfer)
 {
-	const char *told = http_reply_header(&transfer->request, "content-encoding");
-	char	   *expanded;
+	HttpRequest *request = &transfer->request;
+	const char *told = http_reply_header(request, "content-encoding");
 	GzipResult	result;
 
 	if (!gzip_is(transfer->buffer, transfer->received))
 		return told && transfer->received > 0 && strcasestr(told, "gzip")
 			? CURLE_BAD_CONTENT_ENCODING : CURLE_OK;
-	result = gzip_expand(transfer->buffer, transfer->received, transfer->request.max_bytes,
-						 &expanded, &transfer->received);
-	free(transfer->buffer);
-	transfer->buffer = expanded;
-	transfer->request.expanded = true;
+	transfer->gzip = transfer->buffer;
+	request->gzip = transfer->gzip;
+	request->gzip_len = transfer->received;
+	result = gzip_expand(request->gzip, request->gzip_len, request->max_bytes,
+						 &transfer->buffer, &transfer->received);
 	transfer->too_big |= result == GZIP_TOO_BIG;
 	return result == GZIP_DONE ? CURLE_OK : CURLE_BAD_CONTENT_ENCODING;
 }

@@ -39,7 +39,8 @@ struct HttpRequest
 	int			status;			/* 0: no reply, see fault */
 	const char *reply;			/* never NULL when status is set */
 	Size		reply_len;
-	bool		expanded;		/* it was gzip on the wire */
+	const char *gzip;			/* what it was on the wire, NULL: not compressed */
+	Size		gzip_len;
 	int			retry_after_s;	/* -1: not told */
 	pg_time_t	date;			/* the server's clock, 0: not told */
 	Fault		fault;			/* why there is no usable reply */

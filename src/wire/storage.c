@@ -278,7 +278,7 @@ is_intact(const HttpRequest *request)
 	int			len;
 
 	/* the checksum is that of the bytes on the wire; gzip has one itself */
-	if (told == NULL || request->expanded)
+	if (told == NULL || request->gzip)
 		return true;
 	if (!pg_md5_binary(request->reply, request->reply_len, digest, &error))
 		return true;			/* MD5 is not available, as under FIPS */

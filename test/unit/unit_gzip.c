@@ -35,3 +35,14 @@ unit_gzip(PG_FUNCTION_ARGS)
 	}
 	PG_RETURN_NULL();
 }
+
+PG_FUNCTION_INFO_V1(unit_gzip_compress);
+
+Datum
+unit_gzip_compress(PG_FUNCTION_ARGS)
+{
+	Size		len;
+	char	   *bytes = unit_bytes(fcinfo, 0, &len);
+
+	PG_RETURN_BYTEA_P(gzip_compress(bytes, len));
+}

@@ -8,11 +8,14 @@ use warnings;
 use Compress::Raw::Zlib qw(crc32);
 use Damoov::Unit;
 use IO::Compress::Gzip qw(gzip $GzipError);
+use IO::Uncompress::Gunzip qw(gunzip $GunzipError);
 use Test::More;
 
 functions(q{
 CREATE FUNCTION unit_gzip(bytes_hex text, max integer)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
+CREATE FUNCTION unit_gzip_compress(bytes_hex text)
+RETURNS bytea AS 'damoov_unit' LANGUAGE C STRICT;
 });
 
 sub zip
@@ -67,5 +70,25 @@ for my $case (
 	my ($name, $bytes) = @$case;
 	is(expanded($bytes), 'damaged', "gzip: $name is damage");
 }
+
+# What is made is what others read; noise gets longer by it.
+sub compressed
+{
+	my ($text) = @_;
+	my $hex = query("SELECT encode(unit_gzip_compress('" . unpack('H*', $text) . "'), 'hex')");
+	my $bytes = pack 'H*', $hex;
+	my $expanded;
+
+	gunzip(\$bytes => \$expanded) or return "no gzip: $GunzipError";
+	return ($expanded eq $text ? 'the same' : 'something else', length $bytes);
+}
+
+my $noise = join '', map { chr(int rand 256) } 1 .. 300_000;
+for my $case ([ 'nothing', '' ], [ 'a byte', 'a' ], [ 'a text', $text ], [ 'noise', $noise ])
+{
+	my ($name, $bytes) = @$case;
+	is((compressed($bytes))[0], 'the same', "$name, compressed");
+}
+cmp_ok((compressed($text))[1], '<', length($text) / 2, 'a text gets shorter');
 
 1;

@@ -30,6 +30,7 @@ OBJS         = \
 	src/dataset/record_store.o \
 	src/dataset/record_value.o \
 	src/dataset/track.o \
+	src/dataset/trip_document.o \
 	src/dataset/trip_events.o \
 	src/door/api.o \
 	src/door/arrival.o \
@@ -107,6 +108,7 @@ SQL_PARTS    = \
 	heartbeats \
 	downloads \
 	documents \
+	points \
 	notify \
 	doors \
 	removals \
@@ -130,7 +132,7 @@ DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(
 # the folder for them is everybody's: names of our own
 DOCS         = docs/damoov.md docs/damoov-datasets.md
 
-REGRESS      = install ingest envelopes datasets replacement orders leases privileges lifecycle storage objects webhook plans flat partitions
+REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use

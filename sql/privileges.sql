@@ -130,7 +130,7 @@ GRANT SELECT (kind, object_id, user_id, source, host, priority, state, attempts,
     last_error_at, queued_at) ON damoov.downloads TO regress_damoov_reader;
 GRANT SELECT (quarantine_id, source, received_at, kind, object_id, reason, sqlstate, message, attempts) ON damoov.quarantine TO regress_damoov_reader;
 -- what a view calls is called by the reader
-GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.worker_pids(), damoov.worker_problem(), damoov.home(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_columns(), damoov.extra_drift(), damoov.event_drift(), damoov.hidden_event_drift() TO regress_damoov_reader;
+GRANT EXECUTE ON FUNCTION damoov.worker_pid(), damoov.worker_pids(), damoov.worker_problem(), damoov.home(), damoov.unknown_members(jsonb), damoov.extra_members(jsonb), damoov.extra_columns(), damoov.extra_drift(), damoov.event_drift(), damoov.hidden_event_drift(), damoov_points(bigint), damoov.document_points(bigint, bytea) TO regress_damoov_reader;
 CREATE FUNCTION pg_temp.readable(relation text, OUT result text, OUT rows bigint, OUT shows_token boolean) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('SELECT count(*), coalesce(bool_or(t::text ~* %L), false) FROM %s AS t', '5b0c7d1e-?2f34-?4a56-?8b79-?c0d1e2f3a4b5', relation) INTO rows, shows_token;
@@ -214,6 +214,7 @@ INSERT INTO needed (privilege, object) VALUES
     ('SELECT', 'damoov.downloads'), ('INSERT', 'damoov.downloads'), ('UPDATE', 'damoov.downloads'), ('DELETE', 'damoov.downloads'),
     ('SELECT', 'damoov.trips'), ('DELETE', 'damoov.trips'),
     ('SELECT', 'damoov.trip_points'), ('DELETE', 'damoov.trip_points'),
+    ('SELECT', 'damoov.trip_documents'), ('DELETE', 'damoov.trip_documents'),
     ('SELECT', 'damoov.trip_events'), ('DELETE', 'damoov.trip_events'),
     ('SELECT', 'damoov.raw_tracks'), ('DELETE', 'damoov.raw_tracks'),
     ('SELECT', 'damoov.raw_points'), ('DELETE', 'damoov.raw_points'),
@@ -406,6 +407,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA damoov FROM regress_damoov_reader, regress_da
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA damoov FROM regress_damoov_ingest;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA damoov FROM regress_damoov_reader, regress_damoov_ingest;
 REVOKE ALL ON FUNCTION damoov_ingest(jsonb, text) FROM regress_damoov_ingest;
+REVOKE ALL ON FUNCTION damoov_points(bigint) FROM regress_damoov_reader;
 REVOKE ALL ON SCHEMA damoov FROM regress_damoov_reader, regress_damoov_ingest;
 DROP ROLE regress_damoov_nobody;
 DROP ROLE regress_damoov_reader;

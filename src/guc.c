@@ -32,6 +32,13 @@ int			damoov_keep_crashes;
 int			damoov_keep_quarantine;
 int			damoov_keep_receipts;
 int			damoov_keep_documents;
+int			damoov_store_points;
+
+static const struct config_enum_entry points_names[] = {
+	{"rows", STORE_ROWS, false},
+	{"document", STORE_DOCUMENT, false},
+	{NULL, 0, false}
+};
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -147,7 +154,25 @@ guc_define(void)
 		DefineCustomBoolVariable(switches[i].name, switches[i].description, switches[i].more,
 								 switches[i].variable, false, PGC_SUSET, 0,
 								 NULL, NULL, NULL);
+	DefineCustomEnumVariable("damoov.store_points", "What is stored of the points of a trip.",
+							 "The option store_points of an api server wins over it.",
+							 &damoov_store_points, STORE_ROWS, points_names, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("damoov");
+}
+
+bool
+guc_store_points(const char *name, StorePoints *value)
+{
+	for (const struct config_enum_entry *entry = points_names; entry->name; entry++)
+	{
+		if (pg_strcasecmp(entry->name, name) == 0)
+		{
+			*value = entry->val;
+			return true;
+		}
+	}
+	return false;
 }
 
 List *

@@ -29,6 +29,18 @@ extern int	damoov_keep_documents;
 /* the most that damoov.workers_per_database may be */
 #define GUC_MAX_WORKERS 32
 
+/* what is stored of the points of a trip */
+typedef enum StorePoints
+{
+	STORE_ROWS,
+	STORE_DOCUMENT				/* the dataset, which they are read from */
+} StorePoints;
+
+extern int	damoov_store_points;
+
+/* Finds one of them by its name in the setting; false when there is none. */
+extern bool guc_store_points(const char *name, StorePoints *value);
+
 extern void guc_define(void);
 
 /* The names in damoov.databases, as palloc'd strings. */

@@ -41,7 +41,15 @@ DECLARE
     oldest text;
 BEGIN
     FOR relation IN
-        SELECT c.*, CASE WHEN c.column_name = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before
+        SELECT c.*, CASE WHEN c.column_name = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before,
+            -- the points in documents as well, for whoever may read these
+            CASE
+                WHEN c.table_name = 'trip_points' AND has_table_privilege('damoov.all_points', 'SELECT')
+                    AND has_table_privilege('damoov.trip_documents', 'SELECT')
+                    AND has_function_privilege('damoov.document_points(bigint, bytea)', 'EXECUTE')
+                    AND has_function_privilege('@extschema@.damoov_points(bigint)', 'EXECUTE') THEN 'all_points'
+                ELSE c.table_name
+            END AS rows_of
         FROM damoov.extra_columns() AS c
         WHERE has_table_privilege(format('damoov.%I', c.table_name), 'SELECT')
             AND has_table_privilege(format('damoov.%I', c.home), 'SELECT')
@@ -62,7 +70,7 @@ BEGIN
             CASE WHEN relation.has_stored_at THEN 'h.stored_at' ELSE 'NULL::timestamptz' END,
             relation.home,
             CASE WHEN relation.key IS NOT NULL THEN format('ORDER BY %I DESC LIMIT 1000', relation.key) END,
-            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I AND p.%2$I >= %L', relation.table_name, relation.key, oldest) END,
+            CASE WHEN relation.key IS NOT NULL THEN format('JOIN damoov.%I AS p ON p.%I = h.%2$I AND p.%2$I >= %L', relation.rows_of, relation.key, oldest) END,
             format('%s.%I', CASE WHEN relation.key IS NOT NULL THEN 'p' ELSE 'h' END, relation.column_name),
             relation.before);
     END LOOP;

@@ -55,17 +55,23 @@ DECLARE
     before jsonb;
 BEGIN
     FOR entry IN
-        SELECT d.kind, d.object_id, d.user_id, d.document
+        -- what is compressed is not expanded before it is its turn
+        SELECT d.kind, d.object_id, d.user_id, d.document, NULL::bytea AS packed
         FROM damoov.documents AS d
         WHERE d.fetched_at >= since
-        ORDER BY d.kind, d.object_id
+        UNION ALL
+        SELECT 'processed', t.track_token, t.user_id, NULL, d.document
+        FROM damoov.trip_documents AS d
+        JOIN damoov.trips AS t USING (trip_id)
+        WHERE d.fetched_at >= since
+        ORDER BY 1, 2
     LOOP
         kind := entry.kind;
         object_id := entry.object_id;
         user_id := entry.user_id;
         before := damoov.dataset_rows(kind, object_id);
         BEGIN
-            PERFORM damoov.store_dataset(kind, object_id, entry.document);
+            PERFORM damoov.store_dataset(kind, object_id, coalesce(entry.document, damoov.document_text(entry.packed)));
             changed := damoov.changed_columns(before, damoov.dataset_rows(kind, object_id));
             IF changed IS NULL THEN
                 RAISE SQLSTATE 'DM001';

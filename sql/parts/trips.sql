@@ -138,7 +138,7 @@ COMMENT ON COLUMN damoov.trips.driving_tips IS 'DrivingTips: text for people, li
 COMMENT ON COLUMN damoov.trips.beacon_id IS 'BeaconId; the vendor''s 0 (none) is NULL';
 COMMENT ON COLUMN damoov.trips.tags IS 'Tags as received; member names are assumed';
 COMMENT ON COLUMN damoov.trips.rating_reason IS 'RatingReason; seen in client models only';
-COMMENT ON COLUMN damoov.trips.point_count IS 'rows in damoov.trip_points';
+COMMENT ON COLUMN damoov.trips.point_count IS 'its points: rows in damoov.all_points';
 COMMENT ON COLUMN damoov.trips.filler_count IS 'those of them that are map-matched fillers';
 COMMENT ON COLUMN damoov.trips.min_latitude IS 'bounding box of the points, degrees WGS 84';
 COMMENT ON COLUMN damoov.trips.min_longitude IS 'bounding box of the points, degrees WGS 84';
@@ -174,7 +174,7 @@ CREATE TABLE damoov.trip_points (
     is_filler boolean NOT NULL,
     extra jsonb
 ) PARTITION BY RANGE (trip_id);
-COMMENT ON TABLE damoov.trip_points IS 'points of the processed trips, in document order';
+COMMENT ON TABLE damoov.trip_points IS 'points of the processed trips, in document order; those of trips in damoov.trip_documents have no rows here, damoov.all_points has all';
 COMMENT ON COLUMN damoov.trip_points.trip_id IS 'trip';
 COMMENT ON COLUMN damoov.trip_points.seq IS 'position in the document, from 0; Number and PointDate repeat and are no keys';
 COMMENT ON COLUMN damoov.trip_points.point_id IS 'Id; exceeds 2^31 (seen)';
@@ -233,5 +233,5 @@ CREATE TRIGGER trips_delete
     AFTER DELETE ON damoov.trips
     REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT
-    EXECUTE FUNCTION damoov.delete_parts('trip_id', 'trip_points', 'trip_events');
-COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'deletes points and trip events with their trip';
+    EXECUTE FUNCTION damoov.delete_parts('trip_id', 'trip_points', 'trip_documents', 'trip_events');
+COMMENT ON TRIGGER trips_delete ON damoov.trips IS 'deletes points, as rows or as a document, and trip events with their trip';

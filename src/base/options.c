@@ -84,6 +84,7 @@ static const OptionSpec specs[] = {
 	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"store_points", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
 	/* temporary credentials */

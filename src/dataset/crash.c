@@ -99,7 +99,7 @@ look_at_value(JsonWalk *walk, const char *start, Size len)
 
 	reader->values++;
 	reader->bytes += len;
-	if (keep_is_secret(json_name(walk, walk->depth)))
+	if (keep_is_secret(&reader->secrets, json_name(walk, walk->depth)))
 		keep_add_secret(&reader->secrets, start, len);
 }
 

@@ -12,10 +12,13 @@
 #include "base/sql.h"
 #include "dataset/crash.h"
 #include "dataset/dataset.h"
+#include "dataset/keep.h"
 #include "dataset/raw.h"
 #include "dataset/record.h"
 #include "dataset/track.h"
+#include "dataset/trip_document.h"
 #include "guc.h"
+#include "wire/gzip.h"
 
 typedef struct KindRules
 {
@@ -28,6 +31,9 @@ typedef struct KindRules
 
 	/* returns the row's id, 0 when the dataset is not wanted any more */
 	int64		(*store) (const void *content, const pg_uuid_t *object_id, int64 user_id);
+	/* the same with the document in place of rows; NULL: it has none that could be left out */
+	int64		(*store_document) (const void *content, const pg_uuid_t *object_id, int64 user_id,
+								   const TripDocument *document);
 	const char *channel;		/* NOTIFY, NULL: none */
 } KindRules;
 
@@ -41,7 +47,7 @@ static const KindRules kinds[DATASET_KINDS + 1] = {
 	[DATASET_PROCESSED] = {
 		.name = "processed",
 		.address = {"processed", false, "/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
-		.record = &track_record, .store = track_store,
+		.record = &track_record, .store = track_store, .store_document = track_store_document,
 		.channel = "damoov_trip"
 	},
 	[DATASET_RAW] = {
@@ -195,7 +201,7 @@ compressed(text *document)
 
 /* Keeps the original, or deletes an older one. */
 static void
-keep_document(const Dataset *dataset, bool fetched)
+keep_original(const Dataset *dataset, bool fetched)
 {
 	static SqlPlan keep = SQL_PLAN(
 		"INSERT INTO damoov.documents AS d (kind, object_id, document, user_id) "
@@ -220,15 +226,82 @@ keep_document(const Dataset *dataset, bool fetched)
 	sql_run(keeps ? &keep : &outdate, arguments, NULL);
 }
 
+/* The document has taken its place. */
+static void
+drop_original(const DatasetKey *key)
+{
+	static SqlPlan plan = SQL_PLAN(
+		"DELETE FROM damoov.documents AS d WHERE d.kind = $1 AND d.object_id = $2",
+		TEXTOID, UUIDOID);
+	Datum		arguments[] = {
+		CStringGetTextDatum(dataset_kind_name(key->kind)),
+		UUIDPGetDatum(unconstify(pg_uuid_t *, &key->object_id))
+	};
+
+	sql_run(&plan, arguments, NULL);
+}
+
+/*
+ * The document as it is kept, and what it reads as.  Where a secret was taken out
+ * it is read again, so that what is stored is what will be read from it; false
+ * when that could not be.
+ */
+static bool
+make_document(const Dataset *dataset, TripDocument *document, Content **content)
+{
+	JsonSpan	original = dataset_text(dataset);
+	char	   *kept = keep_document(original.start, original.len, dataset->device_token,
+									 (*content)->names_person);
+	Document	again = {.text = kept, .device_token = ""};
+	Fault		ignored = {0};
+
+	if (kept == NULL)
+	{
+		document->original = dataset->document;
+		document->gzip = dataset->gzip ? dataset->gzip
+			: gzip_compress(original.start, original.len);
+		return true;
+	}
+	again.len = again.max_len = strlen(kept);
+	document->original = cstring_to_text_with_len(kept, again.len);
+	document->gzip = gzip_compress(kept, again.len);
+	*content = record_read(kinds[dataset->key.kind].record, &again, &ignored);
+	return *content != NULL;
+}
+
+static bool
+wants_document(const Dataset *dataset, bool fetched)
+{
+	StorePoints form = dataset->store_points;
+
+	if (kinds[dataset->key.kind].store_document == NULL)
+		return false;
+	if (!fetched)
+		form = trip_document_form(&dataset->key.object_id, form);
+	return form == STORE_DOCUMENT;
+}
+
 bool
 dataset_store(const Dataset *dataset, bool fetched, int64 *row_id)
 {
-	*row_id = kinds[dataset->key.kind].store(dataset->content, &dataset->key.object_id,
-											 dataset->key.user_id);
-	if (*row_id == 0)
-		return false;
-	keep_document(dataset, fetched);
-	return true;
+	const KindRules *kind = &kinds[dataset->key.kind];
+	const DatasetKey *key = &dataset->key;
+	TripDocument document = {.fetched = fetched};
+	Content    *content = dataset->content;
+
+	if (wants_document(dataset, fetched) && make_document(dataset, &document, &content))
+	{
+		*row_id = kind->store_document(content, &key->object_id, key->user_id, &document);
+		if (*row_id != 0)
+			drop_original(key);
+	}
+	else
+	{
+		*row_id = kind->store(dataset->content, &key->object_id, key->user_id);
+		if (*row_id != 0)
+			keep_original(dataset, fetched);
+	}
+	return *row_id != 0;
 }
 
 void

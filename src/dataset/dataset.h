@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/uuid.h"
+#include "guc.h"
 
 typedef enum DatasetKind
 {
@@ -50,6 +51,8 @@ typedef struct Dataset
 	DatasetKey	key;
 	char		device_token[UUID_TEXT_SIZE];	/* the person's */
 	text	   *document;		/* as received, detoasted; NULL: none */
+	bytea	   *gzip;			/* the same, NULL: not at hand */
+	StorePoints store_points;
 	void	   *content;		/* as its kind reads it, NULL: not read */
 } Dataset;
 
@@ -81,8 +84,9 @@ extern bool dataset_identify(const Dataset *dataset, DatasetIdentity *identity, 
 
 /*
  * Stores a dataset that was read by the rules of its kind, all of it or
- * nothing, and with it its document, as damoov.keep_documents says.  Without
- * "fetched" a document that is there already keeps its time.  False when the
+ * nothing, and with it its document, as damoov.keep_documents says, or in place
+ * of the rows of its points.  Without "fetched" a document that is there already
+ * keeps its time, and a trip the form that it has.  False when the
  * dataset is not wanted any more: its track was removed meanwhile.  *row_id is
  * the surrogate key of the row.  Its object is locked.  Between sql_enter() and
  * sql_leave(); throws on database errors.

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -14,10 +15,13 @@
 #define REDACTED	"[redacted]"
 
 bool
-keep_is_secret(const char *name)
+keep_is_secret(Secrets *secrets, const char *name)
 {
-	return pg_strcasecmp(name, "DeviceToken") == 0 ||
+	bool		is_secret = pg_strcasecmp(name, "DeviceToken") == 0 ||
 		pg_strcasecmp(name, "UserId") == 0;
+
+	secrets->named |= is_secret;
+	return is_secret;
 }
 
 void
@@ -191,4 +195,68 @@ keep_append_member(StringInfo object, const char *name, const char *start,
 	pfree(quoted);
 	appendStringInfoChar(object, ':');
 	keep_append(object, start, len, secrets);
+}
+
+/* ----- whole documents ----- */
+
+/* May the byte be part of a token, in any spelling? */
+static inline bool
+may_spell(char c)
+{
+	return isxdigit((unsigned char) c) || c == '-' || c == '%' || c == '\\' || c == 'u' || c == 'x';
+}
+
+/* Does a text that holds no NUL hold the token?  It stands in a row of so many such bytes at least. */
+static bool
+holds_token(const Secrets *secrets, const char *text, Size len)
+{
+	const Size	least = 2 * UUID_LEN;
+	const char *end = text + len;
+
+	if (!secrets->hides)
+		return false;
+	for (const char *at = text; (Size) (end - at) >= least;)
+	{
+		const char *row = at + least;
+
+		while (row > at && may_spell(row[-1]))
+			row--;
+		/* no token reaches across the byte before the row */
+		if (row > at)
+		{
+			at = row;
+			continue;
+		}
+		if (hidden_at(&secrets->hidden, at, end) > 0)
+			return true;
+		at++;
+	}
+	return false;
+}
+
+static void
+find_secret(JsonWalk *walk, const char *start, Size len)
+{
+	if (walk->level[walk->depth].written.start &&
+		keep_is_secret(walk->state, json_name(walk, walk->depth)))
+		keep_add_secret(walk->state, start, len);
+}
+
+/* A document that was read has no fault. */
+char *
+keep_document(const char *text, Size len, const char *device_token, bool named)
+{
+	static const JsonVisitor visitor = {.value = find_secret};
+	Secrets		secrets = {0};
+	StringInfoData kept;
+	Fault		ignored = {0};
+
+	keep_hide(&secrets, device_token);
+	if (!named && !holds_token(&secrets, text, len))
+		return NULL;
+	(void) json_walk(text, len, JSON_LIMITS(len), &visitor, &secrets, &ignored);
+	initStringInfo(&kept);
+	keep_append(&kept, text, len, &secrets);
+	keep_hide_end(&secrets);
+	return kept.data;
 }

@@ -12,14 +12,12 @@
 #include "lib/stringinfo.h"
 #include "utils/uuid.h"
 
-/* True for the names of members that hold the person's credential. */
-extern bool keep_is_secret(const char *name);
-
 /* What must not be kept of a text: values, in order, and a person's token. */
 typedef struct Secrets
 {
 	bool		hides;			/* there is a token */
 	pg_uuid_t	hidden;
+	bool		named;			/* a member of a secret name was met */
 	int			count;
 	int			room;
 	struct SecretSpan
@@ -36,12 +34,21 @@ typedef struct Secrets
 extern void keep_hide(Secrets *secrets, const char *device_token);
 extern void keep_hide_end(Secrets *secrets);
 
+/* True for the names of members that hold the person's credential; notes it. */
+extern bool keep_is_secret(Secrets *secrets, const char *name);
+
 /* Adds a value that must not be kept; inner ones have to be added before outer ones. */
 extern void keep_add_secret(Secrets *secrets, const char *start, Size len);
 
 /* Appends a part of the text, a whole value. */
 extern void keep_append(StringInfo object, const char *start, Size len,
 						const Secrets *secrets);
+
+/*
+ * A whole document as it may be kept: NULL when it may as it stands.  "named" says
+ * whether its reader has met a member of a secret name.
+ */
+extern char *keep_document(const char *text, Size len, const char *device_token, bool named);
 
 /* Appends "name":value. */
 extern void keep_append_member(StringInfo object, const char *name,

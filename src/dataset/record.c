@@ -271,7 +271,7 @@ begin_member(JsonWalk *walk, RecordReader *reader, int level)
 
 	if (found < 0)
 	{
-		if (keep_is_secret(json_name(walk, level)) ||
+		if (keep_is_secret(&reader->secrets, json_name(walk, level)) ||
 			members[state->group].kind == KIND_CLOSED_GROUP)
 			reader->keep = KEEP_NOTHING;
 		else
@@ -383,7 +383,7 @@ begin_spread_item(RecordReader *reader, const char *name)
 
 	while (item < SPREAD_ITEMS && strcmp(spread_name[item], name) != 0)
 		item++;
-	reader->keep = item == SPREAD_ITEMS && !keep_is_secret(name) ? KEEP_EXTRA : KEEP_NOTHING;
+	reader->keep = item == SPREAD_ITEMS && !keep_is_secret(&reader->secrets, name) ? KEEP_EXTRA : KEEP_NOTHING;
 	return item;
 }
 
@@ -663,7 +663,7 @@ reader_value(JsonWalk *walk, const char *start, Size len)
 		return;
 	if (reader->skip_depth > 0)
 	{
-		if (level->written.start && keep_is_secret(json_name(walk, walk->depth)))
+		if (level->written.start && keep_is_secret(&reader->secrets, json_name(walk, walk->depth)))
 			keep_add_secret(&reader->secrets, start, len);
 	}
 	else
@@ -781,6 +781,7 @@ record_read(const Record *record, const Document *document, Fault *fault)
 		content = NULL;
 	else
 	{
+		content->names_person = reader->secrets.named;
 		set_extra(reader);
 		write_all_notes(content);
 	}

@@ -120,6 +120,7 @@ struct Content
 	Texts		texts;			/* of KIND_CODE */
 	char	   *extra;			/* members without a column, NULL for none */
 	List	   *notes;			/* of char *: what was odd */
+	bool		names_person;	/* has members that hold the person's credential */
 };
 
 /*

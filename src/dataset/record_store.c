@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -144,6 +145,13 @@ typedef struct ListFill
 } ListFill;
 
 static void
+set_texts(ListFill *fill, const Texts *texts)
+{
+	for (int i = 1; i < texts->count; i++)
+		fill->texts[i] = CStringGetTextDatum(texts->text[i]);
+}
+
+static void
 fill_row(void *state, int64 number, Datum *values, bool *isnull)
 {
 	const ListFill *fill = state;
@@ -195,6 +203,58 @@ replace_rows(RecordRows *rows, const char *parent, ListFill *fill, bool is_new)
 	if (!is_new)
 		sql_run(&rows->empty, &id, NULL);
 	bulk_insert(&rows->table, fill->parent_id, fill->list->count, fill_row, fill);
+}
+
+/* Where the columns of a result stand among those of the rows; -1: nowhere. */
+static void
+map_result(const RecordRows *rows, TupleDesc descriptor, int *map)
+{
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+
+		map[i] = rows->table.ncolumns - 1;
+		while (map[i] >= 0 &&
+			   (strcmp(NameStr(attribute->attname), rows->columns[map[i]].name) != 0 ||
+				attribute->atttypid != rows->columns[map[i]].type))
+			map[i]--;
+	}
+}
+
+void
+record_list_rows(RecordRows *rows, const char *parent, int64 parent_id,
+				 const RecordState *list, const Texts *texts,
+				 TupleDesc descriptor, Tuplestorestate *store)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext row = AllocSetContextCreate(caller, "damoov row", ALLOCSET_DEFAULT_SIZES);
+	ListFill	fill = {.parent_id = parent_id, .list = list};
+	int		   *map = palloc(descriptor->natts * sizeof(int));
+	Datum	   *result = palloc0(descriptor->natts * sizeof(Datum));
+	bool	   *nulls = palloc(descriptor->natts * sizeof(bool));
+
+	prepare_rows(rows, parent, list->record);
+	map_result(rows, descriptor, map);
+	set_texts(&fill, texts);
+	MemoryContextSwitchTo(row);
+	for (int number = 0; number < list->count; number++)
+	{
+		Datum		values[SQL_MAX_ARGS];
+		bool		isnull[SQL_MAX_ARGS] = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		fill_row(&fill, number, values, isnull);
+		for (int i = 0; i < descriptor->natts; i++)
+		{
+			nulls[i] = map[i] < 0 || isnull[map[i]];
+			if (!nulls[i])
+				result[i] = values[map[i]];
+		}
+		tuplestore_putvalues(store, descriptor, result, nulls);
+		MemoryContextReset(row);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(row);
 }
 
 /* ----- documents ----- */
@@ -288,8 +348,7 @@ record_store(RecordTable *table, const Content *content, int64 user_id,
 	bool		is_new;
 
 	MemoryContextSwitchTo(work);
-	for (int i = 1; i < content->texts.count; i++)
-		fill.texts[i] = CStringGetTextDatum(content->texts.text[i]);
+	set_texts(&fill, &content->texts);
 	fill.parent_id = upsert(table, content, user_id, fill.texts, columns,
 							ncolumns, &is_new);
 	for (int i = 0; i < content->nlists; i++)

@@ -5,9 +5,12 @@
 #ifndef DAMOOV_RECORD_STORE_H
 #define DAMOOV_RECORD_STORE_H
 
+#include "utils/tuplestore.h"
+
 #include "base/bulk.h"
 #include "base/sql.h"
 #include "dataset/record.h"
+#include "dataset/record_value.h"
 
 /*
  * A table with one row for each record of a list: the id of the document, seq,
@@ -60,5 +63,13 @@ typedef struct RecordColumn
 extern int64 record_store(RecordTable *table, const Content *content,
 						  int64 user_id, const RecordColumn *columns,
 						  int ncolumns);
+
+/*
+ * The rows that a list would have in its table, by the names of its columns; what
+ * a column of another name holds is NULL.
+ */
+extern void record_list_rows(RecordRows *rows, const char *parent, int64 parent_id,
+							 const RecordState *list, const Texts *texts,
+							 TupleDesc descriptor, Tuplestorestate *store);
 
 #endif							/* DAMOOV_RECORD_STORE_H */

@@ -9,17 +9,28 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/sql.h"
+#include "base/uuid.h"
+#include "compat.h"
+#include "dataset/keep.h"
 #include "dataset/record.h"
 #include "dataset/record_check.h"
 #include "dataset/record_store.h"
 #include "dataset/record_value.h"
 #include "dataset/track.h"
+#include "dataset/trip_document.h"
 #include "dataset/trip_events.h"
+#include "wire/gzip.h"
+
+SQL_FUNCTION(damoov_document_points);
+SQL_FUNCTION(damoov_pack_document);
 
 #define TRACK_OK			200 /* Result.Code */
 
@@ -308,11 +319,13 @@ track_state(const pg_uuid_t *track_token, int64 user_id)
 	return state;
 }
 
-int64
-track_store(const void *content, const pg_uuid_t *track_token, int64 user_id)
+/* document: in place of the rows of the points, NULL for the rows */
+static int64
+store(const Content *content, const pg_uuid_t *track_token, int64 user_id,
+	  const TripDocument *document)
 {
 	TrackState	state = track_state(track_token, user_id);
-	const RecordState *points = &((const Content *) content)->lists[TRIP_LIST_POINTS];
+	const RecordState *points = &content->lists[TRIP_LIST_POINTS];
 	Box			box = measure_points(points);
 	bool		nowhere = box.located == 0;
 	const RecordColumn columns[] = {
@@ -327,7 +340,85 @@ track_store(const void *content, const pg_uuid_t *track_token, int64 user_id)
 		{"max_longitude", FLOAT8OID, Float8GetDatum(box.max_longitude), nowhere}
 	};
 
+	Content		rows = *content;
+	int64		trip_id;
+
 	if (!state.lives)
 		return 0;
-	return record_store(&trips_table, content, user_id, columns, lengthof(columns));
+	if (document)
+		rows.lists[TRIP_LIST_POINTS].count = 0;
+	trip_id = record_store(&trips_table, &rows, user_id, columns, lengthof(columns));
+	trip_document_keep(trip_id, document);
+	return trip_id;
+}
+
+int64
+track_store(const void *content, const pg_uuid_t *track_token, int64 user_id)
+{
+	return store(content, track_token, user_id, NULL);
+}
+
+int64
+track_store_document(const void *content, const pg_uuid_t *track_token, int64 user_id,
+					 const TripDocument *document)
+{
+	return store(content, track_token, user_id, document);
+}
+
+/* ----- points of a document ----- */
+
+/*
+ * Reads what is kept of a track into memory; NULL with the fault.  The token of
+ * the person does not stand in it any more.
+ */
+static Content *
+read_kept(const char *text, Size len, Fault *fault)
+{
+	Document	document = {text, len, len, NULL, ""};
+
+	return record_read(&track_record, &document, fault);
+}
+
+Datum
+damoov_document_points(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(caller, "damoov points of a document",
+											   ALLOCSET_DEFAULT_SIZES);
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Fault		fault = {0};
+	Content    *content;
+	char	   *text;
+	Size		len;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	MemoryContextSwitchTo(work);
+	text = trip_document_text(PG_GETARG_BYTEA_PP(1), &len);
+	content = read_kept(text, len, &fault);
+	if (content == NULL)
+		fault_raise(&fault);
+	record_list_rows(&points_table, trips_table.id, PG_GETARG_INT64(0), &content->lists[TRIP_LIST_POINTS],
+					 &content->texts, result->setDesc, result->setResult);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+	return (Datum) 0;
+}
+
+/* NULL when it could not be read: points of rows are not given up for it. */
+Datum
+damoov_pack_document(PG_FUNCTION_ARGS)
+{
+	const char *original = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char		device_token[UUID_TEXT_SIZE];
+	Fault		fault = {0};
+	Content    *content = read_kept(original, strlen(original), &fault);
+	char	   *kept;
+
+	if (content == NULL)
+		PG_RETURN_NULL();
+	uuid_format(PG_GETARG_UUID_P(1), device_token);
+	kept = keep_document(original, strlen(original), device_token, content->names_person);
+	if (kept == NULL)
+		kept = unconstify(char *, original);
+	PG_RETURN_BYTEA_P(gzip_compress(kept, strlen(kept)));
 }

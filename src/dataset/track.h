@@ -8,6 +8,7 @@
 #include "utils/uuid.h"
 
 #include "dataset/record.h"
+#include "dataset/trip_document.h"
 
 /*
  * What cannot be used of a processed track is NULL and noted; the whole is no
@@ -24,5 +25,9 @@ extern const Record track_record;
  * Errors are thrown.  The caller has called sql_enter().
  */
 extern int64 track_store(const void *content, const pg_uuid_t *track_token, int64 user_id);
+
+/* The same with the document in place of the rows of its points. */
+extern int64 track_store_document(const void *content, const pg_uuid_t *track_token,
+								  int64 user_id, const TripDocument *document);
 
 #endif							/* DAMOOV_TRACK_H */

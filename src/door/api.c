@@ -16,6 +16,7 @@
 #include "base/uuid.h"
 #include "compat.h"
 #include "door/api.h"
+#include "guc.h"
 #include "wire/url.h"
 
 SQL_FUNCTION(damoov_fetches);
@@ -142,6 +143,15 @@ read_fetch(Api *api, const char *text, Fault *fault)
 }
 
 static bool
+read_store_points(Api *api, const char *name, Fault *fault)
+{
+	api->store_points = damoov_store_points;
+	return name == NULL || guc_store_points(name, &api->store_points) ||
+		fault_set(fault, REASON_CONFIGURATION,
+				  "option \"store_points\" knows rows and document, not \"%s\"", name);
+}
+
+static bool
 check_base_url(const char *option, const char *url, Fault *fault)
 {
 	UrlParts   *parts;
@@ -227,7 +237,8 @@ api_load(const char *source, Api **api, Fault *fault)
 		check_base_url("crash_url", out->crash_url, fault) &&
 		check_endpoint(out, "s3_endpoint", out->s3_endpoint, fault) &&
 		check_endpoint(out, "blob_endpoint", out->blob_endpoint, fault) &&
-		read_fetch(out, fetch ? fetch : DEFAULT_FETCH, fault);
+		read_fetch(out, fetch ? fetch : DEFAULT_FETCH, fault) &&
+		read_store_points(out, options_get(options, "store_points"), fault);
 }
 
 char *

@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "dataset/dataset.h"
+#include "guc.h"
 #include "wire/storage_name.h"
 
 typedef struct Api
@@ -19,6 +20,7 @@ typedef struct Api
 	char	   *blob_endpoint;
 	List	   *hosts;			/* char *: "name" or "*.suffix", maybe "/bucket" */
 	bool		fetch[DATASET_KINDS];	/* by the option "fetch" */
+	StorePoints store_points;
 } Api;
 
 /*

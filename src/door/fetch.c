@@ -36,6 +36,7 @@ find_target(Fetch *fetch, const char *source, const char *url)
 	if (!api_check_url(api, url, &target, fault))
 		return false;
 	fetch->url = target.url;
+	fetch->dataset.store_points = api->store_points;
 	fetch->private_allowed = target.private_allowed;
 	return target.storage == STORAGE_NONE ||
 		storage_open(target.storage, target.url, source, &fetch->storage, fault);
@@ -92,6 +93,8 @@ take_answer(Fetch *fetch, const HttpRequest *request)
 
 		json_skip_mark(&text, &len);
 		dataset->document = cstring_to_text_with_len(text, len);
+		if (request->gzip && text == request->reply && dataset->store_points == STORE_DOCUMENT)
+			dataset->gzip = (bytea *) cstring_to_text_with_len(request->gzip, request->gzip_len);
 	}
 	if (usable && dataset->key.kind != DATASET_OBJECT)
 		(void) dataset_read(dataset, &fetch->fault);

@@ -25,6 +25,7 @@
 #include "door/lock.h"
 #include "door/object.h"
 #include "door/person.h"
+#include "guc.h"
 #include "wire/http.h"
 
 SQL_FUNCTION(damoov_fetch_track);
@@ -250,7 +251,8 @@ damoov_store_dataset(PG_FUNCTION_ARGS)
 	int			kind = dataset_kind(name);
 	Dataset		dataset = {
 		.key = {.object_id = *PG_GETARG_UUID_P(1)},
-		.document = PG_GETARG_TEXT_PP(2)
+		.document = PG_GETARG_TEXT_PP(2),
+		.store_points = damoov_store_points
 	};
 	int64		row_id;
 	bool		stored;

@@ -40,6 +40,7 @@ my $node = do
 		conf => 'damoov.max_document_size = 1MB');
 };
 $node->add_api($cloud);
+$node->sql("ALTER SERVER api OPTIONS (ADD store_points 'rows')");
 
 my $driver = token('driver');
 
@@ -88,26 +89,34 @@ sub stored_rows
 			'points', (SELECT coalesce(json_agg(r ORDER BY seq), '[]') FROM
 				(SELECT p.seq, (SELECT json_object_agg(c.key, c.value)
 					FROM json_each(to_json(p)) AS c WHERE c.key <> 'trip_id') AS r
-				FROM damoov.trip_points AS p WHERE p.trip_id = $trip_id) AS a),
+				FROM damoov.all_points AS p WHERE p.trip_id = $trip_id) AS a),
 			'events', (SELECT coalesce(json_agg(r ORDER BY seq), '[]') FROM
 				(SELECT e.seq, (SELECT json_object_agg(c.key, c.value)
 					FROM json_each(to_json(e)) AS c WHERE c.key <> 'trip_id') AS r
 				FROM damoov.trip_events AS e WHERE e.trip_id = $trip_id) AS a))});
 }
 
+# The points as a document first, and then as rows.
 sub is_stored_as_sent
 {
 	my ($name, $text, $track, $token) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my @expected = split /\n/, python('expected', $text);
-	my @stored = split /\n/,
-	  python('canonical', stored_rows($node->sql(fetch($track, $token))));
 
-	is(scalar @stored, scalar @expected, "$name: rows");
-	my @wrong = grep { ($stored[$_] // '') ne $expected[$_] } 0 .. $#expected;
-	is(scalar @wrong, 0, "$name: every value of every row");
-	diag("stored:   $stored[$_]\nexpected: $expected[$_]")
-	  for grep { defined } @wrong[ 0 .. 2 ];
+	for my $form (qw(document rows))
+	{
+		$node->sql("ALTER SERVER api OPTIONS (SET store_points '$form')");
+		my $trip_id = $node->sql(fetch($track, $token));
+		my @stored = split /\n/, python('canonical', stored_rows($trip_id));
+
+		is($node->sql("SELECT count(*) FROM damoov.trip_documents WHERE trip_id = $trip_id"),
+			$form eq 'rows' ? 0 : 1, "$name: stored as $form");
+		is(scalar @stored, scalar @expected, '... rows');
+		my @wrong = grep { ($stored[$_] // '') ne $expected[$_] } 0 .. $#expected;
+		is(scalar @wrong, 0, '... every value of every row');
+		diag("stored:   $stored[$_]\nexpected: $expected[$_]")
+		  for grep { defined } @wrong[ 0 .. 2 ];
+	}
 	return;
 }
 

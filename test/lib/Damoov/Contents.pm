@@ -40,11 +40,14 @@ my @rows = (
 	"'downloads', to_jsonb(d) - '{user_id}'::text[] FROM damoov.downloads AS d",
 	"'quarantine', to_jsonb(q) - '{quarantine_id}'::text[] FROM damoov.quarantine AS q");
 
-# A line for each table that is not empty: name, rows, a digest of them all.
+# A line for each table that is not empty: name, rows, a digest of them all.  If
+# the points are wanted whichever way they are stored, originals are left out.
 sub contents
 {
-	my ($node, $database) = @_;
-	my $union = join ' UNION ALL ', map { "SELECT $_" } @rows;
+	my ($node, $database, $whichever) = @_;
+	my $union = join ' UNION ALL ', map { "SELECT $_" } grep { !($whichever && /^'documents/) } @rows;
+
+	$union =~ s/damoov\.trip_points/damoov.all_points/ if $whichever;
 
 	return $node->sql(
 		"SELECT split_part(r.kind, ' ', 1) AS name, count(*), md5(string_agg(r.kind || r.content, E'\\n' ORDER BY r.kind, r.content::text COLLATE \"C\"))

@@ -374,6 +374,17 @@ BEGIN
     IF NOT EXISTS (SELECT FROM damoov.documents AS d WHERE d.kind = kind AND d.object_id = object_id AND convert_to(d.document, 'UTF8') = document) THEN
         RETURN 'not its original';
     END IF;
+    -- kept in place of the rows it would give the same
+    IF kind = 'processed' AND (SELECT string_agg(p::text, E'\n' ORDER BY p.seq) FROM damoov.trip_points AS p) IS DISTINCT FROM (
+        SELECT string_agg(r::text, E'\n' ORDER BY r.seq)
+        FROM damoov.trips AS t
+        JOIN damoov.users AS u USING (user_id)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM damoov.document_points(t.trip_id, damoov.pack_document(convert_from(document, 'UTF8'), u.device_token))) AS r)
+    THEN
+        RETURN 'other points in a document';
+    END IF;
     RETURN NULL;
 END
 $$;

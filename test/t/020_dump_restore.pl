@@ -48,7 +48,8 @@ sub contents
 		$text .= "$name:\n" . $sql->("$settings $query") . "\n";
 	}
 	$text .= $sql->(
-		q{SELECT 'extension', extname, extversion, extnamespace::regnamespace FROM pg_extension WHERE extname = 'damoov';
+		q{SELECT 'points', md5(string_agg(p::text, ' ' ORDER BY p.trip_id, p.seq)) FROM damoov.all_points AS p;
+		  SELECT 'extension', extname, extversion, extnamespace::regnamespace FROM pg_extension WHERE extname = 'damoov';
 		  SELECT 'server', srvname, srvtype, ARRAY(SELECT unnest(srvoptions) ORDER BY 1) FROM pg_foreign_server ORDER BY srvname;
 		  SELECT 'mapping', srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY srvname, usename;
 		  SELECT 'partition', partition, first_id, end_id FROM damoov.partitions ORDER BY partition COLLATE "C";
@@ -136,6 +137,11 @@ INSERT INTO damoov.trip_events (trip_id, seq, kind, first_seq, last_seq, peak_ms
 SELECT trip_id, 0, 'braking', 0, 1, -3.3 FROM damoov.trips;
 -- points that lie in the default partition
 INSERT INTO damoov.trip_points (trip_id, seq, is_filler) VALUES (-7, 0, false);
+-- and one whose points are a document
+SET damoov.store_points = 'document';
+SELECT damoov.store_dataset('processed', 'c4a8f0d2-6b13-4e57-9d28-000000000002',
+    '{"Result": {"Code": 200, "Track": {"Points": [{"Number": 1, "Latitude": 52.1, "Longitude": 13.3, "New": 1.50}]}}}');
+RESET damoov.store_points;
 DELETE FROM damoov.downloads WHERE object_id = '$track';
 UPDATE damoov.downloads SET state = 'failed', attempts = 5, last_status = 404, last_error = E'gone\\tfor good', leased_until = now()
 WHERE object_id = 'c4a8f0d2-6b13-4e57-9d28-000000000003';

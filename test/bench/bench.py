@@ -21,6 +21,7 @@ WORKS = {
     "notifications": queues.notifications,
     "distant": queues.distant,
     "trips": queues.trips,
+    "points": queues.points,
     "documents": storing.documents,
     "ingest": storing.ingest,
     "workers": queues.workers,

@@ -22,11 +22,13 @@ ROWS = {
 }
 DATASETS = ("trips", "raw", "crashes")
 ONLY_DAMOOV = ("quarantine",)
+# the points of a trip may be a document: of what the view reads of it, the number is the same
+VIEWS = {"damoov.trip_points": "damoov.all_points"}
 
 
 def expected(schema, kind, count, there):
     """The rows of each table; there: those that were in it before."""
-    return {f"{schema}.{table}": round(rows * count) + there.get(table, 0)
+    return {VIEWS.get(f"{schema}.{table}", f"{schema}.{table}"): round(rows * count) + there.get(table, 0)
             for table, rows in ROWS[kind].items() if schema == "damoov" or table not in ONLY_DAMOOV}
 
 
@@ -170,6 +172,31 @@ def workers(bench, report):
     for kind in sizes:
         for metric in ("per second", *cpu_each(kind, 0)):
             report.ratio(f"{kind}, 2", metric, f"{kind}, 1")
+
+
+# what is stored of the points, and how long the originals are kept
+FORMS = {"rows, with the originals": ("rows", "30d"), "rows alone": ("rows", "0"), "documents": ("document", "30d")}
+
+
+def points(bench, report):
+    count = bench.size(300, 60)
+    report.title = f"{count} trips of {POINTS} points, from the notification to what is stored of them"
+    for _ in range(bench.rounds):
+        for name, (form, keep) in FORMS.items():
+            bench.server.set("damoov.keep_documents", keep)
+            bench.server.set("damoov.store_points", form)
+            with bench.server.database() as db:
+                run = run_worker(bench, db, "trips", count)
+                stored = db.size("damoov.trip_points", "damoov.trip_documents", "damoov.documents")
+                began = time.time()
+                db.execute("SELECT sum(p.speed_kmh) FROM damoov.trips AS t CROSS JOIN LATERAL damoov_points(t.trip_id) AS p")
+                report.note(name, **run.metrics(), **{"WAL bytes a trip": run.wal_bytes / count, "disk bytes a trip": stored / count,
+                                                      "read, ms a trip": (time.time() - began) / count * 1e3})
+    bench.server.execute("ALTER SYSTEM RESET damoov.keep_documents")
+    bench.server.execute("ALTER SYSTEM RESET damoov.store_points")
+    for name in list(FORMS)[:2]:
+        for metric in ("per second", *cpu_each("trips", 0)):
+            report.ratio("documents", metric, name)
 
 
 def datasets(bench, report, kind, fetch, count, title):

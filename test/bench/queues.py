@@ -188,6 +188,7 @@ def points(bench, report):
             with bench.server.database() as db:
                 run = run_worker(bench, db, "trips", count)
                 stored = db.size("damoov.trip_points", "damoov.trip_documents", "damoov.documents")
+                db.execute("SET jit = off")     # what a single trip does without
                 began = time.time()
                 db.execute("SELECT sum(p.speed_kmh) FROM damoov.trips AS t CROSS JOIN LATERAL damoov_points(t.trip_id) AS p")
                 report.note(name, **run.metrics(), **{"WAL bytes a trip": run.wal_bytes / count, "disk bytes a trip": stored / count,

@@ -183,7 +183,9 @@ class Database:
             fail("; ".join(wrong))
 
     def size(self, *tables):
-        return sum(self.value("SELECT pg_total_relation_size(%s)", table) for table in tables)
+        """With their partitions."""
+        return sum(self.value("SELECT pg_total_relation_size(%s) + coalesce((SELECT sum(pg_total_relation_size(t.relid)) "
+                              "FROM pg_partition_tree(%s) AS t WHERE t.isleaf), 0)::bigint", table, table) for table in tables)
 
     def backends(self):
         """Of clients, without this one."""

@@ -172,7 +172,7 @@ for my $name (sort keys %type)
 		all_is_well(++$before);
 	}
 
-	# renew, which SQS does not need: answered before what is held is stored, and after that
+	# renew, not of SQS, where it is the request of a release: answered before what is held is stored, and after that
 	for my $stored_first ($of->{renew} ? (0, 1) : ())
 	{
 		refuse('events');

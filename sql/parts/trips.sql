@@ -201,8 +201,7 @@ COMMENT ON COLUMN damoov.trip_points.extra IS 'members of the point that have no
 CREATE TABLE damoov.trip_events (
     trip_id bigint NOT NULL,
     seq integer NOT NULL,
-    kind text NOT NULL CONSTRAINT trip_events_kind_check
-        CHECK (kind IN ('acceleration', 'braking', 'cornering', 'phone_usage', 'speeding')),
+    kind text NOT NULL,
     first_seq integer NOT NULL,
     last_seq integer NOT NULL,
     started_at timestamptz,

@@ -14,9 +14,16 @@ CREATE SERVER flat_api TYPE 'api' FOREIGN DATA WRAPPER damoov OPTIONS (fetch 'pr
 
 -- Tables and plans as they are in the beginning
 SELECT pg_temp.empty_tables();
-SELECT format('ALTER TABLE damoov.%I SET (autovacuum_enabled = off)', relname)
-FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relkind = 'r' ORDER BY relname
-\gexec
+CREATE PROCEDURE pg_temp.alter_tables(change text) LANGUAGE plpgsql AS $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind = 'r' LOOP
+        EXECUTE format('ALTER TABLE %s %s', relation, change);
+    END LOOP;
+END
+$$;
+CALL pg_temp.alter_tables('SET (autovacuum_enabled = off)');
 DISCARD PLANS;
 
 -- The n-th batch: heartbeats of fifty persons, some twice; trips that come, one of
@@ -74,7 +81,5 @@ FROM counted
 GROUP BY step
 HAVING min(pages) FILTER (WHERE n > 90) > 1.1 * min(pages) FILTER (WHERE n BETWEEN 16 AND 25);
 SELECT pg_temp.empty_tables();
-SELECT format('ALTER TABLE damoov.%I RESET (autovacuum_enabled)', relname)
-FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relkind = 'r' ORDER BY relname
-\gexec
+CALL pg_temp.alter_tables('RESET (autovacuum_enabled)');
 DROP SERVER flat_api;

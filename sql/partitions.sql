@@ -135,8 +135,8 @@ CREATE EXTENSION damoov;
 -- What others add is in new partitions, too, and rows that are moved start no trigger
 CREATE ROLE regress_damoov_adder;
 CREATE FUNCTION pg_temp.spy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING '% %', TG_OP, TG_TABLE_NAME; RETURN coalesce(NEW, OLD); END $$;
-ALTER TABLE damoov.trip_points ADD COLUMN own integer DEFAULT 7, ADD COLUMN twice double precision GENERATED ALWAYS AS (speed_kmh * 2) STORED;
-ALTER TABLE damoov.trip_points DROP COLUMN yaw_deg;
+ALTER TABLE damoov.trip_points ADD COLUMN gone integer, ADD COLUMN own integer DEFAULT 7, ADD COLUMN twice double precision GENERATED ALWAYS AS (speed_kmh * 2) STORED;
+ALTER TABLE damoov.trip_points DROP COLUMN gone;
 CREATE INDEX own_index ON damoov.trip_points (speed_kmh);
 CREATE TRIGGER spy BEFORE INSERT OR DELETE ON damoov.trip_points FOR EACH ROW EXECUTE FUNCTION pg_temp.spy();
 CREATE TRIGGER spy_truncate BEFORE TRUNCATE ON damoov.trip_points_default FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.spy();

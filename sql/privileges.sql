@@ -141,7 +141,8 @@ END
 $$;
 SET ROLE regress_damoov_reader;
 SELECT m.identity, r.* FROM member AS m, pg_temp.readable(m.identity) AS r
-WHERE m.type IN ('table', 'view') ORDER BY m.identity COLLATE "C";
+-- which partitions there are, and what is in which, other tests decide
+WHERE m.type IN ('table', 'view') AND m.identity !~ '^damoov\.(partitions|.*_default)$' ORDER BY m.identity COLLATE "C";
 -- every view there is
 SELECT c.relname AS unreadable FROM pg_class AS c, pg_temp.readable(c.oid::regclass::text) AS r
 WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('v', 'm') AND (r.result <> 'read' OR r.shows_token IS NOT FALSE);

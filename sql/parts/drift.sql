@@ -39,17 +39,18 @@ AS $$
 DECLARE
     relation record;
     oldest text;
+    documents boolean := has_table_privilege('damoov.all_points', 'SELECT')
+        AND has_table_privilege('damoov.trip_documents', 'SELECT')
+        AND has_function_privilege('damoov.document_points(bigint, bytea)', 'EXECUTE')
+        AND has_function_privilege('@extschema@.damoov_points(bigint)', 'EXECUTE');
 BEGIN
+    -- the points in documents as well, for whoever may read these
+    IF documents THEN
+        documents := EXISTS (SELECT FROM damoov.trip_documents);
+    END IF;
     FOR relation IN
         SELECT c.*, CASE WHEN c.column_name = 'extra' THEN '' ELSE 'VehicleIndicators.' END AS before,
-            -- the points in documents as well, for whoever may read these
-            CASE
-                WHEN c.table_name = 'trip_points' AND has_table_privilege('damoov.all_points', 'SELECT')
-                    AND has_table_privilege('damoov.trip_documents', 'SELECT')
-                    AND has_function_privilege('damoov.document_points(bigint, bytea)', 'EXECUTE')
-                    AND has_function_privilege('@extschema@.damoov_points(bigint)', 'EXECUTE') THEN 'all_points'
-                ELSE c.table_name
-            END AS rows_of
+            CASE WHEN documents AND c.table_name = 'trip_points' THEN 'all_points' ELSE c.table_name END AS rows_of
         FROM damoov.extra_columns() AS c
         WHERE has_table_privilege(format('damoov.%I', c.table_name), 'SELECT')
             AND has_table_privilege(format('damoov.%I', c.home), 'SELECT')

@@ -16,8 +16,11 @@
 #include "guc.h"
 #include "process/partitions.h"
 
-/* Far less than it takes to fill what is made ahead. */
-#define LOOK_MS		30000
+/*
+ * Less than it takes to fill what is made ahead, and seldom enough that an idle
+ * worker takes no time for it.
+ */
+#define LOOK_MS		120000
 
 SQL_FUNCTION(damoov_partition_size);
 

@@ -770,7 +770,6 @@ damoov_poll(PG_FUNCTION_ARGS)
 	poll->obey_backoff = only_source == NULL;
 	end_ms = clock_ms() + max_seconds * (int64) 1000;
 	poll_end_at(poll, end_ms);
-	partitions_make_due(poll->host);
 	while (clock_ms() < end_ms && !poll_is_drained(poll))
 	{
 		poll_turn(poll, (long) Max(1, end_ms - clock_ms()));
@@ -782,6 +781,8 @@ damoov_poll(PG_FUNCTION_ARGS)
 	end_ms = clock_ms() + FINISH_MS;
 	while (clock_ms() < end_ms && !poll_is_quiet(poll))
 		poll_turn(poll, 100);
+	/* last, for the caller's seconds are for the sources */
+	partitions_make_due(poll->host);
 	poll_leave(poll);
 	tell_troubles(poll);
 	MemoryContextDelete(context);

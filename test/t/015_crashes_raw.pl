@@ -455,7 +455,8 @@ $cloud->clear_faults;
 is_over('all is answered');
 my @order = map { $_->{target} } grep { $_->{target} =~ /^(processed|crash)$/ } $cloud->requests(since => $mark);
 is(join(' ', @order[0 .. 2]), 'processed processed processed', 'three trips went before the crashes');
-is(scalar(grep { $_ eq 'crash' } @order[3 .. 13]), 11, '... and none of the others did');
+# those that are asked for together may come in any order
+is(scalar(grep { $_ eq 'crash' } @order[3 .. 16]), 11, '... and of the others those alone that went with the last of them');
 is(value('SELECT count(*) FROM damoov.trips WHERE track_token IN ($$' . join('$$, $$', @trips) . '$$)'), 100, '... which are stored, too');
 
 $node->stop;

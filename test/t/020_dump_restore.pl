@@ -300,7 +300,7 @@ is( $elsewhere->safe_psql(
 	't', 'a trip gets a new id, too');
 is($elsewhere->safe_psql('plain', q{SET damoov.partition_size = 1000; SELECT damoov.make_partitions(); SELECT setval('damoov.trips_trip_id_seq', 99000); SELECT damoov.make_partitions();
 	SELECT damoov.split_default(); SELECT DISTINCT tableoid::regclass FROM damoov.trip_points WHERE trip_id = -7}),
-	"0\n99000\n22\n1\ndamoov.\"trip_points_p-1000\"", 'partitions are made beside those of the dump');
+	"0\n99000\n20\n1\ndamoov.\"trip_points_p-1000\"", 'partitions are made beside those of the dump');
 
 ###########################################################################
 # Dropped and made again
@@ -323,7 +323,9 @@ is($elsewhere->safe_psql('custom', 'SELECT count(*) FROM damoov.events'), '0', '
 my $rows = dump_to('rows.sql', '--data-only', '--load-via-partition-root');
 restore_plain($elsewhere, 'custom', $rows);
 my $without_sources = substr($original, 0, index($original, "\nserver|"));
-same(contents($elsewhere, 'custom'), $without_sources, 'rows alone can be put back');
+my $restored = contents($elsewhere, 'custom');
+# which go to other partitions there
+same(substr($restored, 0, index($restored, "\npartition|")), $without_sources, 'rows alone can be put back');
 
 ###########################################################################
 # pg_upgrade

@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $partitions = 'SELECT count(*) FROM damoov.partitions WHERE NOT is_default';
-my $node = Damoov::Node->start_new('made', databases => 'postgres', conf => "wal_level = logical\nmax_locks_per_transaction = 256");
+my $node = Damoov::Node->start_new('made', databases => 'postgres', conf => "wal_level = logical\nmax_wal_senders = 4\nmax_replication_slots = 4\nmax_locks_per_transaction = 256");
 
 ###########################################################################
 # Who makes them

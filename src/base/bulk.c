@@ -406,3 +406,22 @@ bulk_insert(BulkTable *table, int64 key, int64 nrows, BulkFill fill, void *state
 		table_close(target, NoLock);
 	table_close(relation, NoLock);
 }
+
+bool
+bulk_has_partition(const char *table, int64 key)
+{
+	Relation	relation = table_openrv(makeRangeVar("damoov", unconstify(char *, table), -1),
+										AccessShareLock);
+	bool		has = true;
+
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		PartitionDesc partitions = RelationGetPartitionDesc(relation, true);
+		Oid			partition = find_partition(relation, Int64GetDatum(key));
+		int			common = partitions->boundinfo ? partitions->boundinfo->default_index : -1;
+
+		has = OidIsValid(partition) && (common < 0 || partitions->oids[common] != partition);
+	}
+	table_close(relation, NoLock);
+	return has;
+}

@@ -37,10 +37,16 @@ typedef void (*BulkFill) (void *state, int64 row, Datum *values, bool *isnull);
 
 /*
  * Inserts rows 0 to nrows - 1, whose first column is the key, into the table, as
- * the current user and in the current transaction, between sql_enter() and sql_leave().  All errors are
- * thrown.
+ * the current user and in the current transaction, between sql_enter() and
+ * sql_leave().  All errors are thrown.
  */
 extern void bulk_insert(BulkTable *table, int64 key, int64 nrows,
 						BulkFill fill, void *state);
+
+/*
+ * Has a table of schema damoov a partition for rows with this key, other than
+ * the default one?  True if it is not partitioned.
+ */
+extern bool bulk_has_partition(const char *table, int64 key);
 
 #endif							/* DAMOOV_BULK_H */

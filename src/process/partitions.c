@@ -8,6 +8,7 @@
 
 #include "fmgr.h"
 
+#include "base/bulk.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/sql.h"
@@ -16,13 +17,46 @@
 #include "guc.h"
 #include "process/partitions.h"
 
-/*
- * Less than it takes to fill what is made ahead, and seldom enough that an idle
- * worker takes no time for it.
- */
-#define LOOK_MS		120000
+/* Far less than it takes to fill what is made ahead. */
+#define LOOK_MS		30000
+/* as damoov.make_partitions() */
+#define LEAST_AHEAD	10000
 
 SQL_FUNCTION(damoov_partition_size);
+
+/*
+ * Asked first, since damoov.make_partitions() reads the bounds of all partitions
+ * from the catalog, which takes some 30 ms.  A partition that somebody has
+ * dropped in between is left to it.
+ */
+static bool
+are_made(void)
+{
+	static SqlPlan last = {.text =
+		"SELECT greatest(pg_sequence_last_value('damoov.trips_trip_id_seq'), "
+		"(SELECT max(t.trip_id) FROM damoov.trips AS t), 1), "
+		"greatest(pg_sequence_last_value('damoov.raw_tracks_raw_track_id_seq'), "
+		"(SELECT max(t.raw_track_id) FROM damoov.raw_tracks AS t), 1)"
+	};
+	static const char *const parts[][2] = {{"trip_points", "trip_events"}, {"raw_points", "raw_events"}};
+	int64		ahead = Max(damoov_partition_ids, LEAST_AHEAD);
+
+	sql_run(&last, NULL, NULL);
+	for (int i = 0; i < (int) lengthof(parts); i++)
+	{
+		int64		next = DatumGetInt64(sql_value(0, i + 1, NULL)) + 1;
+
+		/* the last ids of all have none */
+		if (next > PG_INT64_MAX / 2)
+			continue;
+		for (int j = 0; j < (int) lengthof(parts[i]); j++)
+		{
+			if (!bulk_has_partition(parts[i][j], next) || !bulk_has_partition(parts[i][j], next + ahead))
+				return false;
+		}
+	}
+	return true;
+}
 
 static void
 make_partitions(void *argument)
@@ -34,7 +68,8 @@ make_partitions(void *argument)
 	if (!lock_extension())
 		return;
 	scope = sql_enter();
-	sql_run(&make, NULL, NULL);
+	if (!are_made())
+		sql_run(&make, NULL, NULL);
 	sql_leave(scope);
 }
 

@@ -323,9 +323,9 @@ is($elsewhere->safe_psql('custom', 'SELECT count(*) FROM damoov.events'), '0', '
 my $rows = dump_to('rows.sql', '--data-only', '--load-via-partition-root');
 restore_plain($elsewhere, 'custom', $rows);
 my $without_sources = substr($original, 0, index($original, "\nserver|"));
-my $restored = contents($elsewhere, 'custom');
+my $again = contents($elsewhere, 'custom');
 # which go to other partitions there
-same(substr($restored, 0, index($restored, "\npartition|")), $without_sources, 'rows alone can be put back');
+same(substr($again, 0, index($again, "\npartition|")), $without_sources, 'rows alone can be put back');
 
 ###########################################################################
 # pg_upgrade

@@ -180,7 +180,7 @@ BEGIN
         SELECT p.table_name, p.key, p.part_of, p.partition FROM damoov.partitions AS p
         -- attaching reads all of it
         WHERE CASE WHEN p.is_default THEN p.bytes < 64 * 1024 * 1024 END
-        ORDER BY p.table_name COLLATE "C"
+        ORDER BY p.table_name COLLATE "C" DESC
     LOOP
         id := damoov.next_id(relation.part_of, relation.key);
         goal := id + greatest(damoov.partition_size(), 10000);
@@ -219,10 +219,11 @@ DECLARE
     id bigint;
     used boolean;
 BEGIN
+    -- points before events here and below, as they are stored: no deadlock
     FOR relation IN
         SELECT p.table_name, p.key, p.partition FROM damoov.partitions AS p
         WHERE CASE WHEN p.is_default THEN p.bytes > 0 END
-        ORDER BY p.table_name COLLATE "C"
+        ORDER BY p.table_name COLLATE "C" DESC
     LOOP
         CONTINUE WHEN NOT damoov.lock_partitions(relation.table_name, true);
         EXECUTE format('SELECT min(d.%I) FROM damoov.%I AS d WHERE d.%1$I > -9000000000000000000', relation.key, relation.partition) INTO id;
@@ -269,7 +270,7 @@ DECLARE
     key text;
     others boolean;
 BEGIN
-    SELECT string_agg(format('damoov.%I', p.partition), ', ' ORDER BY p.table_name COLLATE "C", p.first_id), min(p.key) INTO names, key
+    SELECT string_agg(format('damoov.%I', p.partition), ', ' ORDER BY p.table_name COLLATE "C" DESC, p.first_id), min(p.key) INTO names, key
     FROM damoov.partitions AS p
     WHERE p.part_of = empty_partitions.part_of AND NOT p.is_default
         AND p.first_id >= empty_partitions.first_id AND p.end_id <= empty_partitions.end_id;
@@ -304,7 +305,7 @@ BEGIN
         CROSS JOIN LATERAL damoov.past_ranges(w.part_of) AS r
         JOIN damoov.partitions AS p USING (part_of, first_id, end_id)
         WHERE p.bytes = 0
-        ORDER BY p.first_id, p.table_name COLLATE "C"
+        ORDER BY p.first_id, p.table_name COLLATE "C" DESC
     LOOP
         BEGIN
             EXECUTE format('LOCK TABLE ONLY damoov.%I, damoov.%I IN ACCESS EXCLUSIVE MODE', relation.table_name, relation.partition);

@@ -55,8 +55,10 @@ $node->sql(q{
 		END LOOP;
 	END $$;
 	CREATE PROCEDURE look_after() LANGUAGE plpgsql AS $$
+	DECLARE
+		patience CONSTANT timestamptz := clock_timestamp() + '2 minutes';
 	BEGIN
-		WHILE (SELECT count(*) FROM damoov.trips) < 300 LOOP
+		WHILE (SELECT count(*) FROM damoov.trips) < 300 AND clock_timestamp() < patience LOOP
 			-- what another has locked is left for the next time
 			BEGIN
 				PERFORM damoov.make_partitions();

@@ -13,7 +13,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($numbers, $publish, $reports) = slurp_file("$FindBin::RealBin/../../docs/scale.md") =~ /^```sql\n(.*?)^```$/msg;
+my ($numbers, $publish, $reports) = grep { /^-- (?:on each server|in the database of the reports)/ }
+  slurp_file("$FindBin::RealBin/../../docs/scale.md") =~ /^```sql\n(.*?)^```$/msg;
 my %node = map { $_ => Damoov::Node->start_new("server_$_", extension => 0, allows_streaming => 'logical') } 1, 2;
 my $bureau = PostgreSQL::Test::Cluster->new('reports');
 

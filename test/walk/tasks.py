@@ -18,9 +18,9 @@ DECLARE
     piece text;
 BEGIN
     FOR piece IN
-        SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname IN ('aa_gate', 'zz_gate', 'own_notes')
+        SELECT format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname IN ('aa_gate', 'zz_gate', 'own_notes') AND tgparentid = 0
         UNION ALL
-        SELECT format('ALTER TABLE %s DROP CONSTRAINT own_check', conrelid::regclass) FROM pg_constraint WHERE conname = 'own_check'
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT own_check', conrelid::regclass) FROM pg_constraint WHERE conname = 'own_check' AND coninhcount = 0
     LOOP
         EXECUTE piece;
     END LOOP;

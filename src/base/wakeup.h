@@ -31,9 +31,9 @@ extern void wakeup_worker_starts(const char *database, int number);
 extern void wakeup_register_worker(void);
 
 /*
- * Is this session to receive from a source, the so-manieth of its database?  A
- * worker shares them with the others that run, and helps with one that another
- * has called for help with; who is no worker may ask any.
+ * Is this session to receive from a source?  rank: its place among the sources of
+ * the database, from 0.  A worker shares them with the others that run, and helps
+ * with one that another has called for help with; who is no worker may ask any.
  */
 extern bool wakeup_is_my_share(Oid source, int rank);
 

@@ -253,7 +253,10 @@ keep_document(const char *text, Size len, const char *device_token, bool named)
 
 	keep_hide(&secrets, device_token);
 	if (!named && !holds_token(&secrets, text, len))
+	{
+		keep_hide_end(&secrets);
 		return NULL;
+	}
 	(void) json_walk(text, len, JSON_LIMITS(len), &visitor, &secrets, &ignored);
 	initStringInfo(&kept);
 	keep_append(&kept, text, len, &secrets);

@@ -49,7 +49,7 @@ FROM pg_class AS c WHERE c.oid IN ('damoov.trip_points_p2'::regclass, 'damoov.ra
 SELECT pg_temp.store(2) AS trip, pg_temp.store(2, at => '2024-05-14 11:00:00Z') AS again, pg_temp.store(2, 'raw') AS raw;
 SELECT pg_temp.store(1, at => '2024-05-14 11:00:00Z') AS old;
 -- what lies in the default partition moves
-SELECT damoov.split_default() AS moved, damoov.split_default() AS moved, damoov.split_default() AS moved;
+SELECT damoov.split_default() AS moved, damoov.split_default() AS moved, damoov.split_default() AS room, damoov.split_default() AS room, damoov.split_default() AS none;
 SELECT * FROM pg_temp.ranges();
 SELECT tableoid::regclass, trip_id, seq FROM damoov.trip_points ORDER BY trip_id, seq;
 SELECT level, topic, finding, remedy FROM damoov_check() WHERE topic = 'partitions';

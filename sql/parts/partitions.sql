@@ -231,16 +231,18 @@ BEGIN
             range := damoov.range_at(relation.table_name, id);
             RETURN damoov.add_partition(relation.table_name, relation.key, range.first_id, range.end_id);
         END IF;
-        -- the room of rows that are gone
+        -- the room of rows that are gone; the other tables are for the next call,
+        -- since whoever waits for this one may hold them
         EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I)', relation.partition) INTO used;
         IF NOT used THEN
             EXECUTE format('TRUNCATE ONLY damoov.%I', relation.partition);
+            RETURN 1;
         END IF;
     END LOOP;
     RETURN 0;
 END
 $$;
-COMMENT ON FUNCTION damoov.split_default() IS 'moves rows of a default partition to a partition of their own, those of one range of ids; returns how many, 0 when there are none, or when somebody uses the table';
+COMMENT ON FUNCTION damoov.split_default() IS 'moves rows of a default partition to a partition of their own, those of one range of ids, or gives back the room of rows that are gone; returns how many, or 1 for the room; 0 when there is nothing to do, or when somebody uses the table';
 
 CREATE FUNCTION damoov.past_ranges(part_of text) RETURNS TABLE (key text, first_id bigint, end_id bigint)
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER

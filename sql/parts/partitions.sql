@@ -307,7 +307,8 @@ BEGIN
         CROSS JOIN LATERAL damoov.past_ranges(w.part_of) AS r
         JOIN damoov.partitions AS p USING (part_of, first_id, end_id)
         WHERE p.bytes = 0
-        ORDER BY p.first_id, p.table_name COLLATE "C" DESC
+        -- one that is still used stays locked: points before events
+        ORDER BY p.table_name COLLATE "C" DESC, p.first_id
     LOOP
         BEGIN
             EXECUTE format('LOCK TABLE ONLY damoov.%I, damoov.%I IN ACCESS EXCLUSIVE MODE', relation.table_name, relation.partition);

@@ -313,19 +313,19 @@ enum
 };
 
 static const Oid event_types[E_COLUMNS] = {
-	INT4OID, TEXTOID, UUIDOID, UUIDOID, TEXTOID,
+	INT8OID, TEXTOID, UUIDOID, UUIDOID, TEXTOID,
 	TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID
 };
 
 static void
-put_event(Columns *columns, int index, IngestEntry *entry)
+put_event(Columns *columns, int64 number, IngestEntry *entry)
 {
 	const Notification *n = &entry->notification;
 	bool		control = entry->part.control != NULL;
 
 	entry->outcome = control ? INGEST_CONTROL :
 		n->kind == EVENT_UNKNOWN ? INGEST_UNKNOWN : INGEST_STORED;
-	columns_put(columns, E_NUMBER, true, Int32GetDatum(index));
+	columns_put(columns, E_NUMBER, true, Int64GetDatum(number));
 	columns_put_text(columns, E_EVENT, control ? entry->part.control : n->event);
 	columns_put(columns, E_TOKEN, !control, UUIDPGetDatum(&n->device_token));
 	columns_put(columns, E_OBJECT, true,
@@ -404,41 +404,59 @@ take_arrival(Arrivals *arrivals, const IngestEntry *entry, uint64 row)
 
 	if (entry->outcome != INGEST_STORED)
 		return;
-	instance = sql_value(row, 5, &no_instance);
+	instance = sql_value(row, 3, &no_instance);
 	arrivals_add(arrivals, &entry->notification, entry->event_id,
-				 DatumGetInt64(sql_value(row, 4, NULL)),
+				 DatumGetInt64(sql_value(row, 2, NULL)),
 				 no_instance ? NULL : DatumGetUUIDP(instance));
 }
 
+/* Ascending; those of what is not inserted are never used. */
+static int64 *
+draw_event_ids(int count)
+{
+	static SqlPlan plan = SQL_PLAN(
+		"SELECT nextval('damoov.events_event_id_seq') FROM generate_series(1, $1)", INT4OID);
+	Datum		argument = Int32GetDatum(count);
+	int64	   *ids = palloc(Max(1, count) * sizeof(int64));
+
+	sql_run(&plan, &argument, NULL);
+	for (int i = 0; i < count; i++)
+		ids[i] = DatumGetInt64(sql_value(i, 1, NULL));
+	return ids;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * Nobody else stores the same keys meanwhile, which are locked.  So the rows are
+ * inserted in the order of their numbers, which is the fastest for the index.
+ */
 static void
 insert_events(List *entries, const char *source)
 {
-	/*
-	 * event_id is drawn beforehand to know which entry became which row.  The
-	 * plan is made for a few rows: a hashed subplan, where a join would compare
-	 * each with each.
-	 */
 	static SqlPlan plan = SQL_PLAN(
-		"WITH n AS MATERIALIZED ("
-		"SELECT n.*, u.user_id, nextval('damoov.events_event_id_seq') AS event_id "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n "
-		"(entry, event, token, object_id, sent_text, outcome, object_type, sent_at, payload, notes) "
-		"LEFT JOIN damoov.users AS u ON u.device_token = n.token), "
-		"stored AS ("
 		"INSERT INTO damoov.events (event_id, source, event, outcome, user_id, "
 		"object_id, object_type, sent_at, sent_text, payload, notes) "
-		"SELECT n.event_id, $11, n.event, n.outcome, n.user_id, "
+		"SELECT n.event_id, $11, n.event, n.outcome, u.user_id, "
 		"n.object_id, n.object_type, n.sent_at, n.sent_text, n.payload::jsonb, string_to_array(n.notes, E'\\n') "
-		"FROM n "
-		"ORDER BY n.event, n.object_id, n.user_id, n.sent_text COLLATE \"C\", n.entry "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n "
+		"(event_id, event, token, object_id, sent_text, outcome, object_type, sent_at, payload, notes) "
+		"LEFT JOIN damoov.users AS u ON u.device_token = n.token "
 		"ON CONFLICT ON CONSTRAINT events_business_key DO NOTHING "
-		"RETURNING event_id) "
-		"SELECT n.entry, n.event_id IN (SELECT s.event_id FROM stored AS s), n.event_id, n.user_id, "
-		"(SELECT damoov.source_instance($11)) "
-		"FROM n",
-		INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID);
+		"RETURNING event_id, user_id, (SELECT damoov.source_instance($11))",
+		INT8ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID);
 	Columns    *columns = columns_make(list_length(entries), E_COLUMNS, event_types);
 	Arrivals   *arrivals = arrivals_begin(list_length(entries), source);
+	IngestEntry **events = palloc(Max(1, list_length(entries)) * sizeof(IngestEntry *));
+	int64	   *ids;
+	int			count = 0;
 	ListCell   *cell;
 	uint64		rows;
 
@@ -448,17 +466,22 @@ insert_events(List *entries, const char *source)
 
 		entry->event_id = 0;
 		if (is_event(entry))
-			put_event(columns, foreach_current_index(cell), entry);
+			events[count++] = entry;
 	}
+	ids = draw_event_ids(count);
+	for (int i = 0; i < count; i++)
+		put_event(columns, ids[i], events[i]);
 	rows = columns_run(&plan, columns, source);
 	for (uint64 row = 0; row < rows; row++)
 	{
-		IngestEntry *entry = entry_of_row(entries, row);
+		int64		id = DatumGetInt64(sql_value(row, 1, NULL));
+		const int64 *found = bsearch(&id, ids, count, sizeof(int64), compare_ids);
 
-		if (!DatumGetBool(sql_value(row, 2, NULL)))
+		/* unless a trigger has changed it */
+		if (found == NULL)
 			continue;
-		entry->event_id = DatumGetInt64(sql_value(row, 3, NULL));
-		take_arrival(arrivals, entry, row);
+		events[found - ids]->event_id = id;
+		take_arrival(arrivals, events[found - ids], row);
 	}
 	arrivals_apply(arrivals);
 	queue_objects(entries);
@@ -484,8 +507,8 @@ count_duplicates(List *entries, const char *source)
 		"GROUP BY k.event_id "
 		"ORDER BY k.event_id "
 		"ON CONFLICT ON CONSTRAINT redeliveries_pkey DO UPDATE SET times = r.times + EXCLUDED.times) "
-		"SELECT k.entry, k.event_id FROM known AS k",
-		INT4ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTOID);
+		"SELECT k.entry::integer, k.event_id FROM known AS k",
+		INT8ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTOID);
 	Columns    *columns = columns_make(list_length(entries), E_KEY_COLUMNS, event_types);
 	ListCell   *cell;
 	uint64		rows;

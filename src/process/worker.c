@@ -9,6 +9,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -36,6 +40,7 @@
 
 #define TURN_MS			60000
 #define NO_ROLE_MS		1000
+#define KEPT_MEMORY		(32 * 1024 * 1024)
 
 /* What a worker is told, in bgw_extra. */
 typedef struct WorkerOrder
@@ -165,6 +170,20 @@ await_role(void)
 	}
 }
 
+/*
+ * A transaction takes some megabytes and frees them.  They are kept for the next:
+ * when the C library returned them to the system, taking them again page by page
+ * was a third of the work for a notification.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+#endif
+}
+
 void
 damoov_worker_main(Datum argument)
 {
@@ -177,6 +196,7 @@ damoov_worker_main(Datum argument)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	keep_memory();
 	wakeup_worker_starts(order->database, number);
 	BackgroundWorkerInitializeConnection(order->database, order->role[0] ? order->role : NULL, 0);
 	if (order->role[0] == '\0')

@@ -59,6 +59,12 @@ sub fill
 	return;
 }
 
+# How often the worker has had to be given a page of memory.
+sub page_faults
+{
+	return (split ' ', slurp_file('/proc/' . worker_pid() . '/stat') =~ s/.*\)//sr)[7];
+}
+
 sub are_stored
 {
 	my ($what, $before, $count) = @_;
@@ -116,9 +122,13 @@ value(q{
 	CREATE TRIGGER picky BEFORE INSERT ON damoov.events FOR EACH ROW EXECUTE FUNCTION picky()});
 
 $before = events();
-publish(heartbeats(2000));
-are_stored('a full queue', $before, 2000);
-cmp_ok(value('SELECT last_value FROM tried'), '<', 200, '... ten receives and more in a transaction');
+my $faults = page_faults();
+publish(heartbeats(4000));
+are_stored('a full queue', $before, 4000);
+cmp_ok(value('SELECT last_value FROM tried'), '<', 400, '... ten receives and more in a transaction');
+# of its own memory, or of shared buffers that it sees for the first time
+cmp_ok(page_faults() - $faults, '<', 5000, '... in memory that was there for those before');
+note('page faults: ', page_faults() - $faults);
 
 for my $bad (1, 3)
 {

@@ -16,6 +16,7 @@ OBJS         = \
 	src/base/secret_file.o \
 	src/base/shared.o \
 	src/base/sql.o \
+	src/base/statistics.o \
 	src/base/text.o \
 	src/base/timestamp.o \
 	src/base/users_code.o \
@@ -121,6 +122,7 @@ SQL_PARTS    = \
 	distribute \
 	drift \
 	run \
+	statistics \
 	check \
 	plans \
 	rights \

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 
 #include "base/place.h"
+#include "base/statistics.h"
 #include "base/users_code.h"
 #include "base/wakeup.h"
 #include "compat.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 		return;
 	place_init();
 	wakeup_init();
+	statistics_init();
 	certificate_init();
 	launcher_register();
 }

@@ -22,6 +22,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/sql.h"
+#include "base/statistics.h"
 #include "base/uuid.h"
 #include "base/wakeup.h"
 #include "door/download.h"
@@ -65,6 +66,7 @@ typedef struct Download
 
 	bool		leased;			/* its lease is committed */
 	bool		started;
+	int64		started_ms;
 	Fetch		fetch;
 	bool		forgotten;		/* about an erased person */
 	int			refusals;		/* that could not be entered into the row */
@@ -413,10 +415,28 @@ downloads_start(Downloads *downloads)
 		if (!download->leased || download->started)
 			continue;
 		download->started = true;
+		download->started_ms = clock_ms();
+		statistics_count(SUBJECT_DOWNLOADS, dataset_kind_name(download->kind), COUNT_REQUESTS, 1);
 		/* unless it was not allowed: nothing is sent */
 		if (!download->fetch.answered)
 			fetch_send(&download->fetch);
 	}
+}
+
+/* What has come of it. */
+static void
+count_download(const Download *download)
+{
+	const char *kind = dataset_kind_name(download->kind);
+	const Fetch *fetch = &download->fetch;
+	int64		ms = clock_ms() - download->started_ms;
+	bool		failed = download->row_id == 0 && fetch->fault.sqlstate != 0;
+
+	statistics_count(SUBJECT_DOWNLOADS, kind, failed ? COUNT_FAILURES : COUNT_STORED, 1);
+	if (failed && (fetch->status == 429 || fetch->status == 503))
+		statistics_count(SUBJECT_DOWNLOADS, kind, COUNT_THROTTLED, 1);
+	statistics_delay(SUBJECT_DOWNLOADS, kind, DELAY_STORING, ms, 1);
+	statistics_note("download", kind, 1, ms, failed ? fetch->fault.message : NULL);
 }
 
 void
@@ -428,6 +448,8 @@ downloads_end(Downloads *downloads, bool committed)
 	{
 		Download   *download = dlist_container(Download, node, iter.cur);
 
+		if (committed && download->stored)
+			count_download(download);
 		if (committed ? download->stored : !download->leased)
 			download_free(download);
 		else

@@ -26,6 +26,7 @@
 #include "base/hide.h"
 #include "base/json.h"
 #include "base/sql.h"
+#include "base/statistics.h"
 #include "base/wakeup.h"
 #include "compat.h"
 #include "door/api.h"
@@ -39,6 +40,8 @@
 SQL_FUNCTION(damoov_ingest);
 SQL_FUNCTION(damoov_ingest_bytes);
 SQL_FUNCTION(damoov_ingesting);
+
+StaticAssertDecl(INGEST_OUTCOMES == (int) OUTCOME_COUNTERS, "outcomes of messages are counted in their order");
 
 /* The rules in the install script act only while this is above 0. */
 static int	ingesting = 0;
@@ -566,16 +569,25 @@ insert_receipt(List *entries, const char *source)
 		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
 		TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID);
 	int64		counts[INGEST_OUTCOMES] = {0};
+	TimestampTz *sent_at = palloc(Max(1, list_length(entries)) * sizeof(TimestampTz));
+	int			new = 0;
 	Datum		arguments[2 + INGEST_OUTCOMES];
 	ListCell   *cell;
 
 	foreach(cell, entries)
-		counts[((IngestEntry *) lfirst(cell))->outcome]++;
+	{
+		const IngestEntry *entry = lfirst(cell);
+
+		counts[entry->outcome]++;
+		if (entry->outcome == INGEST_STORED)
+			sent_at[new++] = entry->notification.sent_at;
+	}
 	arguments[0] = CStringGetTextDatum(source);
 	arguments[1] = Int64GetDatum(list_length(entries));
 	for (int i = 0; i < INGEST_OUTCOMES; i++)
 		arguments[2 + i] = Int64GetDatum(counts[i]);
 	sql_run(&plan, arguments, NULL);
+	statistics_batch(source, counts, sent_at, new);
 }
 
 /* Whoever has sent it is told that it is stored, and the worker what to fetch. */

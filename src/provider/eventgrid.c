@@ -306,7 +306,7 @@ static const ServiceError errors[] = {
 	{401, NULL, TROUBLE_CREDENTIALS, "the access key or token is not valid"},
 	{403, NULL, TROUBLE_CREDENTIALS, "the access key or token has no right to receive, or the network is not let in"},
 	{404, NULL, TROUBLE_CONFIGURATION, "the topic or its event subscription does not exist"},
-	{429, NULL, TROUBLE_TRANSIENT, "the service asks to slow down"},
+	{429, NULL, TROUBLE_THROTTLED, "the service asks to slow down"},
 	{503, NULL, TROUBLE_TRANSIENT, "the service asks to slow down"},
 	{0}
 };

@@ -50,7 +50,7 @@ remedy_for(Trouble trouble, const Fault *fault)
 		return damoov_secrets_dir && damoov_secrets_dir[0]
 			? "Correct the file, its owner or its mode; the manual says what it has to be."
 			: "Fill in, and run: ALTER SYSTEM SET damoov.secrets_dir = '...'; SELECT pg_reload_conf()";
-	return trouble == TROUBLE_TRANSIENT ? "Try again later." : NULL;
+	return trouble == TROUBLE_TRANSIENT || trouble == TROUBLE_THROTTLED ? "Try again later." : NULL;
 }
 
 void

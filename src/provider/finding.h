@@ -13,6 +13,7 @@
 typedef enum Trouble
 {
 	TROUBLE_TRANSIENT,			/* may work again at any time */
+	TROUBLE_THROTTLED,			/* the same: the service asks to slow down */
 	TROUBLE_CREDENTIALS,		/* key, secret or policy */
 	TROUBLE_CONFIGURATION		/* the queue is not what the options say */
 } Trouble;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/statistics.h"
 #include "provider/inbox.h"
 
 #define HOLD_BASE_MS		1000
@@ -258,6 +259,7 @@ inbox_end(Source *source, bool committed)
 	foreach(cell, source->inbox)
 	{
 		Delivery   *delivery = lfirst(cell);
+		int			stored = 0;
 
 		for (int i = 0; i < delivery->count; i++)
 		{
@@ -265,7 +267,7 @@ inbox_end(Source *source, bool committed)
 
 			if (!message->storing)
 				continue;
-			any = true;
+			stored++;
 			message->storing = false;
 			message->stored = committed;
 			if (committed && message->fresh)
@@ -276,6 +278,10 @@ inbox_end(Source *source, bool committed)
 			else if (committed && message->blamed)
 				source->blamed = message->sqlstate;
 		}
+		any |= stored > 0;
+		if (committed)
+			statistics_delay(SUBJECT_SOURCE, source->name, DELAY_STORING,
+							 clock_ms() - delivery->received_ms, stored);
 	}
 	if (committed && any && source->unstored && inbox_apart_due_ms(source) == PG_INT64_MAX)
 		source_stores_again(source);

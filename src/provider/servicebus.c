@@ -410,7 +410,7 @@ static const ServiceError errors[] = {
 	{403, NULL, TROUBLE_CREDENTIALS, "access was refused: a network rule forbids it, or a quota is used up"},
 	{404, NULL, TROUBLE_CONFIGURATION, NO_ENTITY},
 	{410, NULL, TROUBLE_CONFIGURATION, NO_ENTITY},
-	{429, NULL, TROUBLE_TRANSIENT, "the service asks to slow down"},
+	{429, NULL, TROUBLE_THROTTLED, "the service asks to slow down"},
 	{503, NULL, TROUBLE_TRANSIENT, "the service asks to slow down"},
 	{0}
 };

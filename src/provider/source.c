@@ -20,6 +20,7 @@
 #include "base/fault.h"
 #include "base/options.h"
 #include "base/secret.h"
+#include "base/statistics.h"
 #include "provider/finding.h"
 #include "provider/identity.h"
 #include "provider/source.h"
@@ -351,6 +352,10 @@ trouble(Source *source, Trouble kind, int retry_after_s, const Fault *fault)
 	source->error_at = GetCurrentTimestamp();
 	source->status_changed = true;
 	set_activity(source, state);
+	statistics_count(SUBJECT_SOURCE, source->name, COUNT_FAILURES, 1);
+	if (kind == TROUBLE_THROTTLED || retry_after_s > 0)
+		statistics_count(SUBJECT_SOURCE, source->name, COUNT_THROTTLED, 1);
+	statistics_note("receive", source->name, 0, -1, fault->message);
 }
 
 /* ----- credentials ----- */
@@ -434,6 +439,7 @@ void
 source_receive(Source *source, int wait_seconds)
 {
 	source->receiving++;
+	statistics_count(SUBJECT_SOURCE, source->name, COUNT_REQUESTS, 1);
 	if (source->state == SOURCE_NEW)
 		set_state(source, SOURCE_POLLING);
 	source->provider->receive(source, wait_seconds);
@@ -579,6 +585,8 @@ source_received(Source *source, Delivery *delivery, bool full)
 	source->drained = delivery->count == 0 && source->receiving == 0;
 	pause_when_empty(source, delivery->count == 0);
 	source->last_poll_at = GetCurrentTimestamp();
+	statistics_count(SUBJECT_SOURCE, source->name, COUNT_BYTES, delivery->bytes);
+	statistics_note("receive", source->name, delivery->count, -1, NULL);
 	if (!source->unstored && (source->error || source->failures > 0))
 	{
 		ereport(LOG, (errmsg("receiving messages from server \"%s\" again", source->name)));
@@ -821,8 +829,14 @@ source_settled(Delivery *delivery, const char *problem)
 
 	source->settling--;
 	if (is_settled(delivery))
+	{
+		statistics_count(SUBJECT_SOURCE, source->name, COUNT_SETTLED, delivery->count);
 		free_delivery(delivery);
-	else if (delivery->attempts < SETTLE_ATTEMPTS)
+		return;
+	}
+	statistics_count(SUBJECT_SOURCE, source->name, COUNT_SETTLE_FAILURES, 1);
+	statistics_note("settle", source->name, delivery->count, -1, problem);
+	if (delivery->attempts < SETTLE_ATTEMPTS)
 	{
 		delivery->settle_at_ms = clock_ms() +
 			clock_backoff_ms(SETTLE_BASE_MS, delivery->attempts, RETRY_CAP_MS);

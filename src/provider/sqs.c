@@ -375,11 +375,11 @@ static const ServiceError errors[] = {
 	{0, "IncompleteSignatureException", TROUBLE_CREDENTIALS, "the signature was refused"},
 	{0, "RequestExpired", TROUBLE_TRANSIENT, "the request's time was refused"},
 	{0, "RequestTimeTooSkewed", TROUBLE_TRANSIENT, "the request's time was refused"},
-	{0, "RequestThrottled", TROUBLE_TRANSIENT, "the service asks to slow down"},
-	{0, "ThrottlingException", TROUBLE_TRANSIENT, "the service asks to slow down"},
-	{0, "Throttling", TROUBLE_TRANSIENT, "the service asks to slow down"},
-	{0, "TooManyRequestsException", TROUBLE_TRANSIENT, "the service asks to slow down"},
-	{0, "RequestLimitExceeded", TROUBLE_TRANSIENT, "the service asks to slow down"},
+	{0, "RequestThrottled", TROUBLE_THROTTLED, "the service asks to slow down"},
+	{0, "ThrottlingException", TROUBLE_THROTTLED, "the service asks to slow down"},
+	{0, "Throttling", TROUBLE_THROTTLED, "the service asks to slow down"},
+	{0, "TooManyRequestsException", TROUBLE_THROTTLED, "the service asks to slow down"},
+	{0, "RequestLimitExceeded", TROUBLE_THROTTLED, "the service asks to slow down"},
 	{0, "OverLimit", TROUBLE_TRANSIENT, "too many messages of the queue are in flight"},
 	{0}
 };

@@ -131,8 +131,7 @@ SQL_PARTS    = \
 DATA_built   = sql/damoov--1.0.sql
 # what was released is a file like any other
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
-# the folder for them is everybody's: names of our own
-DOCS         = docs/damoov.md docs/damoov-datasets.md
+DOCS         = docs/damoov.md docs/damoov-datasets.md docs/scale.md
 
 REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
@@ -166,6 +165,8 @@ else
 PG_CONFIG   ?= pg_config
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+# documents in a folder of our own, not in everybody's
+docmoduledir := $(EXTENSION)
 
 # The sources may be elsewhere.  VPATH would also find what was built there.
 srcdir      := $(srcdir)
@@ -189,6 +190,7 @@ uninstall: uninstall-docs
 .PHONY: uninstall-docs
 uninstall-docs:
 	rm -f $(patsubst docs/%,'$(DESTDIR)$(docdir)/$(docmoduledir)/%',$(DOCS))
+	-rmdir '$(DESTDIR)$(docdir)/$(docmoduledir)' 2>/dev/null
 
 # Some tests load a module of their own, from where it was built.
 export DAMOOV_BUILD := $(CURDIR)

@@ -147,6 +147,10 @@ sub anchors
 	return map { lc s/[^\w\- ]//gr =~ s/ /-/gr } $text =~ /^#+ (.*)$/mg;
 }
 
+# What is installed has to do without the rest
+my %installed = map { $_ => 1 } map { split / / } slurp_file("$top/Makefile") =~ /^DOCS += (.*)$/m;
+cmp_ok(scalar keys %installed, '>', 1, 'documents are installed');
+
 foreach my $document (sort keys %text)
 {
 	my ($folder) = $document =~ m{^(.*/)?};
@@ -158,6 +162,7 @@ foreach my $document (sort keys %text)
 
 		next if $file =~ /^https:/;
 		my $path = $file eq '' ? $document : ($folder // '') . $file;
+		push @broken, "$file, which is not installed" if $installed{$document} && !$installed{$path};
 		push @broken, "$file#$anchor"
 		  unless -e "$top/$path" && ($anchor eq '' || grep { $_ eq $anchor } anchors(slurp_file("$top/$path")));
 	}

@@ -68,6 +68,18 @@ DELETE FROM damoov.raw_tracks WHERE track_token = pg_temp.id(2);
 SELECT * FROM pg_temp.locked();
 SELECT count(*) FROM damoov.trip_points WHERE trip_id = 2;
 ROLLBACK;
+BEGIN;
+SELECT count(*) FROM damoov_points(2);
+SELECT * FROM pg_temp.locked();
+SELECT count(*) FROM damoov.all_points WHERE trip_id = 2;
+SELECT * FROM pg_temp.locked();
+ROLLBACK;
+BEGIN;
+SELECT damoov.pack_trips(ARRAY[2]) AS packed;
+SELECT * FROM pg_temp.locked();
+SELECT damoov_unpack(2) AS points;
+SELECT * FROM pg_temp.locked();
+ROLLBACK;
 -- as many pages as before, however many partitions there are
 CREATE FUNCTION pg_temp.pages(statement text) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE

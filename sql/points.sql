@@ -114,7 +114,6 @@ SET LOCAL enable_seqscan = off;
 SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off;
-SELECT DISTINCT r COLLATE "C" AS r FROM pg_temp.reads('SELECT seq, latitude FROM damoov_points(7)') AS r WHERE r IS NOT NULL ORDER BY 1;
 SELECT DISTINCT r COLLATE "C" AS r FROM pg_temp.reads('SELECT seq, latitude FROM damoov.all_points WHERE trip_id = 7') AS r WHERE r IS NOT NULL ORDER BY 1;
 SELECT DISTINCT r COLLATE "C" AS r FROM pg_temp.reads('SELECT seq, latitude FROM damoov.users AS u JOIN damoov.trips AS t USING (user_id) JOIN damoov.all_points AS p USING (trip_id) WHERE u.user_id = 7') AS r WHERE r IS NOT NULL ORDER BY 1;
 ROLLBACK;

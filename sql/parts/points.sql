@@ -54,18 +54,23 @@ CREATE FUNCTION damoov.document_points(trip_id bigint, document bytea) RETURNS S
     LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100000 ROWS 1000 AS 'MODULE_PATHNAME', 'damoov_document_points';
 COMMENT ON FUNCTION damoov.document_points(bigint, bytea) IS 'the points of a document in damoov.trip_documents, as they would be rows of damoov.trip_points; errors: XX001 not gzip, or damaged; those of damoov.store_dataset()';
 
+-- Not in SQL, which Citus refuses where the id is not a constant; executed, so that
+-- the partition of the trip is found before it is planned.
 CREATE FUNCTION damoov_points(trip_id bigint) RETURNS SETOF damoov.trip_point
-    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
-BEGIN ATOMIC
-    SELECT p.*
-    FROM damoov.trip_points AS p
-    WHERE p.trip_id = damoov_points.trip_id
-    UNION ALL
-    SELECT r.*
-    FROM damoov.trip_documents AS d
-    CROSS JOIN LATERAL damoov.document_points(d.trip_id, d.document) AS r
-    WHERE d.trip_id = damoov_points.trip_id;
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE 'SELECT p.trip_id, p.seq, p.point_id, p.number, p.recorded_at, p.latitude, p.longitude, p.total_meters,'
+        ' p.speed_kmh, p.mid_speed_ms, p.speed_limit_kmh, p.alert_value_ms2, p.lateral_ms2, p.course_deg, p.yaw_deg, p.height_mm,'
+        ' p.speed_type, p.alert_type, p.cornering, p.phone_usage, p.is_filler, p.extra'
+        ' FROM damoov.trip_points AS p WHERE p.trip_id = $1'
+    USING trip_id;
+    RETURN QUERY EXECUTE 'SELECT r.* FROM damoov.trip_documents AS d CROSS JOIN LATERAL damoov.document_points(d.trip_id, d.document) AS r'
+        ' WHERE d.trip_id = $1'
+    USING trip_id;
+END
+$$;
 COMMENT ON FUNCTION damoov_points(bigint) IS 'the points of a trip, whether they are rows of damoov.trip_points or in damoov.trip_documents';
 
 -- trip_id is that of the trip: a condition on it, or a join, finds the trips
@@ -79,43 +84,44 @@ CROSS JOIN LATERAL @extschema@.damoov_points(t.trip_id) AS p;
 COMMENT ON VIEW damoov.all_points IS 'points of all processed trips, whether they are rows of damoov.trip_points or in damoov.trip_documents, with the columns of the former; ask for few trips by trip_id, since a document is read as a whole';
 
 -- A row that a user has added a column to differs, so that nothing of his is lost.
+-- Rows are read and deleted by the id of their trip and not by a join, so that one
+-- partition is looked at, and with Citus one server, which compares them itself:
+-- texts of times are those of a session.
 CREATE FUNCTION damoov.pack_trips(trip_ids bigint[]) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET extra_float_digits = 3
 AS $$
 DECLARE
-    packed bigint;
+    trip record;
+    differs boolean;
+    packed bigint := 0;
 BEGIN
-    -- planned by the size that the tables have now
-    EXECUTE $sql$
-        WITH candidate AS MATERIALIZED (
-            SELECT t.trip_id, t.track_token, d.fetched_at, damoov.pack_document(d.document, u.device_token) AS document
-            FROM damoov.trips AS t
-            JOIN damoov.documents AS d ON d.kind = 'processed' AND d.object_id = t.track_token
-            JOIN damoov.users AS u ON u.user_id = t.user_id
-            WHERE t.trip_id = ANY ($1)
-                AND NOT EXISTS (SELECT FROM damoov.trip_documents AS o WHERE o.trip_id = t.trip_id)
-            -- whoever deletes the trip takes along what he sees of it
-            FOR UPDATE OF t SKIP LOCKED
-        ), same AS MATERIALIZED (
-            SELECT c.*
-            FROM candidate AS c
-            WHERE c.document IS NOT NULL
-                AND (SELECT md5(string_agg(p::text, E'\n' ORDER BY p.seq)) FROM damoov.trip_points AS p WHERE p.trip_id = c.trip_id)
-                    IS NOT DISTINCT FROM (
-                        SELECT md5(string_agg(r::text, E'\n' ORDER BY r.seq))
-                        FROM damoov.document_points(c.trip_id, c.document) AS r)
-        ), packed AS (
-            INSERT INTO damoov.trip_documents (trip_id, fetched_at, document)
-            SELECT s.trip_id, s.fetched_at, s.document FROM same AS s
-        ), points AS (
-            DELETE FROM damoov.trip_points AS p USING same AS s WHERE p.trip_id = s.trip_id
-        ), originals AS (
-            DELETE FROM damoov.documents AS d USING same AS s WHERE d.kind = 'processed' AND d.object_id = s.track_token
-        )
-        SELECT count(*) FROM same$sql$
-    INTO packed USING trip_ids;
+    -- what is executed is planned by the size that the tables have now
+    FOR trip IN EXECUTE $sql$
+        SELECT t.trip_id, t.track_token, d.fetched_at, damoov.pack_document(d.document, u.device_token) AS document
+        FROM damoov.trips AS t
+        JOIN damoov.documents AS d ON d.kind = 'processed' AND d.object_id = t.track_token
+        JOIN damoov.users AS u ON u.user_id = t.user_id
+        WHERE t.trip_id = ANY ($1)
+            AND NOT EXISTS (SELECT FROM damoov.trip_documents AS o WHERE o.trip_id = t.trip_id)
+        -- whoever deletes the trip takes along what he sees of it
+        FOR UPDATE OF t SKIP LOCKED$sql$
+    USING trip_ids LOOP
+        CONTINUE WHEN trip.document IS NULL;
+        EXECUTE $sql$
+            SELECT md5(string_agg(p::text, E'\n' ORDER BY p.seq)) IS DISTINCT FROM (
+                SELECT md5(string_agg(r::text, E'\n' ORDER BY r.seq)) FROM damoov.document_points($1, $2) AS r)
+            FROM damoov.trip_points AS p
+            WHERE p.trip_id = $1$sql$
+        INTO differs USING trip.trip_id, trip.document;
+        CONTINUE WHEN differs;
+        INSERT INTO damoov.trip_documents (trip_id, fetched_at, document)
+        VALUES (trip.trip_id, trip.fetched_at, trip.document);
+        EXECUTE 'DELETE FROM damoov.trip_points AS p WHERE p.trip_id = $1' USING trip.trip_id;
+        EXECUTE 'DELETE FROM damoov.documents AS d WHERE d.kind = ''processed'' AND d.object_id = $1' USING trip.track_token;
+        packed := packed + 1;
+    END LOOP;
     RETURN packed;
 END
 $$;

@@ -301,6 +301,16 @@ same_answer("SELECT kind, changed FROM damoov_reparse('-infinity') ORDER BY 1, 2
 same_answer("SELECT kind, changed FROM damoov_reparse('-infinity', false) ORDER BY 1, 2", 'it is read again');
 same('read again');
 
+both("CALL damoov_pack('infinity')");
+same('points are documents');
+is($many->sql('SELECT count(*) FROM damoov.trip_points'), 0, '... and none are rows');
+same_answer('SELECT count(*), sum(p.seq), round(avg(p.speed_kmh)::numeric, 6) FROM damoov.all_points AS p', 'points of documents are asked');
+both("SELECT damoov_unpack(trip_id) FROM damoov.trips WHERE track_token::text ~ '[0-7]$'");
+same('points are rows again');
+same_answer('SELECT count(*), sum(p.seq), round(avg(p.speed_kmh)::numeric, 6) FROM damoov.all_points AS p', 'points of rows and documents are asked');
+both("SELECT damoov_unpack(trip_id) FROM damoov.trips");
+same('all are rows again');
+
 same_answer("SELECT * FROM damoov_forget('$driver')", 'a person is forgotten');
 same('a person is forgotten');
 arrives([ map { enriched($driver, $_, $late + 240) } @tracks ], 'a late repeat of a forgotten person');

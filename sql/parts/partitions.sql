@@ -261,7 +261,7 @@ COMMENT ON FUNCTION damoov.past_ranges(text) IS 'ranges of partitions that get n
 
 -- Emptied first and dropped later: dropping locks the whole table, emptying only
 -- what is old, and so can stay locked while the tracks are deleted.
-CREATE FUNCTION damoov.empty_partitions(part_of text, first_id bigint, end_id bigint, ids bigint[]) RETURNS boolean
+CREATE FUNCTION damoov.empty_partitions(part_of text, first_id bigint, end_id bigint, held bigint) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET session_replication_role = replica
@@ -280,8 +280,8 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE 'LOCK TABLE ' || names || ' IN ACCESS EXCLUSIVE MODE';
-    EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I AS w WHERE w.%I >= $1 AND w.%2$I < $2 AND NOT EXISTS (SELECT FROM unnest($3) AS i WHERE i = w.%2$I))', part_of, key)
-    INTO others USING first_id, end_id, ids;
+    EXECUTE format('SELECT count(*) <> $3 FROM damoov.%I AS w WHERE w.%I >= $1 AND w.%2$I < $2', part_of, key)
+    INTO others USING first_id, end_id, held;
     IF NOT others THEN
         EXECUTE 'TRUNCATE ' || names;
     END IF;
@@ -290,7 +290,7 @@ EXCEPTION
     WHEN lock_not_available OR deadlock_detected OR undefined_table THEN RETURN false;
 END
 $$;
-COMMENT ON FUNCTION damoov.empty_partitions(text, bigint, bigint, bigint[]) IS 'empties the partitions of a range that has no tracks but these, which the caller deletes; false when it has others, or when somebody uses the partitions';
+COMMENT ON FUNCTION damoov.empty_partitions(text, bigint, bigint, bigint) IS 'empties the partitions of a range that has as many tracks as the caller holds, and deletes; false when it has others, or when somebody uses the partitions';
 
 CREATE FUNCTION damoov.drop_partition() RETURNS integer
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER

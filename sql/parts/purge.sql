@@ -26,14 +26,14 @@ DECLARE
     unused pg_catalog.text;
     old pg_catalog.tid[];
     held pg_catalog.tid[];
+    locked bigint;
     gone bigint;
     removed bigint;
     total bigint;
     range pg_catalog.record;
     whole boolean;
-    ids bigint[];
     step text;
-    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(text,bigint,bigint,bigint[])', 'EXECUTE');
+    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(text,bigint,bigint,bigint)', 'EXECUTE');
 BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;
     dry_run := dry_run IS NOT FALSE;
@@ -138,11 +138,12 @@ BEGIN
                 rule.table_name, range.key, rule.condition)
             INTO whole USING rule.before, range.first_id, range.end_id;
             IF whole THEN
-                EXECUTE format('WITH held AS MATERIALIZED (SELECT x.%2$I AS id FROM damoov.%1$I AS x WHERE x.%2$I >= $2 AND x.%2$I < $3 AND %3$s FOR UPDATE SKIP LOCKED)'
-                    ' SELECT coalesce(array_agg(h.id), ''{}'') FROM held AS h', rule.table_name, range.key, rule.condition)
-                INTO ids USING rule.before, range.first_id, range.end_id;
-                IF damoov.empty_partitions(rule.table_name, range.first_id, range.end_id, ids) THEN
-                    EXECUTE format('DELETE FROM damoov.%I AS x WHERE x.%I = ANY ($1)', rule.table_name, range.key) USING ids;
+                EXECUTE format('WITH held AS MATERIALIZED (SELECT FROM damoov.%I AS x WHERE x.%I >= $2 AND x.%2$I < $3 AND %s FOR UPDATE SKIP LOCKED)'
+                    ' SELECT count(*) FROM held', rule.table_name, range.key, rule.condition)
+                INTO locked USING rule.before, range.first_id, range.end_id;
+                IF damoov.empty_partitions(rule.table_name, range.first_id, range.end_id, locked) THEN
+                    EXECUTE format('DELETE FROM damoov.%I AS x WHERE x.%I >= $2 AND x.%2$I < $3 AND %s', rule.table_name, range.key, rule.condition)
+                    USING rule.before, range.first_id, range.end_id;
                     GET DIAGNOSTICS gone = ROW_COUNT;
                     total := total + gone;
                 END IF;

@@ -49,7 +49,7 @@ FROM pg_class AS c WHERE c.oid IN ('damoov.trip_points_p2'::regclass, 'damoov.ra
 SELECT pg_temp.store(2) AS trip, pg_temp.store(2, at => '2024-05-14 11:00:00Z') AS again, pg_temp.store(2, 'raw') AS raw;
 SELECT pg_temp.store(1, at => '2024-05-14 11:00:00Z') AS old;
 -- what lies in the default partition moves
-SELECT damoov.split_default() AS moved, damoov.split_default() AS moved, damoov.split_default() AS room, damoov.split_default() AS room, damoov.split_default() AS none;
+SELECT damoov.split_default() AS moved, damoov.split_default() AS moved, damoov.split_default() AS none;
 SELECT * FROM pg_temp.ranges();
 SELECT tableoid::regclass, trip_id, seq FROM damoov.trip_points ORDER BY trip_id, seq;
 SELECT level, topic, finding, remedy FROM damoov_check() WHERE topic = 'partitions';
@@ -230,3 +230,56 @@ DROP ROLE regress_damoov_adder;
 DROP EXTENSION damoov;
 SELECT count(*) FROM pg_class WHERE relname ~ '^(trip|raw)_(points|events)';
 CREATE EXTENSION damoov;
+
+-- What is looked at before a table is emptied, dropped or moved is what is there.
+SELECT pg_temp.empty_tables();
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT damoov.drop_partition();
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT damoov.hold_partitions('trips', 0, 50000);
+ROLLBACK;
+INSERT INTO damoov.trip_points (trip_id, seq, is_filler) VALUES (-1, 0, false);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT damoov.split_default();
+ROLLBACK;
+DELETE FROM damoov.trip_points;
+
+-- A default partition of another name, and one that is gone
+ALTER TABLE damoov.trip_points_default RENAME TO rest_of_points;
+INSERT INTO damoov.trip_points (trip_id, seq, is_filler) VALUES (-1, 0, false);
+SELECT damoov.split_default();
+SELECT topic, finding, remedy FROM damoov_check() WHERE topic = 'partitions';
+ALTER TABLE damoov.rest_of_points RENAME TO trip_points_default;
+ALTER TABLE damoov.trip_points DETACH PARTITION damoov.trip_points_default;
+SELECT topic, finding, remedy FROM damoov_check() WHERE topic = 'partitions';
+SELECT remedy FROM damoov_check() WHERE topic = 'partitions'
+\gexec
+SELECT topic, finding, remedy FROM damoov_check() WHERE topic = 'partitions';
+DELETE FROM damoov.trip_points;
+
+-- A trip that a trigger keeps, keeps its points; the others go.
+SELECT setval('damoov.trips_trip_id_seq', 1);
+SELECT damoov.make_partitions() > 0 AS made;
+INSERT INTO damoov.users (device_token) VALUES ('5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5');
+INSERT INTO damoov.trips (trip_id, track_token, user_id, enriched_at, revision, point_count, filler_count)
+SELECT n, md5('kept' || n)::uuid, user_id, '2020-01-01', 1, 1, 0 FROM damoov.users, generate_series(1, 3) AS n;
+INSERT INTO damoov.trip_points (trip_id, seq, is_filler) SELECT n, 0, false FROM generate_series(1, 3) AS n;
+SELECT setval('damoov.trips_trip_id_seq', 200000);
+CREATE FUNCTION pg_temp.hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN old.trip_id <> 2 THEN old END; END $$;
+CREATE TRIGGER hold BEFORE DELETE ON damoov.trips FOR EACH ROW EXECUTE FUNCTION pg_temp.hold();
+SET damoov.keep_trips = '30d';
+CALL damoov_purge(false);
+SELECT t.trip_id, p.seq, p.tableoid::regclass FROM damoov.trips AS t LEFT JOIN damoov.trip_points AS p USING (trip_id);
+DROP TRIGGER hold ON damoov.trips;
+RESET damoov.keep_trips;
+
+-- Trips are emptied with their points, also by one command
+TRUNCATE damoov.trips RESTART IDENTITY;
+SELECT count(*) FROM damoov.trip_points;
+INSERT INTO damoov.trip_points (trip_id, seq, is_filler) VALUES (1, 0, false);
+TRUNCATE damoov.trips, damoov.trip_points;
+SELECT count(*) FROM damoov.trip_points;
+INSERT INTO damoov.raw_points (raw_track_id, seq) VALUES (1, 0);
+TRUNCATE damoov.raw_tracks;
+SELECT count(*) FROM damoov.raw_points;

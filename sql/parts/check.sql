@@ -227,6 +227,7 @@ CREATE FUNCTION damoov.check_state(source text)
     RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '1s'
 AS $$
     SELECT s.source, f.level, f.topic, f.finding, f.remedy
     FROM damoov.servers AS s
@@ -259,9 +260,16 @@ AS $$
     HAVING count(*) > 0
     UNION ALL
     SELECT NULL, 'warning', 'partitions', format('%s of damoov.%I lie in its default partition, where retention deletes row by row',
-        pg_size_pretty(p.bytes), p.table_name), 'CALL damoov_purge(false)'
+        pg_size_pretty(damoov.partition_bytes(p.partition)), p.table_name), 'CALL damoov_purge(false)'
     FROM damoov.partitions AS p
-    WHERE CASE WHEN p.is_default AND check_state.source IS NULL THEN p.bytes > 0 END
+    WHERE CASE WHEN p.is_default AND check_state.source IS NULL THEN damoov.least_id(p.partition, p.key) IS NOT NULL END
+    UNION ALL
+    SELECT NULL, 'error', 'partitions', format('damoov.%I has no default partition, so that storing fails where no partition was made', w.name),
+        format(CASE WHEN to_regclass(format('damoov.%I', w.name || '_default')) IS NULL THEN 'CREATE TABLE damoov.%2$I PARTITION OF damoov.%1$I DEFAULT'
+            ELSE 'ALTER TABLE damoov.%1$I ATTACH PARTITION damoov.%2$I DEFAULT' END, w.name, w.name || '_default')
+    FROM unnest(ARRAY['trip_points', 'trip_events', 'raw_points', 'raw_events']) AS w (name)
+    WHERE check_state.source IS NULL
+        AND NOT EXISTS (SELECT FROM damoov.partitions AS p WHERE p.table_name = w.name AND p.is_default)
 $$;
 COMMENT ON FUNCTION damoov.check_state(text) IS 'the part of damoov_check() that reads what sources and downloads have met';
 

@@ -43,9 +43,7 @@ SELECT
     b.bound IS NULL AS is_default,
     -- MINVALUE and MAXVALUE, of partitions that others have made
     CASE WHEN b.bound[1] ~ '^-?[0-9]+$' THEN b.bound[1]::bigint WHEN b.bound IS NOT NULL THEN -9223372036854775808 END AS first_id,
-    CASE WHEN b.bound[2] ~ '^-?[0-9]+$' THEN b.bound[2]::bigint WHEN b.bound IS NOT NULL THEN 9223372036854775807 END AS end_id,
-    -- of no other table: looking at one waits for whoever locks it
-    CASE WHEN p.relkind = 'p' AND c.relispartition THEN pg_catalog.pg_relation_size(c.oid) END AS bytes
+    CASE WHEN b.bound[2] ~ '^-?[0-9]+$' THEN b.bound[2]::bigint WHEN b.bound IS NOT NULL THEN 9223372036854775807 END AS end_id
 FROM (VALUES
     ('trip_points', 'trips', 'trip_id'),
     ('trip_events', 'trips', 'trip_id'),
@@ -55,9 +53,10 @@ FROM (VALUES
 JOIN pg_catalog.pg_class AS p ON p.relnamespace = 'damoov'::pg_catalog.regnamespace AND p.relname = w.table_name
 JOIN pg_catalog.pg_inherits AS i ON i.inhparent = p.oid
 JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-CROSS JOIN LATERAL pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid), 'FROM \(''?([^'')]*)''?\) TO \(''?([^'')]*)') AS b (bound);
+-- No table is opened, since another may lock it: a bound names no column, and sizes
+-- are not told.
+CROSS JOIN LATERAL pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, 0), 'FROM \(''?([^'')]*)''?\) TO \(''?([^'')]*)') AS b (bound);
 COMMENT ON VIEW damoov.partitions IS 'partitions of points and events: those of the tracks (part_of) with first_id <= key < end_id; the default partition holds all others';
-COMMENT ON COLUMN damoov.partitions.bytes IS 'size on disk, without indexes and long values';
 
 CREATE FUNCTION damoov.partition_size() RETURNS bigint
     LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'damoov_partition_size';
@@ -102,14 +101,13 @@ COMMENT ON FUNCTION damoov.range_at(text, bigint) IS 'the partition that holds t
 -- with it all who read: attaching locks the default partition only.  Rows are
 -- moved, and nothing else happens to them: nobody's trigger is fired with the
 -- rights of the tables' owner.
-CREATE FUNCTION damoov.add_partition(table_name text, key text, first_id bigint, end_id bigint) RETURNS bigint
+CREATE FUNCTION damoov.add_partition(table_name text, rest text, key text, first_id bigint, end_id bigint) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET session_replication_role = replica
     SET default_table_access_method = heap
 AS $$
 DECLARE
-    rest CONSTANT text := table_name || '_default';
     made text := table_name || '_p' || first_id;
     columns text;
     grantee text;
@@ -141,25 +139,40 @@ BEGIN
     RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION damoov.add_partition(text, text, bigint, bigint) IS 'makes a partition, and moves to it what lies in the default partition; returns how many rows';
+COMMENT ON FUNCTION damoov.add_partition(text, text, text, bigint, bigint) IS 'makes a partition, and moves to it what lies in the default partition (rest); returns how many rows';
 
 -- One session at a time, and then what attaching locks anyway: nobody writes to
 -- the default partition between a look at it and that.  Before rows are moved,
 -- all others are kept out: a statement that has found its partitions already, and
 -- waits for one of them, would look for the rows where they were.
-CREATE FUNCTION damoov.lock_partitions(table_name text, moving boolean) RETURNS boolean
+CREATE FUNCTION damoov.lock_partitions(table_name text, rest text, moving boolean) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- what is looked at under these locks must be what is there
+    PERFORM damoov.need_read_committed();
     EXECUTE format('LOCK TABLE ONLY damoov.%I IN %s MODE', table_name, CASE WHEN moving THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE UPDATE EXCLUSIVE' END);
-    EXECUTE format('LOCK TABLE ONLY damoov.%I IN ACCESS EXCLUSIVE MODE', table_name || '_default');
+    EXECUTE format('LOCK TABLE ONLY damoov.%I IN ACCESS EXCLUSIVE MODE', rest);
     RETURN true;
 EXCEPTION
     WHEN lock_not_available OR deadlock_detected THEN RETURN false;
 END
 $$;
-COMMENT ON FUNCTION damoov.lock_partitions(text, boolean) IS 'locks what is needed to add a partition, or also to move rows to it; false when somebody uses it';
+COMMENT ON FUNCTION damoov.lock_partitions(text, text, boolean) IS 'locks what is needed to add a partition, or also to move rows to it from the default partition (rest); false when somebody uses it; errors: 25000 isolation level';
+
+-- A table is opened to be measured: its size is not known while it is locked.
+CREATE FUNCTION damoov.partition_bytes(partition text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN pg_relation_size(format('damoov.%I', partition)::regclass);
+EXCEPTION
+    WHEN lock_not_available OR deadlock_detected OR undefined_table THEN RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION damoov.partition_bytes(text) IS 'size of a partition; NULL when somebody has locked it for longer than lock_timeout';
 
 -- The functions that follow have the rights of the tables' owner, so that the
 -- worker needs no others than on rows.  What is locked is waited for only
@@ -178,16 +191,17 @@ DECLARE
 BEGIN
     FOR relation IN
         SELECT p.table_name, p.key, p.part_of, p.partition FROM damoov.partitions AS p
-        -- attaching reads all of it
-        WHERE CASE WHEN p.is_default THEN p.bytes < 64 * 1024 * 1024 END
+        WHERE p.is_default
         ORDER BY p.table_name COLLATE "C" DESC
     LOOP
+        -- attaching reads all of it
+        CONTINUE WHEN (damoov.partition_bytes(relation.partition) < 64 * 1024 * 1024) IS NOT TRUE;
         id := damoov.next_id(relation.part_of, relation.key);
         goal := id + greatest(damoov.partition_size(), 10000);
         WHILE id <= goal AND id < 9000000000000000000 LOOP
             range := damoov.range_at(relation.table_name, id);
             IF NOT range.is_there THEN
-                EXIT WHEN NOT damoov.lock_partitions(relation.table_name, false);
+                EXIT WHEN NOT damoov.lock_partitions(relation.table_name, relation.partition, false);
                 range := damoov.range_at(relation.table_name, id);
             END IF;
             IF NOT range.is_there THEN
@@ -195,7 +209,7 @@ BEGIN
                 EXECUTE format('SELECT greatest($1, max(d.%I) + 1) FROM damoov.%I AS d WHERE d.%1$I >= $1 AND d.%1$I < $2', relation.key, relation.partition)
                 INTO range.first_id USING range.first_id, range.end_id;
                 IF range.first_id < range.end_id THEN
-                    PERFORM damoov.add_partition(relation.table_name, relation.key, range.first_id, range.end_id);
+                    PERFORM damoov.add_partition(relation.table_name, relation.partition, relation.key, range.first_id, range.end_id);
                     made := made + 1;
                 END IF;
             END IF;
@@ -207,6 +221,23 @@ END
 $$;
 COMMENT ON FUNCTION damoov.make_partitions() IS 'makes the partitions that the next trips and raw tracks will need, for damoov.partition_size ids and at least 10000; returns how many';
 
+-- No lock of the look stays, since the partitioned table is locked first.
+CREATE FUNCTION damoov.least_id(partition text, key text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    id bigint;
+BEGIN
+    EXECUTE format('SELECT min(d.%I) FROM damoov.%I AS d WHERE d.%1$I > -9000000000000000000', key, partition) INTO id;
+    RAISE EXCEPTION USING ERRCODE = 'null_value_no_indicator_parameter';
+EXCEPTION
+    WHEN null_value_no_indicator_parameter THEN RETURN id;
+    WHEN lock_not_available OR deadlock_detected OR undefined_table THEN RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION damoov.least_id(text, text) IS 'the least key in a partition; NULL when it has no rows, or when somebody has locked it for longer than lock_timeout';
+
 CREATE FUNCTION damoov.split_default() RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -217,32 +248,31 @@ DECLARE
     relation record;
     range record;
     id bigint;
-    used boolean;
 BEGIN
     -- points before events here and below, as they are stored: no deadlock
     FOR relation IN
         SELECT p.table_name, p.key, p.partition FROM damoov.partitions AS p
-        WHERE CASE WHEN p.is_default THEN p.bytes > 0 END
+        WHERE p.is_default
         ORDER BY p.table_name COLLATE "C" DESC
     LOOP
-        CONTINUE WHEN NOT damoov.lock_partitions(relation.table_name, true);
-        EXECUTE format('SELECT min(d.%I) FROM damoov.%I AS d WHERE d.%1$I > -9000000000000000000', relation.key, relation.partition) INTO id;
+        -- The room of rows that are gone is left to VACUUM: an older snapshot still
+        -- sees them here.
+        id := damoov.least_id(relation.partition, relation.key);
+        CONTINUE WHEN (id < 9000000000000000000) IS NOT TRUE
+            OR NOT damoov.lock_partitions(relation.table_name, relation.partition, true);
+        id := damoov.least_id(relation.partition, relation.key);
+        -- the other tables are for the next call, since whoever waits for this one
+        -- may hold them
         IF id < 9000000000000000000 THEN
             range := damoov.range_at(relation.table_name, id);
-            RETURN damoov.add_partition(relation.table_name, relation.key, range.first_id, range.end_id);
+            RETURN damoov.add_partition(relation.table_name, relation.partition, relation.key, range.first_id, range.end_id);
         END IF;
-        -- the room of rows that are gone; the other tables are for the next call,
-        -- since whoever waits for this one may hold them
-        EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I)', relation.partition) INTO used;
-        IF NOT used THEN
-            EXECUTE format('TRUNCATE ONLY damoov.%I', relation.partition);
-            RETURN 1;
-        END IF;
+        RETURN 0;
     END LOOP;
     RETURN 0;
 END
 $$;
-COMMENT ON FUNCTION damoov.split_default() IS 'moves rows of a default partition to a partition of their own, those of one range of ids, or gives back the room of rows that are gone; returns how many, or 1 for the room; 0 when there is nothing to do, or when somebody uses the table';
+COMMENT ON FUNCTION damoov.split_default() IS 'moves rows of a default partition to a partition of their own, those of one range of ids; returns how many; 0 when there is nothing to do, or when somebody uses the table; errors: 25000 isolation level';
 
 CREATE FUNCTION damoov.past_ranges(part_of text) RETURNS TABLE (key text, first_id bigint, end_id bigint)
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
@@ -259,38 +289,59 @@ END
 $$;
 COMMENT ON FUNCTION damoov.past_ranges(text) IS 'ranges of partitions that get no new trips, or raw tracks, any more';
 
+CREATE FUNCTION damoov.range_partitions(part_of text, first_id bigint, end_id bigint) RETURNS text
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(format('damoov.%I', p.partition), ', ' ORDER BY p.table_name COLLATE "C" DESC, p.first_id)
+    FROM damoov.partitions AS p
+    WHERE p.part_of = range_partitions.part_of AND NOT p.is_default
+        AND p.first_id >= range_partitions.first_id AND p.end_id <= range_partitions.end_id
+$$;
+COMMENT ON FUNCTION damoov.range_partitions(text, bigint, bigint) IS 'names of the partitions of a range, as they are locked: points before events';
+
+-- Before the rows of the tracks are locked: whoever stores a track locks its
+-- partitions first, and its row later.
+CREATE FUNCTION damoov.hold_partitions(part_of text, first_id bigint, end_id bigint) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '1s'
+AS $$
+DECLARE
+    names CONSTANT text := damoov.range_partitions(part_of, first_id, end_id);
+BEGIN
+    PERFORM damoov.need_read_committed();
+    IF names IS NOT NULL THEN
+        EXECUTE 'LOCK TABLE ' || names || ' IN ACCESS EXCLUSIVE MODE';
+    END IF;
+    RETURN names IS NOT NULL;
+EXCEPTION
+    WHEN lock_not_available OR deadlock_detected OR undefined_table THEN RETURN false;
+END
+$$;
+COMMENT ON FUNCTION damoov.hold_partitions(text, bigint, bigint) IS 'locks the partitions of a range; false when there are none, or when somebody uses them; errors: 25000 isolation level';
+
 -- Emptied first and dropped later: dropping locks the whole table, emptying only
 -- what is old, and so can stay locked while the tracks are deleted.
 CREATE FUNCTION damoov.empty_partitions(part_of text, first_id bigint, end_id bigint, held bigint) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET session_replication_role = replica
-    SET lock_timeout = '1s'
 AS $$
 DECLARE
-    names text;
-    key text;
+    key CONSTANT text := (SELECT min(p.key) FROM damoov.partitions AS p WHERE p.part_of = empty_partitions.part_of);
     others boolean;
 BEGIN
-    SELECT string_agg(format('damoov.%I', p.partition), ', ' ORDER BY p.table_name COLLATE "C" DESC, p.first_id), min(p.key) INTO names, key
-    FROM damoov.partitions AS p
-    WHERE p.part_of = empty_partitions.part_of AND NOT p.is_default
-        AND p.first_id >= empty_partitions.first_id AND p.end_id <= empty_partitions.end_id;
-    IF names IS NULL THEN
-        RETURN false;
-    END IF;
-    EXECUTE 'LOCK TABLE ' || names || ' IN ACCESS EXCLUSIVE MODE';
+    PERFORM damoov.need_read_committed();
     EXECUTE format('SELECT count(*) <> $3 FROM damoov.%I AS w WHERE w.%I >= $1 AND w.%2$I < $2', part_of, key)
     INTO others USING first_id, end_id, held;
     IF NOT others THEN
-        EXECUTE 'TRUNCATE ' || names;
+        EXECUTE 'TRUNCATE ' || damoov.range_partitions(part_of, first_id, end_id);
     END IF;
     RETURN NOT others;
-EXCEPTION
-    WHEN lock_not_available OR deadlock_detected OR undefined_table THEN RETURN false;
 END
 $$;
-COMMENT ON FUNCTION damoov.empty_partitions(text, bigint, bigint, bigint) IS 'empties the partitions of a range that has as many tracks as the caller holds, and deletes; false when it has others, or when somebody uses the partitions';
+COMMENT ON FUNCTION damoov.empty_partitions(text, bigint, bigint, bigint) IS 'empties the partitions of a range, which the caller has locked with damoov.hold_partitions(), and that has as many tracks as the caller holds, and deletes; false when it has others; errors: 25000 isolation level';
 
 CREATE FUNCTION damoov.drop_partition() RETURNS integer
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -301,15 +352,16 @@ DECLARE
     relation record;
     used boolean;
 BEGIN
+    PERFORM damoov.need_read_committed();
     FOR relation IN
-        SELECT p.*
+        SELECT p.table_name, p.part_of, p.key, p.partition, p.first_id, p.end_id
         FROM (SELECT DISTINCT q.part_of FROM damoov.partitions AS q) AS w
         CROSS JOIN LATERAL damoov.past_ranges(w.part_of) AS r
         JOIN damoov.partitions AS p USING (part_of, first_id, end_id)
-        WHERE p.bytes = 0
         -- one that is still used stays locked: points before events
         ORDER BY p.table_name COLLATE "C" DESC, p.first_id
     LOOP
+        CONTINUE WHEN damoov.partition_bytes(relation.partition) IS DISTINCT FROM 0;
         BEGIN
             EXECUTE format('LOCK TABLE ONLY damoov.%I, damoov.%I IN ACCESS EXCLUSIVE MODE', relation.table_name, relation.partition);
             EXECUTE format('SELECT EXISTS (SELECT FROM damoov.%I) OR EXISTS (SELECT FROM damoov.%I AS w WHERE w.%I >= $1 AND w.%3$I < $2)',
@@ -326,4 +378,4 @@ BEGIN
     RETURN 0;
 END
 $$;
-COMMENT ON FUNCTION damoov.drop_partition() IS 'drops a partition that is empty, whose tracks are all gone, and that gets no more; returns 1, or 0 when there is none, or when somebody uses the tables';
+COMMENT ON FUNCTION damoov.drop_partition() IS 'drops a partition that is empty, whose tracks are all gone, and that gets no more; returns 1, or 0 when there is none, or when somebody uses the tables; errors: 25000 isolation level';

@@ -109,6 +109,8 @@ BEGIN
         FOR UPDATE OF t SKIP LOCKED$sql$
     USING trip_ids LOOP
         CONTINUE WHEN trip.document IS NULL;
+        -- what others change meanwhile is waited for, and compared as it is then
+        EXECUTE 'SELECT FROM damoov.trip_points AS p WHERE p.trip_id = $1 FOR UPDATE' USING trip.trip_id;
         EXECUTE $sql$
             SELECT md5(string_agg(p::text, E'\n' ORDER BY p.seq)) IS DISTINCT FROM (
                 SELECT md5(string_agg(r::text, E'\n' ORDER BY r.seq)) FROM damoov.document_points($1, $2) AS r)
@@ -119,6 +121,11 @@ BEGIN
         INSERT INTO damoov.trip_documents (trip_id, fetched_at, document)
         VALUES (trip.trip_id, trip.fetched_at, trip.document);
         EXECUTE 'DELETE FROM damoov.trip_points AS p WHERE p.trip_id = $1' USING trip.trip_id;
+        EXECUTE 'SELECT EXISTS (SELECT FROM damoov.trip_points AS p WHERE p.trip_id = $1)' INTO differs USING trip.trip_id;
+        IF differs THEN
+            RAISE EXCEPTION 'could not turn the points of trip % into a document: a trigger keeps them as rows', trip.trip_id
+                USING ERRCODE = 'triggered_data_change_violation';
+        END IF;
         EXECUTE 'DELETE FROM damoov.documents AS d WHERE d.kind = ''processed'' AND d.object_id = $1' USING trip.track_token;
         packed := packed + 1;
     END LOOP;

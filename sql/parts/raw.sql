@@ -206,3 +206,8 @@ CREATE TRIGGER raw_tracks_delete
     FOR EACH STATEMENT
     EXECUTE FUNCTION damoov.delete_parts('raw_track_id', 'raw_points', 'raw_events');
 COMMENT ON TRIGGER raw_tracks_delete ON damoov.raw_tracks IS 'deletes points and events with their raw track';
+CREATE TRIGGER raw_tracks_truncate
+    AFTER TRUNCATE ON damoov.raw_tracks
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION damoov.truncate_parts('raw_points', 'raw_events');
+COMMENT ON TRIGGER raw_tracks_truncate ON damoov.raw_tracks IS 'empties the tables of points and events with that of raw tracks';

@@ -393,7 +393,7 @@ damoov_document_points(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	MemoryContextSwitchTo(work);
-	text = trip_document_text(PG_GETARG_BYTEA_PP(1), &len);
+	text = trip_document_text(PG_GETARG_BYTEA_PP(1), PG_GETARG_INT64(0), &len);
 	content = read_kept(text, len, &fault);
 	if (content == NULL)
 		fault_raise(&fault);

@@ -73,7 +73,7 @@ trip_document_keep(int64 trip_id, const TripDocument *document)
  * hide points that are stored.
  */
 char *
-trip_document_text(const bytea *gzip, Size *len)
+trip_document_text(const bytea *gzip, int64 trip_id, Size *len)
 {
 	char	   *expanded;
 	char	   *text;
@@ -83,7 +83,8 @@ trip_document_text(const bytea *gzip, Size *len)
 	if (result != GZIP_DONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("document of a trip is not gzip, or damaged")));
+				 errmsg("document of a trip is not gzip, or damaged"),
+				 trip_id != 0 ? errdetail("It is that of trip " INT64_FORMAT ".", trip_id) : 0));
 	/* it is malloc'd, so nothing may throw before it is free */
 	text = palloc_extended(*len + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (text != NULL)
@@ -101,7 +102,7 @@ Datum
 damoov_document_text(PG_FUNCTION_ARGS)
 {
 	Size		len;
-	char	   *text = trip_document_text(PG_GETARG_BYTEA_PP(0), &len);
+	char	   *text = trip_document_text(PG_GETARG_BYTEA_PP(0), 0, &len);
 
 	/* what is stored has been read, but the function is anybody's */
 	(void) pg_verify_mbstr(PG_UTF8, text, (int) len, false);

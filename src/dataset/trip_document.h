@@ -30,6 +30,6 @@ extern StorePoints trip_document_form(const pg_uuid_t *track_token, StorePoints 
 extern void trip_document_keep(int64 trip_id, const TripDocument *document);
 
 /* What was compressed; palloc'd.  Throws what is wrong with it. */
-extern char *trip_document_text(const bytea *gzip, Size *len);
+extern char *trip_document_text(const bytea *gzip, int64 trip_id, Size *len);
 
 #endif							/* DAMOOV_TRIP_DOCUMENT_H */

@@ -147,7 +147,7 @@ SELECT m.identity, 'USAGE'
 FROM member AS m
 WHERE m.type = 'foreign-data wrapper' AND has_foreign_data_wrapper_privilege('regress_damoov_nobody', m.objid, 'USAGE')
 ORDER BY 1, 2;
--- ... and the lists themselves name nobody but the owner (no list at all means PUBLIC for a function)
+-- ... and the lists themselves name nobody but the owner, the worker and who watches the server (no list at all means PUBLIC for a function)
 SELECT m.identity, coalesce(a.acl::text, 'default') AS acl
 FROM member AS m
 JOIN LATERAL (
@@ -158,7 +158,7 @@ JOIN LATERAL (
         WHERE w.oid = m.objid AND m.classid = 'pg_foreign_data_wrapper'::regclass
 ) AS a ON true
 WHERE (a.acl IS NULL AND a.open_by_default)
-    OR EXISTS (SELECT FROM aclexplode(a.acl) AS x WHERE x.grantee NOT IN (x.grantor, 'damoov_engine'::regrole))
+    OR EXISTS (SELECT FROM aclexplode(a.acl) AS x WHERE x.grantee NOT IN (x.grantor, 'damoov_engine'::regrole, 'pg_monitor'::regrole))
 ORDER BY 1;
 
 -- Settings

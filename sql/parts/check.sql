@@ -158,46 +158,31 @@ COMMENT ON FUNCTION damoov.check_worker() IS 'the part of damoov_check() about t
 -- By the rights of the role that the worker runs as, whether or not it runs.
 CREATE FUNCTION damoov.check_rights()
     RETURNS TABLE (level text, topic text, finding text, remedy text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH worker AS (
-        SELECT r.oid, r.rolname, EXISTS (SELECT FROM pg_roles AS e WHERE e.rolname = 'damoov_engine' AND pg_has_role(r.oid, e.oid, 'USAGE')) AS is_engine
-        FROM pg_roles AS r
-        WHERE r.rolname = coalesce(nullif(current_setting('damoov.role'), ''), 'damoov_engine') AND NOT r.rolsuper
-    ), missing AS (
-        SELECT w.rolname, 1 AS i, 'USAGE' AS privileges, 'SCHEMA damoov' AS what, 'schema damoov' AS name
-        FROM worker AS w WHERE NOT has_schema_privilege(w.oid, 'damoov', 'USAGE')
-        UNION ALL
-        SELECT w.rolname, 2, 'SELECT, INSERT, UPDATE, DELETE', 'ALL TABLES IN SCHEMA damoov', c.relname
-        FROM worker AS w, pg_class AS c
-        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-            AND NOT (has_table_privilege(w.oid, c.oid, 'SELECT') AND has_table_privilege(w.oid, c.oid, 'INSERT')
-                AND has_table_privilege(w.oid, c.oid, 'UPDATE') AND has_table_privilege(w.oid, c.oid, 'DELETE'))
-        UNION ALL
-        SELECT w.rolname, 2, 'SELECT, INSERT, UPDATE, DELETE', 'ALL TABLES IN SCHEMA damoov', c.relname
-        FROM worker AS w, pg_class AS c
-        WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind = 'v' AND NOT has_table_privilege(w.oid, c.oid, 'SELECT')
-        UNION ALL
-        SELECT w.rolname, 3, 'USAGE', 'ALL SEQUENCES IN SCHEMA damoov', c.relname
-        FROM worker AS w, pg_class AS c
-        -- evaluated for sequences only
-        WHERE c.relnamespace = 'damoov'::regnamespace AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(w.oid, c.oid, 'USAGE') END
-        UNION ALL
-        SELECT w.rolname, 4, 'EXECUTE', 'ALL FUNCTIONS IN SCHEMA damoov', p.proname
-        FROM worker AS w, pg_proc AS p
-        WHERE p.pronamespace = 'damoov'::regnamespace AND NOT has_function_privilege(w.oid, p.oid, 'EXECUTE')
-        UNION ALL
-        SELECT w.rolname, 5, 'USAGE', format('FOREIGN SERVER %I', s.srvname), 'server ' || s.srvname
-        FROM worker AS w, pg_foreign_server AS s JOIN pg_foreign_data_wrapper AS f ON f.oid = s.srvfdw
-        WHERE f.fdwname = 'damoov' AND NOT w.is_engine AND NOT has_server_privilege(w.oid, s.oid, 'USAGE')
-    )
-    SELECT 'error', 'rights', format('role "%s" of the worker lacks %s on %s', m.rolname, m.privileges,
-            CASE WHEN count(*) > 3 THEN format('%s of %s', count(*), m.what) ELSE string_agg(m.name, ', ' ORDER BY m.name) END),
-        format('GRANT %s ON %s TO %I', m.privileges, m.what, m.rolname)
-    FROM missing AS m
-    GROUP BY m.rolname, m.i, m.privileges, m.what
-    ORDER BY m.i, m.what
+BEGIN
+    RETURN QUERY
+    SELECT 'error', 'rights', format('role "%s" of the worker lacks %s', m.rolname,
+            array_to_string((array_agg(m.name ORDER BY m.name COLLATE "C"))[1:3], ', ') || CASE WHEN count(*) > 3 THEN format(' and %s more rights', count(*) - 3) ELSE '' END),
+        format('SELECT damoov_grant(%L, ''worker'')', quote_ident(m.rolname))
+    FROM (
+        SELECT w.rolname, format('%s ON %s', r.privilege, r.object) AS name
+        FROM pg_roles AS w
+        CROSS JOIN damoov.rights AS r
+        WHERE w.rolname = coalesce(nullif(current_setting('damoov.role'), ''), 'damoov_engine') AND NOT w.rolsuper
+            AND r.what = 'worker' AND NOT CASE split_part(r.object, ' ', 1)
+                WHEN 'SCHEMA' THEN has_schema_privilege(w.oid, r.objid, r.privilege)
+                WHEN 'TABLE' THEN has_table_privilege(w.oid, r.objid, r.privilege)
+                WHEN 'SEQUENCE' THEN has_sequence_privilege(w.oid, r.objid, r.privilege)
+                WHEN 'ROUTINE' THEN has_function_privilege(w.oid, r.objid, r.privilege)
+                -- it uses all servers
+                ELSE has_server_privilege(w.oid, r.objid, r.privilege)
+                    OR EXISTS (SELECT FROM pg_roles AS e WHERE e.rolname = 'damoov_engine' AND pg_has_role(w.oid, e.oid, 'USAGE'))
+            END
+    ) AS m
+    GROUP BY m.rolname;
+END
 $$;
 COMMENT ON FUNCTION damoov.check_rights() IS 'the part of damoov_check() about what the role of the worker may do';
 

@@ -11,7 +11,7 @@ use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
 my %text = map { $_ => slurp_file("$top/$_") }
-  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/architecture.md docs/scale.md);
+  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/architecture.md docs/scale.md);
 my $manual = $text{'docs/damoov.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
@@ -62,16 +62,6 @@ like(as_role('fleet_reader', 'SELECT * FROM damoov.users'), qr/42501/, '... and 
 is(as_role('fleet_monitor', 'SELECT count(*) > 0 FROM damoov.status'), 't', 'the role that watches reads the state of the sources');
 like(as_role('fleet_monitor', 'SELECT body FROM damoov.quarantine'), qr/42501/, '... and no message');
 
-# What the README says that a reader of damoov.drift needs is enough
-my ($rule) = $text{'README.md'} =~ /^(- A reader role needs.*?)(?=^- )/ms or die 'the README has no rule for readers';
-my @called = $rule =~ /`(damoov\.\w+\([^)]*\))`/g;
-my $drift = q{SELECT count(*) FROM damoov.drift WHERE table_name = 'events' AND path = 'New'};
-
-$node->safe_psql('manual', q{SELECT FROM damoov_ingest((SELECT jsonb_set(payload, '{Timestamp}', '"2024-05-15T00:00:00Z"') || '{"New": 1}' FROM damoov.events LIMIT 1));
-	CREATE ROLE drift_reader; GRANT USAGE ON SCHEMA damoov TO drift_reader; GRANT SELECT ON damoov.drift TO drift_reader;} .
-	  join('', map { "GRANT EXECUTE ON FUNCTION $_ TO drift_reader;" } @called));
-is(as_role('drift_reader', $drift), '1', 'what the README says is enough to read the drift');
-
 is( as_role(
 		'fleet_operator', q{
 		SELECT outcome FROM damoov_ingest((SELECT payload FROM damoov.events LIMIT 1));
@@ -80,6 +70,8 @@ is( as_role(
 	"duplicate\n|\n0", 'the operator operates');
 like(as_role('fleet_operator', q{SELECT damoov_forget('5b0c7d1e-2f34-4a56-8b79-c0d1e2f3a4b5')}),
 	qr/42501/, '... and forgets nobody');
+is($node->safe_psql('manual', q{SELECT string_agg(concat(role, ' ', what, missing), ', ' ORDER BY role) FROM damoov.grants WHERE role LIKE 'fleet%'}),
+	'fleet_monitor monitor, fleet_operator operator, fleet_reader reader, fleet_worker worker', 'each role is what the manual calls it');
 
 # What the manual describes is what there is
 my %documented = map { $_ => 1 } $manual =~ /\b(damoov_[a-z_]+)\(/g;

@@ -153,6 +153,7 @@ SELECT
     c.crash_id,
     c.crash_token,
     c.user_id,
+    u.instance_id,
     coalesce(c.started_at, b.started_at) AS started_at,
     c.accident_trigger,
     c.reliability,
@@ -165,6 +166,7 @@ SELECT
     b.speed_before_ms,
     b.speed_after_ms
 FROM damoov.crashes AS c
+LEFT JOIN damoov.users AS u USING (user_id)
 LEFT JOIN (
     SELECT b.crash_id, b.started_at, b.sample_count, p.at_ms, p.acceleration_ms2,
         v.delta_v_ms, v.speed_before_ms, v.speed_after_ms
@@ -219,6 +221,7 @@ LEFT JOIN (
     ) AS v ON true
 ) AS b ON b.crash_id = c.crash_id;
 COMMENT ON VIEW damoov.crash_summary IS 'the impact, computed from the buffer: estimates from a phone, not measurements of a vehicle; defined in docs/damoov-datasets.md';
+COMMENT ON COLUMN damoov.crash_summary.instance_id IS 'instance of the person, as in damoov.people';
 COMMENT ON COLUMN damoov.crash_summary.peak_at_ms IS 'time of the peak, milliseconds from the start of the recording';
 COMMENT ON COLUMN damoov.crash_summary.peak_acceleration_ms2 IS 'greatest magnitude of acceleration less gravity, m/s^2; gravity is taken as the median of each axis';
 COMMENT ON COLUMN damoov.crash_summary.delta_v_ms IS 'estimated change of velocity, m/s: integral of the horizontal acceleration from 150 ms before to 150 ms after the peak';

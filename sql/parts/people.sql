@@ -8,7 +8,8 @@ CREATE TABLE damoov.users (
     client_id text,
     client_id_at timestamptz,
     instance_id uuid,
-    instance_id_at timestamptz
+    instance_id_at timestamptz,
+    first_seen_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE damoov.users IS 'persons; beside the raw events, the quarantine and the originals the only table that holds a device token';
 COMMENT ON COLUMN damoov.users.user_id IS 'surrogate key, used by every other table, view and NOTIFY';
@@ -17,6 +18,7 @@ COMMENT ON COLUMN damoov.users.client_id IS 'the customer''s own reference, free
 COMMENT ON COLUMN damoov.users.client_id_at IS 'Timestamp of the notification client_id was taken from';
 COMMENT ON COLUMN damoov.users.instance_id IS 'instance (user group) of the newest notification that names one (documented for heartbeats) or whose source has the option instance_id';
 COMMENT ON COLUMN damoov.users.instance_id_at IS 'Timestamp of the notification instance_id was taken from';
+COMMENT ON COLUMN damoov.users.first_seen_at IS 'first arrival of anything about the person, database clock';
 
 CREATE TABLE damoov.forgotten (
     token_digest bytea CONSTRAINT forgotten_pkey PRIMARY KEY,

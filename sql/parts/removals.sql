@@ -182,21 +182,30 @@ CREATE TRIGGER removed_tracks_remove
 COMMENT ON TRIGGER removed_tracks_remove ON damoov.removed_tracks IS 'deletes the trips of removed tracks';
 
 CREATE VIEW damoov.trip_lineage WITH (security_invoker) AS
-WITH RECURSIVE merge (part, part_of, removed_at) AS (
+WITH RECURSIVE merge (part, part_of, user_id, removed_at) AS (
     -- announced once or many times
-    SELECT r.track_token, r.replaced_by, max(r.removed_at)
+    SELECT r.track_token, r.replaced_by, r.user_id, max(r.removed_at)
     FROM damoov.removed_tracks AS r
     WHERE r.reason = 'replaced'
-    GROUP BY r.track_token, r.replaced_by
-), step (part, part_of, removed_at, hops) AS (
-    SELECT m.part, m.part_of, m.removed_at, 1
+    GROUP BY r.track_token, r.replaced_by, r.user_id
+), step (part, part_of, user_id, removed_at, hops) AS (
+    SELECT m.part, m.part_of, m.user_id, m.removed_at, 1
     FROM merge AS m
     UNION ALL
-    SELECT s.part, m.part_of, m.removed_at, s.hops + 1
+    SELECT s.part, m.part_of, s.user_id, m.removed_at, s.hops + 1
     FROM step AS s
-    JOIN merge AS m ON m.part = s.part_of
+    JOIN merge AS m ON m.part = s.part_of AND m.user_id = s.user_id
 ) CYCLE part_of SET is_cycle USING path
-SELECT DISTINCT s.part, s.part_of, s.hops, s.removed_at, t.trip_id, s.is_cycle
+SELECT DISTINCT s.part, s.part_of, s.hops, s.removed_at, t.trip_id, s.is_cycle, s.user_id, u.instance_id
 FROM step AS s
-LEFT JOIN damoov.trips AS t ON t.track_token = s.part_of;
+LEFT JOIN damoov.trips AS t ON t.track_token = s.part_of AND t.user_id = s.user_id
+LEFT JOIN damoov.users AS u ON u.user_id = s.user_id;
 COMMENT ON VIEW damoov.trip_lineage IS 'which tracks went into which: part went, over hops merges, into part_of at removed_at; trip_id is the trip part_of is today, NULL when that is gone or not fetched; is_cycle marks tracks that were merged in a circle';
+COMMENT ON COLUMN damoov.trip_lineage.part IS 'the track that was merged into another one';
+COMMENT ON COLUMN damoov.trip_lineage.part_of IS 'the track it went into, at once or by way of others';
+COMMENT ON COLUMN damoov.trip_lineage.hops IS 'number of merges from part to part_of';
+COMMENT ON COLUMN damoov.trip_lineage.removed_at IS 'Timestamp of the notification about the last of these merges';
+COMMENT ON COLUMN damoov.trip_lineage.trip_id IS 'trip of part_of, NULL when it is gone or has not been fetched';
+COMMENT ON COLUMN damoov.trip_lineage.is_cycle IS 'whether the tracks name each other in a circle';
+COMMENT ON COLUMN damoov.trip_lineage.user_id IS 'person the merge was about';
+COMMENT ON COLUMN damoov.trip_lineage.instance_id IS 'instance of the person, as in damoov.people';

@@ -85,6 +85,8 @@ WITH level (rank, what) AS (VALUES
         trip_documents, trip_events, trip_points, trips}', '{SELECT}', NULL),
     (2, 'table', '{downloads}', '{SELECT}',
         '{kind, object_id, user_id, source, host, priority, attempts, due_at, last_status}'),
+    (2, 'table', '{events}', '{SELECT}', '{event_id, user_id, received_at}'),
+    (2, 'table', '{users}', '{SELECT}', '{user_id, client_id, client_id_at, instance_id, instance_id_at, first_seen_at}'),
     (2, 'table', '{quarantine}', '{SELECT}', '{source, received_at, kind, object_id, reason, sqlstate, message, attempts}'),
     (2, 'function', '{damoov_points}', '{EXECUTE}', NULL),
     (2, 'internal function', '{document_points, event_drift, extra_columns, extra_drift, extra_members, hidden_event_drift,

@@ -12,7 +12,7 @@ our @EXPORT = qw(contents);
 # Without surrogate keys, the source's name and the database's clock; each row
 # with the person, trip or crash it belongs to.
 my @rows = (
-	"'users', to_jsonb(u) - '{user_id}'::text[] FROM damoov.users AS u",
+	"'users', to_jsonb(u) - '{user_id,first_seen_at}'::text[] FROM damoov.users AS u",
 	"'events ' || u.device_token, to_jsonb(e) - '{event_id,user_id,source,received_at}'::text[]
 		FROM damoov.events AS e JOIN damoov.users AS u USING (user_id)",
 	"'heartbeats ' || u.device_token, to_jsonb(h) - '{user_id}'::text[]

@@ -618,6 +618,7 @@ SELECT pg_temp.empty_tables();
 -- Listeners
 -- ---------------------------------------------------------------------
 
+LISTEN damoov_trip;
 LISTEN damoov_crash;
 LISTEN damoov_alert;
 -- psql tells the process that notified, and ids vary
@@ -634,6 +635,12 @@ INSERT INTO damoov.quarantine AS q (source, reason, sqlstate, message, body, bod
 SELECT source, reason, sqlstate, message, body, body_digest FROM damoov.quarantine
 ON CONFLICT ON CONSTRAINT quarantine_source_digest_key DO UPDATE SET attempts = q.attempts + 1;
 DO $$ BEGIN PERFORM public.damoov_reparse('-infinity', false); END $$;
+-- a trip that is merged into another, once; one that is not here, or lives; a person with a trip and a crash
+DO $$ BEGIN PERFORM public.damoov_ingest(jsonb_agg(pg_temp.note('TrackEnrichmentFinished', 'a0000000-0000-4000-8000-00000000000a', 'a1111111-0000-4000-8000-00000000000f', '2024-05-14T09:0' || n || ':00Z',
+    '{"TracksRemoved": [{"Id": "a1111111-0000-4000-8000-000000000001"}]}'))) FROM generate_series(2, 3) AS n; END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('IncomingTrackRemoved', 'a0000000-0000-4000-8000-00000000000a', 'a1111111-0000-4000-8000-000000000001', '2024-05-14T09:04:00Z')); END $$;
+DO $$ BEGIN PERFORM public.damoov_ingest(pg_temp.note('IncomingTrackRemoved', 'b0000000-0000-4000-8000-00000000000b', 'b1111111-0000-4000-8000-000000000001', '2024-05-14T08:00:00Z')); END $$;
+DO $$ BEGIN PERFORM public.damoov_forget('b0000000-0000-4000-8000-00000000000b'); END $$;
 \o
 -- printed by psql itself: a pipe's output would come at any time
 \set notifications `cat notifications.tmp; rm -f notifications.tmp`

@@ -118,6 +118,14 @@ BEGIN
         IF row_count > 0 THEN
             RETURN NEXT;
         END IF;
+        -- whose they were, no key is to tell
+        IF row_count > 0 AND table_name = 'trips' THEN
+            PERFORM damoov.notify_count('damoov_trip', 'erased', row_count);
+        ELSIF row_count > 0 AND table_name = 'crashes' THEN
+            PERFORM damoov.notify_count('damoov_crash', 'erased', row_count);
+        ELSIF row_count > 0 AND table_name = 'users' THEN
+            PERFORM damoov.alert('erased', row_count);
+        END IF;
     END LOOP;
 END
 $$;

@@ -11,11 +11,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION damoov.notify(text, text, bigint[]) IS 'tells listeners: kind, count and surrogate ids';
 
+CREATE FUNCTION damoov.notify_count(channel text, kind text, count bigint) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_notify(channel, json_build_object('kind', kind, 'count', count)::text);
+END;
+COMMENT ON FUNCTION damoov.notify_count(text, text, bigint) IS 'tells listeners: kind and count';
+
 CREATE FUNCTION damoov.alert(kind text, count bigint) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT pg_notify('damoov_alert', json_build_object('kind', kind, 'count', count)::text);
+    SELECT damoov.notify_count('damoov_alert', kind, count);
 END;
 COMMENT ON FUNCTION damoov.alert(text, bigint) IS 'tells listeners of trouble: kind and count';
 

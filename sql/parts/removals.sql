@@ -143,10 +143,16 @@ CREATE FUNCTION damoov.take_away(track_tokens uuid[]) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    gone bigint[];
 BEGIN
-    EXECUTE 'DELETE FROM damoov.trips AS t WHERE t.track_token = ANY ($1)'
-        ' AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at)'
-    USING track_tokens;
+    EXECUTE 'WITH gone AS (DELETE FROM damoov.trips AS t WHERE t.track_token = ANY ($1)'
+        ' AND NOT damoov.track_lives(t.track_token, t.user_id, t.enriched_at) RETURNING t.trip_id)'
+        ' SELECT array_agg(g.trip_id ORDER BY g.trip_id) FROM gone AS g'
+    INTO gone USING track_tokens;
+    IF gone IS NOT NULL THEN
+        PERFORM damoov.notify('damoov_trip', 'removed', gone);
+    END IF;
     EXECUTE 'DELETE FROM damoov.raw_tracks AS t WHERE t.track_token = ANY ($1)'
         ' AND NOT damoov.recording_lives(t.track_token, t.user_id)'
     USING track_tokens;
@@ -158,7 +164,7 @@ BEGIN
     USING track_tokens;
 END
 $$;
-COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'deletes those of the tracks that damoov.removed_tracks says are removed, with their downloads';
+COMMENT ON FUNCTION damoov.take_away(uuid[]) IS 'deletes those of the tracks that damoov.removed_tracks says are removed, with their downloads, and tells listeners';
 
 CREATE FUNCTION damoov.remove_tracks() RETURNS trigger
     LANGUAGE plpgsql

@@ -44,6 +44,7 @@ OBJS         = \
 	src/door/object.o \
 	src/door/person.o \
 	src/door/quarantine.o \
+	src/door/server.o \
 	src/door/store_dataset.o \
 	src/door/subscribe.o \
 	src/door/topic.o \
@@ -60,6 +61,7 @@ OBJS         = \
 	src/process/poll.o \
 	src/process/run_state.o \
 	src/process/source_list.o \
+	src/process/tally.o \
 	src/process/transaction.o \
 	src/process/worker.o \
 	src/provider/call.o \
@@ -124,6 +126,7 @@ SQL_PARTS    = \
 	run \
 	statistics \
 	check \
+	comments \
 	plans \
 	rights \
 	dump \

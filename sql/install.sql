@@ -74,7 +74,7 @@ WHERE type <> 'sequence' AND obj_description(objid, classid::regclass::name) IS 
 UNION ALL
 SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname)
 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'damoov'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
     AND col_description(a.attrelid, a.attnum) IS NULL
 UNION ALL
 SELECT 'trigger', format('%s on %s', t.tgname, t.tgrelid::regclass)

@@ -91,7 +91,7 @@ CROSS JOIN LATERAL (
     FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS t (type, i)
 ) AS a
 WHERE d.refclassid = 'pg_extension'::regclass
-    AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'damoov') AND d.deptype = 'e'
+    AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'damoov') AND d.deptype = 'e' AND i.type <> 'event trigger'
     -- since 17 row types and array types are members, too
     AND NOT EXISTS (
         SELECT FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid

@@ -186,9 +186,54 @@ END
 $$;
 COMMENT ON FUNCTION damoov.check_rights() IS 'the part of damoov_check() about what the role of the worker may do';
 
+-- ALTER DATABASE and ALTER ROLE take any name and value while the library is not
+-- loaded; at the start of a session there is only a warning in the server log.
+CREATE FUNCTION damoov.wrong_settings()
+    RETURNS TABLE (finding text, remedy text)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    entry record;
+    problem text;
+BEGIN
+    PERFORM damoov.partition_size();    -- the library is loaded
+    FOR entry IN
+        SELECT split_part(x.x, '=', 1) AS name, substr(x.x, strpos(x.x, '=') + 1) AS value, d.datname, r.rolname
+        FROM pg_db_role_setting AS s
+        CROSS JOIN LATERAL unnest(s.setconfig) AS x (x)
+        LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+        LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+        WHERE x.x LIKE 'damoov.%' AND (s.setdatabase = 0 OR d.datname = current_database())
+        ORDER BY 1, 3, 4
+    LOOP
+        problem := NULL;
+        IF NOT EXISTS (SELECT FROM pg_settings AS g WHERE g.name = lower(entry.name)) THEN
+            problem := 'there is no such setting';
+        ELSE
+            BEGIN
+                PERFORM set_config(entry.name, entry.value, true);
+                RAISE SQLSTATE '00Z00';
+            EXCEPTION
+                WHEN invalid_parameter_value THEN problem := SQLERRM;
+                -- right, or not to be set by the caller
+                WHEN OTHERS THEN NULL;
+            END;
+        END IF;
+        IF problem IS NOT NULL THEN
+            finding := format('setting "%s" of %s has no effect: %s', entry.name, coalesce('role "' || entry.rolname || '"', 'this database'), problem);
+            remedy := concat('ALTER ' || concat_ws(' IN ', 'ROLE ' || quote_ident(entry.rolname), 'DATABASE ' || quote_ident(entry.datname)),
+                ' RESET ', quote_ident(split_part(entry.name, '.', 1)), '.', quote_ident(split_part(entry.name, '.', 2)));
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION damoov.wrong_settings() IS 'settings damoov.* of this database and of roles that have no effect, because of their name or value';
+
 CREATE FUNCTION damoov.check_settings()
     RETURNS TABLE (level text, topic text, finding text, remedy text)
-    LANGUAGE sql STABLE
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'warning', 'settings', w.finding, CASE s.source
@@ -204,6 +249,8 @@ AS $$
     ) AS w (name, good, finding)
     JOIN pg_settings AS s USING (name)
     WHERE s.setting <> w.good
+    UNION ALL
+    SELECT 'warning', 'settings', f.finding, f.remedy FROM damoov.wrong_settings() AS f
 $$;
 COMMENT ON FUNCTION damoov.check_settings() IS 'the part of damoov_check() about settings';
 

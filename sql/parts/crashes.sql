@@ -222,6 +222,7 @@ LEFT JOIN (
 ) AS b ON b.crash_id = c.crash_id;
 COMMENT ON VIEW damoov.crash_summary IS 'the impact, computed from the buffer: estimates from a phone, not measurements of a vehicle; defined in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.crash_summary.instance_id IS 'instance of the person, as in damoov.people';
+COMMENT ON COLUMN damoov.crash_summary.peak_at IS 'time of the peak';
 COMMENT ON COLUMN damoov.crash_summary.peak_at_ms IS 'time of the peak, milliseconds from the start of the recording';
 COMMENT ON COLUMN damoov.crash_summary.peak_acceleration_ms2 IS 'greatest magnitude of acceleration less gravity, m/s^2; gravity is taken as the median of each axis';
 COMMENT ON COLUMN damoov.crash_summary.delta_v_ms IS 'estimated change of velocity, m/s: integral of the horizontal acceleration from 150 ms before to 150 ms after the peak';

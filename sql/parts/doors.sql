@@ -40,6 +40,11 @@ CREATE FUNCTION damoov_fetch_track(track_token text, device_token text DEFAULT N
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_fetch_track';
 COMMENT ON FUNCTION damoov_fetch_track(text, text) IS 'downloads a processed track now and returns its trip_id; the person is taken from the event log when no device token is given; errors: 22023 bad token, 02000 person unknown or dataset gone, 08006 no answer, 55000 track removed, 57014 cancelled';
 
+CREATE FUNCTION damoov_fetch_track(track_token uuid, device_token uuid DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_fetch_track_uuid';
+COMMENT ON FUNCTION damoov_fetch_track(uuid, uuid) IS 'the same for tokens of the type uuid';
+
 CREATE FUNCTION damoov.store_dataset(kind text, object_id uuid, document text) RETURNS bigint
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'damoov_store_dataset';
 COMMENT ON FUNCTION damoov.store_dataset(text, uuid, text) IS 'stores a document as if it had just been fetched; the person is taken from what is known of the object; returns the row''s id, NULL when it is not wanted any more; errors as damoov_fetch_track()';
@@ -81,6 +86,61 @@ CREATE FUNCTION damoov_retry(quarantine_id bigint, mended jsonb DEFAULT NULL)
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_retry';
 COMMENT ON FUNCTION damoov_retry(bigint, jsonb) IS 'stores a quarantined message or dataset again, as it is or mended; it leaves the quarantine when that works, else the error of damoov_ingest() is raised and it stays; errors: 02000 no such entry';
+
+CREATE FUNCTION damoov.is_reason(reason text) RETURNS boolean
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'damoov_is_reason';
+COMMENT ON FUNCTION damoov.is_reason(text) IS 'is this a code that the column reason of damoov.quarantine may hold?';
+
+-- Each in a transaction of its own: it takes the locks of what it stores, and
+-- one that still cannot be stored stays, and holds up no other.
+CREATE PROCEDURE damoov_retry_all(
+    reason text DEFAULT NULL,
+    INOUT stored bigint DEFAULT NULL,
+    INOUT kept bigint DEFAULT NULL
+)
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    may_commit CONSTANT boolean := damoov.may_commit();
+    entries bigint[];
+    entry bigint;
+BEGIN
+    SET LOCAL search_path = pg_catalog, pg_temp;
+    IF NOT may_commit THEN
+        RAISE EXCEPTION 'damoov_retry_all() cannot run inside a transaction block'
+            USING ERRCODE = 'invalid_transaction_termination';
+    ELSIF current_setting('transaction_read_only')::boolean THEN
+        RAISE EXCEPTION 'cannot execute damoov_retry_all() in a read-only transaction'
+            USING ERRCODE = 'read_only_sql_transaction';
+    ELSIF NOT damoov.is_reason(reason) THEN
+        RAISE EXCEPTION 'there is no reason "%"', reason
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'See the column "reason" of damoov.quarantine.';
+    END IF;
+    entries := ARRAY(
+        SELECT q.quarantine_id
+        FROM damoov.quarantine AS q
+        WHERE damoov_retry_all.reason IS NULL OR q.reason = damoov_retry_all.reason
+        ORDER BY q.quarantine_id);
+    stored := 0;
+    kept := 0;
+    FOREACH entry IN ARRAY entries LOOP
+        COMMIT;
+        SET LOCAL search_path = pg_catalog, pg_temp;
+        SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+        BEGIN
+            PERFORM @extschema@.damoov_retry(entry);
+            stored := stored + 1;
+        EXCEPTION
+            -- somebody else was faster
+            WHEN SQLSTATE '02000' THEN kept := kept + (SELECT count(*) FROM damoov.quarantine AS q WHERE q.quarantine_id = entry);
+            WHEN OTHERS THEN kept := kept + 1;
+        END;
+    END LOOP;
+    PERFORM set_config('search_path', path, true);
+END
+$$;
+COMMENT ON PROCEDURE damoov_retry_all(text, bigint, bigint) IS 'stores again what is in the quarantine, all or that with one reason, each in a transaction of its own, so it must not run inside a transaction block (2D000); returns how many were stored, and how many are kept because they still cannot be; errors: 22023 no such reason';
 
 CREATE FUNCTION damoov.ingesting() RETURNS boolean
     LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_ingesting';

@@ -88,6 +88,11 @@ DECLARE
             AND (d.state <> 'waiting' OR d.due_at > clock_timestamp()));
     renewed bigint;
 BEGIN
+    IF kind NOT IN ('processed', 'raw', 'crash', 'crash_buffer', 'object') THEN
+        RAISE EXCEPTION 'there is no kind of dataset "%"', kind
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The kinds are processed, raw, crash, crash_buffer and object.';
+    END IF;
     PERFORM damoov.lock_people(false);
     PERFORM damoov.lock_objects(object_ids);
     UPDATE damoov.downloads AS d
@@ -101,4 +106,4 @@ BEGIN
     RETURN renewed;
 END
 $$;
-COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many';
+COMMENT ON FUNCTION damoov_retry_downloads(text, uuid) IS 'makes failed, gone and postponed downloads due now, all or those named; returns how many; errors: 22023 no such kind';

@@ -130,3 +130,10 @@ UNION ALL
 SELECT x.table_name, NULL, x.path, x.first_seen, x.last_seen, x.count, x.sample
 FROM damoov.extra_drift() AS x;
 COMMENT ON VIEW damoov.drift IS 'what arrives and has no column: unknown events, unknown members of notifications, and members of datasets kept in extra or in vehicle_indicators of the tables that the reader may read (of points and samples those of the newest 1000); with a sample value that is no credential; UUIDs are not shown; reads all of events, seconds for a million';
+COMMENT ON COLUMN damoov.drift.table_name IS 'table that keeps it';
+COMMENT ON COLUMN damoov.drift.event IS 'event that has the member, NULL for datasets';
+COMMENT ON COLUMN damoov.drift.path IS 'name of the member, with those above it; Event for an unknown event';
+COMMENT ON COLUMN damoov.drift.first_seen IS 'first arrival, NULL for parts of trips and crashes';
+COMMENT ON COLUMN damoov.drift.last_seen IS 'latest arrival, NULL for parts of trips and crashes';
+COMMENT ON COLUMN damoov.drift.count IS 'how often it came';
+COMMENT ON COLUMN damoov.drift.sample IS 'one of its values, UUIDs hidden';

@@ -51,6 +51,10 @@ JOIN relation AS r ON NOT r.has_user_id
 JOIN pg_catalog.pg_attribute AS o ON o.attrelid = r.oid AND o.attname = a.attname AND NOT o.attisdropped
 WHERE w.has_user_id;
 COMMENT ON VIEW damoov.person_tables IS 'every table of schema damoov that holds rows of a person: by a column user_id, or as part of a table that has one, by that one''s primary key';
+COMMENT ON COLUMN damoov.person_tables.table_name IS 'table';
+COMMENT ON COLUMN damoov.person_tables.part_of IS 'table that has user_id, where this one has none';
+COMMENT ON COLUMN damoov.person_tables.key IS 'primary key of that table, by which the rows are found';
+COMMENT ON COLUMN damoov.person_tables.dependents IS 'foreign keys to it, and triggers on DELETE';
 
 CREATE FUNCTION damoov.erase_person(device_token uuid)
     RETURNS TABLE (table_name text, row_count bigint)
@@ -135,3 +139,8 @@ CREATE FUNCTION damoov_forget(device_token text)
     RETURNS TABLE (table_name text, row_count bigint)
     LANGUAGE C VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'damoov_forget';
 COMMENT ON FUNCTION damoov_forget(text) IS 'erases a person from every table, quarantined bodies that name them included, and drops what still arrives about them; returns what was erased; errors: 22023 bad token';
+
+CREATE FUNCTION damoov_forget(device_token uuid)
+    RETURNS TABLE (table_name text, row_count bigint)
+    LANGUAGE C VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'damoov_forget_uuid';
+COMMENT ON FUNCTION damoov_forget(uuid) IS 'the same for a token of the type uuid';

@@ -135,6 +135,14 @@ GROUP BY source, day;
 COMMENT ON VIEW damoov.ledger IS 'received = stored + duplicate + unknown + control + quarantined, per source and UTC day';
 COMMENT ON COLUMN damoov.ledger.difference IS 'received less all the others: messages lost, or counted twice when negative; 0 unless something is wrong';
 COMMENT ON COLUMN damoov.ledger.balanced IS 'difference is 0';
+COMMENT ON COLUMN damoov.ledger.source IS 'foreign server, or the source argument of damoov_ingest()';
+COMMENT ON COLUMN damoov.ledger.day IS 'day of the batches, UTC';
+COMMENT ON COLUMN damoov.ledger.received IS 'messages received';
+COMMENT ON COLUMN damoov.ledger.stored IS 'messages that became a row of damoov.events';
+COMMENT ON COLUMN damoov.ledger.duplicate IS 'messages that had been stored before, or are about a person who was forgotten';
+COMMENT ON COLUMN damoov.ledger.unknown IS 'events this version does not know, kept';
+COMMENT ON COLUMN damoov.ledger.control IS 'messages of the transport, kept';
+COMMENT ON COLUMN damoov.ledger.quarantined IS 'messages stored in damoov.quarantine';
 
 CREATE FUNCTION damoov.read_notification(
     payload jsonb,

@@ -57,6 +57,14 @@ JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 -- are not told.
 CROSS JOIN LATERAL pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, 0), 'FROM \(''?([^'')]*)''?\) TO \(''?([^'')]*)') AS b (bound);
 COMMENT ON VIEW damoov.partitions IS 'partitions of points and events: those of the tracks (part_of) with first_id <= key < end_id; the default partition holds all others';
+COMMENT ON COLUMN damoov.partitions.bytes IS 'size on disk, without indexes and long values';
+COMMENT ON COLUMN damoov.partitions.table_name IS 'the partitioned table';
+COMMENT ON COLUMN damoov.partitions.part_of IS 'table of the tracks that its rows are parts of';
+COMMENT ON COLUMN damoov.partitions.key IS 'column that decides about the partition';
+COMMENT ON COLUMN damoov.partitions.partition IS 'table that is the partition';
+COMMENT ON COLUMN damoov.partitions.is_default IS 'whether it holds what has no other partition';
+COMMENT ON COLUMN damoov.partitions.first_id IS 'first key it may hold, NULL for the default partition';
+COMMENT ON COLUMN damoov.partitions.end_id IS 'the key behind the last one, NULL for the default partition';
 
 CREATE FUNCTION damoov.partition_size() RETURNS bigint
     LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'damoov_partition_size';

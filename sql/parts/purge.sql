@@ -46,6 +46,12 @@ BEGIN
         RAISE EXCEPTION 'cannot execute damoov_purge() in a read-only transaction'
             USING ERRCODE = 'read_only_sql_transaction';
     END IF;
+    -- a typing error would keep rows for ever
+    IF has_function_privilege('damoov.wrong_settings()', 'EXECUTE') THEN
+        FOR rule IN SELECT w.finding, w.remedy FROM damoov.wrong_settings() AS w WHERE w.finding LIKE 'setting "damoov.keep%' LOOP
+            RAISE WARNING '%', rule.finding USING HINT = rule.remedy;
+        END LOOP;
+    END IF;
     IF NOT dry_run THEN
         COMMIT;
         SET LOCAL search_path = pg_catalog, pg_temp;

@@ -98,7 +98,7 @@ WITH level (rank, what) AS (VALUES
     (3, 'server', NULL, '{USAGE}', NULL),
     -- looks after all that, but neither erases a person nor gives rights
     (4, 'function', '{damoov_check, damoov_fetch_track, damoov_ingest, damoov_pack, damoov_pause, damoov_poll, damoov_purge,
-        damoov_reparse, damoov_resume, damoov_retry, damoov_retry_downloads, damoov_stat_reset,
+        damoov_reparse, damoov_resume, damoov_retry, damoov_retry_all, damoov_retry_downloads, damoov_stat_reset,
         damoov_unpack}', '{EXECUTE}', NULL)
 ), member AS (
     SELECT m.*

@@ -73,3 +73,14 @@ COMMENT ON COLUMN damoov.status.messages_per_second IS 'messages received per se
 COMMENT ON COLUMN damoov.status.backlog IS 'messages that wait in the queue: see damoov.sources';
 COMMENT ON COLUMN damoov.status.drained_at IS 'when the queue will be empty, if messages go on being received at this rate and no others come; NULL where backlog is';
 COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, and why not, what does the source do, what failed last, how many downloads wait';
+COMMENT ON COLUMN damoov.status.source IS 'foreign server, NULL when there is none';
+COMMENT ON COLUMN damoov.status.type IS 'its TYPE';
+COMMENT ON COLUMN damoov.status.state IS 'new, polling, retrying, auth_failed, misconfigured, paused, or listening for type webhook';
+COMMENT ON COLUMN damoov.status.worker_pid IS 'process id of this databases background worker, or of the first of several; NULL when none runs';
+COMMENT ON COLUMN damoov.status.worker_problem IS 'why no background worker serves this database, or fewer than wanted; NULL while all do';
+COMMENT ON COLUMN damoov.status.last_message_at IS 'last time messages came';
+COMMENT ON COLUMN damoov.status.downloads_waiting IS 'datasets of this database, of all sources, that are still to be downloaded';
+COMMENT ON COLUMN damoov.status.downloads_failed IS '... that cannot be, or do not exist';
+COMMENT ON COLUMN damoov.status.oldest_download_at IS 'when the one that waits longest was first wanted';
+COMMENT ON COLUMN damoov.status.last_download_error IS 'why the latest failed download did';
+COMMENT ON COLUMN damoov.status.quarantined IS 'rows in the quarantine of this database, of all sources';

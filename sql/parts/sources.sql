@@ -10,12 +10,24 @@ COMMENT ON FUNCTION damoov.check_options(text[], oid) IS 'validator of the forei
 CREATE FOREIGN DATA WRAPPER damoov VALIDATOR damoov.check_options;
 COMMENT ON FOREIGN DATA WRAPPER damoov IS 'sources of telematics: CREATE SERVER ... TYPE ''sqs'' FOREIGN DATA WRAPPER damoov';
 
+CREATE FUNCTION damoov.check_server() RETURNS event_trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'damoov_check_server';
+COMMENT ON FUNCTION damoov.check_server() IS 'event trigger: refuses a server whose type (22023) or options (HV00D) can never work';
+
+CREATE EVENT TRIGGER damoov_check_server ON ddl_command_end
+    WHEN TAG IN ('CREATE SERVER', 'ALTER SERVER')
+    EXECUTE FUNCTION damoov.check_server();
+COMMENT ON EVENT TRIGGER damoov_check_server IS 'refuses servers of the foreign-data wrapper damoov that can never work';
+
 CREATE VIEW damoov.servers WITH (security_invoker) AS
 SELECT s.srvname::text AS source, s.srvtype AS type, s.oid AS server_oid
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
 WHERE w.fdwname = 'damoov' AND s.srvtype IS DISTINCT FROM 'api';
 COMMENT ON VIEW damoov.servers IS 'the foreign servers that are sources of messages';
+COMMENT ON COLUMN damoov.servers.source IS 'name of the foreign server';
+COMMENT ON COLUMN damoov.servers.type IS 'its TYPE';
+COMMENT ON COLUMN damoov.servers.server_oid IS 'its OID';
 
 -- A row belongs to the server object: a server that is renamed keeps it, a new
 -- one of an old name gets one of its own.  OIDs mean something in their own
@@ -181,7 +193,7 @@ END
 $$;
 COMMENT ON FUNCTION damoov.follow_servers() IS 'brings damoov.sources up to date: restored or copied, renamed, dropped';
 
-CREATE FUNCTION damoov.run_state(server_oid oid, OUT paused boolean, OUT resumed boolean, OUT wait_ms bigint)
+CREATE FUNCTION damoov.run_state(server_oid oid, OUT paused boolean, OUT resumed boolean, OUT wait_ms bigint, OUT pause_reason text)
     RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -197,13 +209,14 @@ BEGIN
     SELECT
         coalesce(bool_or(s.paused), true),
         coalesce(bool_or(s.state = 'new' AND s.retry_at IS NULL), false),
-        coalesce(max(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0)), 0)
-    INTO paused, resumed, wait_ms
+        coalesce(max(greatest(extract(epoch FROM s.retry_at - clock_timestamp()) * 1000, 0)), 0),
+        max(CASE s.pause_reason WHEN 'damoov_pause' THEN 'damoov_pause() was called' ELSE s.pause_reason END) FILTER (WHERE s.paused)
+    INTO paused, resumed, wait_ms, pause_reason
     FROM damoov.sources AS s
     WHERE s.server_oid = run_state.server_oid;
 END
 $$;
-COMMENT ON FUNCTION damoov.run_state(oid) IS 'what damoov.sources says of a source, which is entered there: is it paused, was its row emptied by damoov_resume(), and how long is it still not to be asked';
+COMMENT ON FUNCTION damoov.run_state(oid) IS 'what damoov.sources says of a source, which is entered there: is it paused and why, was its row emptied by damoov_resume(), and how long is it still not to be asked';
 
 -- The row of a source by its name, for the caller to change.
 CREATE FUNCTION damoov.enter_source(source text) RETURNS oid

@@ -84,6 +84,17 @@ fault_reason_name(Reason reason)
 	return reasons[reason].name;
 }
 
+bool
+fault_is_reason(const char *name)
+{
+	for (int i = REASON_NONE + 1; i < (int) lengthof(reasons); i++)
+	{
+		if (strcmp(reasons[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 int
 fault_reason_sqlstate(Reason reason)
 {

@@ -87,6 +87,9 @@ extern bool fault_set_state(Fault *fault, int sqlstate, Reason reason,
 /* The short code that damoov.quarantine shows: "bad_json". */
 extern const char *fault_reason_name(Reason reason);
 
+/* Is it one of these names? */
+extern bool fault_is_reason(const char *name);
+
 /* Raises the fault as an error: for the SQL functions. */
 #define fault_raise(fault)	ereport(ERROR, fault_report(fault))
 

@@ -3,7 +3,8 @@
  *	  Options of foreign servers and user mappings: see options.h.
  *
  * The validator sees options but not the server's TYPE, so it checks that an
- * option exists and that its value can be read; whether it fits the type is
+ * option exists and that its value can be read.  Whether the type has it, an
+ * event trigger checks (door/server.c); whether its value fits the type is
  * checked when the source is configured, and shown in damoov.status.
  */
 #include "postgres.h"
@@ -58,66 +59,67 @@ typedef struct OptionSpec
 	OptionKind	kind;
 	int			min;
 	int			max;
+	const char *types;			/* of servers that take it; NULL: all sources */
 } OptionSpec;
 
 static const OptionSpec specs[] = {
-	/* of several types, which check narrower ranges */
-	{"endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"wait_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 120},
-	{"batch_size", ForeignServerRelationId, OPTION_INTEGER, 1, 100},
+	/* of several types, which check narrower ranges; a source may have the region of a store */
+	{"endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0, "sqs servicebus eventgrid storagequeue webhook"},
+	{"wait_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 120, "sqs servicebus eventgrid"},
+	{"batch_size", ForeignServerRelationId, OPTION_INTEGER, 1, 100, "sqs eventgrid"},
 	/* sqs */
-	{"queue_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"region", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 604800},
+	{"queue_url", ForeignServerRelationId, OPTION_TEXT, 0, 0, "sqs"},
+	{"region", ForeignServerRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"visibility_seconds", ForeignServerRelationId, OPTION_INTEGER, 0, 604800, "sqs storagequeue"},
 	/* eventgrid */
-	{"topic", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"subscription", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"lock_seconds", ForeignServerRelationId, OPTION_INTEGER, 1, 300},
+	{"topic", ForeignServerRelationId, OPTION_TEXT, 0, 0, "eventgrid"},
+	{"subscription", ForeignServerRelationId, OPTION_TEXT, 0, 0, "eventgrid"},
+	{"lock_seconds", ForeignServerRelationId, OPTION_INTEGER, 1, 300, "eventgrid"},
 	/* storagequeue */
-	{"queue", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"max_dequeue_count", ForeignServerRelationId, OPTION_INTEGER, 1, 1000},
+	{"queue", ForeignServerRelationId, OPTION_TEXT, 0, 0, "storagequeue"},
+	{"max_dequeue_count", ForeignServerRelationId, OPTION_INTEGER, 1, 1000, "storagequeue"},
 	/* servicebus, beside endpoint and wait_seconds */
-	{"entity", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"receivers", ForeignServerRelationId, OPTION_INTEGER, 1, 64},
+	{"entity", ForeignServerRelationId, OPTION_TEXT, 0, 0, "servicebus"},
+	{"receivers", ForeignServerRelationId, OPTION_INTEGER, 1, 64, "servicebus"},
 	/* api */
-	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"store_points", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"base_url", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
+	{"crash_url", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
+	{"allowed_hosts", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
+	{"fetch", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
+	{"store_points", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
+	{"s3_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
+	{"blob_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0, "api"},
 	/* temporary credentials */
-	{"identity", ForeignServerRelationId, OPTION_IDENTITY, 0, 0},
-	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"tenant_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"client_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"role_arn", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"external_id", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"profile", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"client_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
+	{"identity", ForeignServerRelationId, OPTION_IDENTITY, 0, 0, "sqs servicebus eventgrid storagequeue"},
+	{"identity_endpoint", ForeignServerRelationId, OPTION_TEXT, 0, 0, "sqs servicebus eventgrid storagequeue"},
+	{"tenant_id", ForeignServerRelationId, OPTION_TEXT, 0, 0, "servicebus eventgrid storagequeue"},
+	{"client_id", ForeignServerRelationId, OPTION_TEXT, 0, 0, "servicebus eventgrid storagequeue"},
+	{"role_arn", ForeignServerRelationId, OPTION_TEXT, 0, 0, "sqs"},
+	{"external_id", ForeignServerRelationId, OPTION_TEXT, 0, 0, "sqs"},
+	{"profile", ForeignServerRelationId, OPTION_TEXT, 0, 0, "sqs"},
+	{"client_secret", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
 	/* webhook */
-	{"topic_arns", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"secret_header", ForeignServerRelationId, OPTION_TEXT, 0, 0},
+	{"topic_arns", ForeignServerRelationId, OPTION_TEXT, 0, 0, "webhook"},
+	{"secret_header", ForeignServerRelationId, OPTION_TEXT, 0, 0, "webhook"},
 	/* every source */
-	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0},
-	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0},
-	{"instance_id", ForeignServerRelationId, OPTION_UUID, 0, 0},
-	{"host_secrets", ForeignServerRelationId, OPTION_HOST_SECRETS, 0, 0},
+	{"api", ForeignServerRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"paused", ForeignServerRelationId, OPTION_BOOLEAN, 0, 0, NULL},
+	{"instance_id", ForeignServerRelationId, OPTION_UUID, 0, 0, NULL},
+	{"host_secrets", ForeignServerRelationId, OPTION_HOST_SECRETS, 0, 0, NULL},
 	/* secrets */
-	{"access_key_id", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"secret_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"session_token", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"account_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"account_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"secondary_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"shared_access_key_name", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"shared_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"connection_string", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"webhook_secret", UserMappingRelationId, OPTION_TEXT, 0, 0},
-	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0},
+	{"access_key_id", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"secret_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"session_token", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"account_name", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"account_key", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"sas", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"access_key", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"secondary_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"shared_access_key_name", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"shared_access_key", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"connection_string", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"webhook_secret", UserMappingRelationId, OPTION_TEXT, 0, 0, NULL},
+	{"secret_file", UserMappingRelationId, OPTION_FILE_NAME, 0, 0, NULL},
 };
 
 /* ----- what belongs to the machine ----- */
@@ -293,6 +295,17 @@ damoov_check_options(PG_FUNCTION_ARGS)
 		}
 	}
 	PG_RETURN_VOID();
+}
+
+const char *
+options_types(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(specs); i++)
+	{
+		if (specs[i].catalog == ForeignServerRelationId && strcmp(specs[i].name, name) == 0)
+			return specs[i].types ? specs[i].types : OPTIONS_SOURCES;
+	}
+	return "";
 }
 
 /* ----- reading ----- */

@@ -19,6 +19,10 @@
 /* The source that is recorded of what came through none. */
 #define OPTIONS_NO_SOURCE	"sql"
 
+/* The types of servers that are sources. */
+#define OPTIONS_SOURCES		"sqs servicebus eventgrid storagequeue " WEBHOOK_TYPE
+#define API_TYPE			"api"
+
 typedef struct ServerOptions
 {
 	Oid			server;
@@ -33,6 +37,9 @@ typedef struct ServerOptions
 /* Fills the fault for options that cannot be used; false. */
 #define options_fault(fault, ...) \
 	fault_set(fault, REASON_CONFIGURATION, __VA_ARGS__)
+
+/* Types of servers that take this option, separated by blanks; "": none does. */
+extern const char *options_types(const char *name);
 
 /* Is it a server of the wrapper, of this type, NULL: of any?  "server" may be NULL. */
 extern bool options_is_server(const ForeignServer *server, const char *type);

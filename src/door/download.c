@@ -83,6 +83,7 @@ struct Downloads
 	HttpClient *http;
 	dlist_head	list;			/* in the order of leasing */
 	int			count;
+	int64		datasets;		/* stored so far */
 	int64		due_ms;			/* of the next row, by clock_ms() */
 	bool		urgent;			/* more crashes may be due than could be begun */
 	int64		take_over_ms;	/* leases of sessions that are gone, not before */
@@ -451,7 +452,10 @@ downloads_end(Downloads *downloads, bool committed)
 		if (committed && download->stored)
 			count_download(download);
 		if (committed ? download->stored : !download->leased)
+		{
+			downloads->datasets += committed && download->row_id != 0;
 			download_free(download);
+		}
 		else
 		{
 			download->leased = true;
@@ -460,6 +464,12 @@ downloads_end(Downloads *downloads, bool committed)
 	}
 	if (!committed)
 		not_soon(downloads);
+}
+
+int64
+downloads_stored(const Downloads *downloads)
+{
+	return downloads->datasets;
 }
 
 /* ----- storing one ----- */

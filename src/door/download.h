@@ -62,6 +62,9 @@ extern int64 downloads_due_ms(const Downloads *downloads);
  */
 extern void downloads_finish(DatasetKind kind, const pg_uuid_t *object_id, int64 version);
 
+/* Datasets that have been stored and committed so far. */
+extern int64 downloads_stored(const Downloads *downloads);
+
 /* Gives the leases of what is in flight back; inside a transaction. */
 extern void downloads_release(Downloads *downloads);
 

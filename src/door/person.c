@@ -21,6 +21,7 @@
 #include "door/person.h"
 
 SQL_FUNCTION(damoov_forget);
+SQL_FUNCTION(damoov_forget_uuid);
 SQL_FUNCTION(damoov_spelled_uuids);
 
 bool
@@ -144,21 +145,40 @@ erase(const pg_uuid_t *token, ReturnSetInfo *result)
 	sql_leave(scope);
 }
 
-Datum
-damoov_forget(PG_FUNCTION_ARGS)
+/* token NULL: none that can be read was given */
+static void
+forget(FunctionCallInfo fcinfo, const pg_uuid_t *token)
 {
-	ErrorContextCallback hiding;
-	pg_uuid_t	token;
-
-	hide_statement(&hiding);
-	if (PG_ARGISNULL(0) ||
-		!uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &token) || uuid_is_zero(&token))
+	if (token == NULL || uuid_is_zero(token))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("device token is not a UUID")));
 	PreventCommandIfReadOnly("damoov_forget()");
 	InitMaterializedSRF(fcinfo, 0);
-	erase(&token, (ReturnSetInfo *) fcinfo->resultinfo);
+	erase(token, (ReturnSetInfo *) fcinfo->resultinfo);
+}
+
+Datum
+damoov_forget(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding;
+	pg_uuid_t	token;
+	bool		given;
+
+	hide_statement(&hiding);
+	given = !PG_ARGISNULL(0) && uuid_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &token);
+	forget(fcinfo, given ? &token : NULL);
+	hide_end(&hiding);
+	return (Datum) 0;
+}
+
+Datum
+damoov_forget_uuid(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding;
+
+	hide_statement(&hiding);
+	forget(fcinfo, PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0));
 	hide_end(&hiding);
 	return (Datum) 0;
 }

@@ -17,6 +17,8 @@
 #include "compat.h"
 #include "door/quarantine.h"
 
+SQL_FUNCTION(damoov_is_reason);
+
 SQL_FUNCTION(damoov_retry);
 
 void
@@ -85,4 +87,10 @@ damoov_retry(PG_FUNCTION_ARGS)
 	sql_leave(scope);
 	hide_end(&hiding);
 	return (Datum) 0;
+}
+
+Datum
+damoov_is_reason(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(fault_is_reason(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

@@ -29,6 +29,7 @@
 #include "wire/http.h"
 
 SQL_FUNCTION(damoov_fetch_track);
+SQL_FUNCTION(damoov_fetch_track_uuid);
 SQL_FUNCTION(damoov_store_dataset);
 
 static void
@@ -74,13 +75,20 @@ waiting_version(const Fetch *fetch, char **source)
 	return DatumGetInt64(sql_value(0, 1, NULL));
 }
 
+/* token NULL: none that can be read was given */
 static void
-parse_token(const char *name, const char *text, pg_uuid_t *token)
+check_token(const char *name, const pg_uuid_t *token)
 {
-	if (!uuid_parse(text, token) || uuid_is_zero(token))
+	if (token == NULL || uuid_is_zero(token))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s token is not a UUID", name)));
+}
+
+static void
+parse_token(const char *name, const char *text, pg_uuid_t *token)
+{
+	check_token(name, uuid_parse(text, token) ? token : NULL);
 }
 
 static void
@@ -162,36 +170,62 @@ store_track(TrackFetch *track)
 	return trip_id;
 }
 
-Datum
-damoov_fetch_track(PG_FUNCTION_ARGS)
+/* person NULL: whoever the track is known to be of */
+static int64
+fetch_track(const pg_uuid_t *track_token, const pg_uuid_t *person)
 {
-	ErrorContextCallback hiding;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damoov fetch",
 												  ALLOCSET_DEFAULT_SIZES);
 	TrackFetch *track = MemoryContextAllocZero(context, sizeof(TrackFetch));
 	Fetch	   *fetch = &track->fetch;
-	pg_uuid_t	person;
 	int64		trip_id;
 
-	hide_statement(&hiding);
-	sql_need_read_committed();
 	fetch->context = context;
 	fetch->clock_offset_s = MemoryContextAllocZero(context, sizeof(int64));
 	fetch->dataset.key.kind = DATASET_PROCESSED;
-	parse_token("track", PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				&fetch->dataset.key.object_id);
-	PreventCommandIfReadOnly("damoov_fetch_track()");
-	if (!PG_ARGISNULL(1))
-	{
-		parse_token("device", text_to_cstring(PG_GETARG_TEXT_PP(1)), &person);
-		track->person = &person;
-	}
+	fetch->dataset.key.object_id = *track_token;
+	track->person = person;
 	fetch->http = http_client(context);
 	sql_look(prepare, track);
 	fetch_now(fetch);
 	trip_id = store_track(track);
 	fetch_end(fetch);
 	MemoryContextDelete(context);
+	return trip_id;
+}
+
+Datum
+damoov_fetch_track(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding;
+	pg_uuid_t	track_token;
+	pg_uuid_t	person;
+	int64		trip_id;
+
+	hide_statement(&hiding);
+	sql_need_read_committed();
+	parse_token("track", PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0)), &track_token);
+	PreventCommandIfReadOnly("damoov_fetch_track()");
+	if (!PG_ARGISNULL(1))
+		parse_token("device", text_to_cstring(PG_GETARG_TEXT_PP(1)), &person);
+	trip_id = fetch_track(&track_token, PG_ARGISNULL(1) ? NULL : &person);
+	hide_end(&hiding);
+	PG_RETURN_INT64(trip_id);
+}
+
+Datum
+damoov_fetch_track_uuid(PG_FUNCTION_ARGS)
+{
+	ErrorContextCallback hiding;
+	int64		trip_id;
+
+	hide_statement(&hiding);
+	sql_need_read_committed();
+	check_token("track", PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0));
+	PreventCommandIfReadOnly("damoov_fetch_track()");
+	if (!PG_ARGISNULL(1))
+		check_token("device", PG_GETARG_UUID_P(1));
+	trip_id = fetch_track(PG_GETARG_UUID_P(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1));
 	hide_end(&hiding);
 	PG_RETURN_INT64(trip_id);
 }

@@ -53,6 +53,7 @@
 #include "process/poll.h"
 #include "process/run_state.h"
 #include "process/source_list.h"
+#include "process/tally.h"
 #include "provider/inbox.h"
 #include "provider/source.h"
 #include "wire/http.h"
@@ -85,6 +86,9 @@ struct Poll
 	int64		housekeeping_ms;	/* due at */
 	int64		store_at_ms;	/* after a failed transaction: not before */
 	int			store_failures;
+	Tally		storing;		/* in the open transaction */
+	Tally		stored;			/* and not told yet */
+	int64		datasets_told;
 	bool		held_up;		/* a unit of the open transaction has waited in vain */
 	bool		confirmed;		/* an answer to a confirmation is written in it */
 	Fault		trouble;		/* with what is none of messages and datasets, said already */
@@ -155,7 +159,10 @@ transact(Poll *poll, void (*step) (void *poll), Fault *fault)
 	ListCell   *cell;
 
 	poll->held_up = false;
+	memset(&poll->storing, 0, sizeof(Tally));
 	done = transaction_run(poll->host, step, poll, fault);
+	if (done)
+		tally_add(&poll->stored, &poll->storing);
 	downloads_end(poll->downloads, done);
 	foreach(cell, poll->sources)
 	{
@@ -299,6 +306,7 @@ try_unit(Poll *poll, Unit *unit, Fault *fault)
 		poll->held_up |= fault_is_passing(fault->sqlstate);
 		return false;
 	}
+	tally_entries(&poll->storing, unit->entries);
 	fresh = ingest_has_stored(unit->entries);
 	foreach(cell, unit->messages)
 		inbox_stored(lfirst(cell), fresh, unit->care == INGEST_BLAME);
@@ -615,6 +623,17 @@ poll_turn(Poll *poll, long max_wait_ms)
 	MemoryContextReset(poll->turn_context);
 }
 
+Tally
+poll_tally(Poll *poll)
+{
+	Tally		told = poll->stored;
+
+	told.datasets = downloads_stored(poll->downloads) - poll->datasets_told;
+	poll->datasets_told += told.datasets;
+	memset(&poll->stored, 0, sizeof(Tally));
+	return told;
+}
+
 /* Nothing is in flight, to be stored or waiting to be settled, but for what is held. */
 static bool
 poll_is_quiet(const Poll *poll)
@@ -718,16 +737,21 @@ check_source_exists(const char *name)
 				 errmsg("server \"%s\" is not a source of messages that is polled", name)));
 }
 
-/* What is in the server log already, told to the caller, too. */
+/* What was done; what is in the server log already, told to the caller, too. */
 static void
-tell_troubles(const Poll *poll)
+tell(Poll *poll)
 {
+	Tally		tally = poll_tally(poll);
 	ListCell   *cell;
 
+	ereport(NOTICE, (errmsg("%s", tally_text(&tally))));
 	foreach(cell, poll->sources)
 	{
 		Source	   *source = lfirst(cell);
 
+		if (source->state == SOURCE_PAUSED && source->pause_reason)
+			ereport(NOTICE,
+					(errmsg("server \"%s\" is paused: %s", source->name, source->pause_reason)));
 		if (source->error)
 			ereport(NOTICE,
 					(errmsg("could not receive messages from server \"%s\": %s",
@@ -784,7 +808,7 @@ damoov_poll(PG_FUNCTION_ARGS)
 	/* last, for the caller's seconds are for the sources */
 	partitions_make_due(poll->host);
 	poll_leave(poll);
-	tell_troubles(poll);
+	tell(poll);
 	MemoryContextDelete(context);
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -6,6 +6,7 @@
 #ifndef DAMOOV_POLL_H
 #define DAMOOV_POLL_H
 
+#include "process/tally.h"
 #include "process/transaction.h"
 
 typedef struct Poll Poll;
@@ -18,6 +19,9 @@ extern Poll *poll_create(MemoryContext context, const char *only_source, const T
  * to happen, stores what came, settles what is stored.
  */
 extern void poll_turn(Poll *poll, long max_wait_ms);
+
+/* What was done since the last call. */
+extern Tally poll_tally(Poll *poll);
 
 /*
  * Gives back what is received and not stored, and lets settlements in flight

@@ -33,12 +33,13 @@ static void
 read_row(Source *source, bool obey_backoff)
 {
 	static SqlPlan plan = SQL_PLAN(
-		"SELECT r.paused, r.resumed, r.wait_ms FROM damoov.run_state($1) AS r",
+		"SELECT r.paused, r.resumed, r.wait_ms, r.pause_reason FROM damoov.run_state($1) AS r",
 		OIDOID);
 	Datum		argument = ObjectIdGetDatum(source->server);
 	bool		paused;
 	bool		resumed;
 	int64		wait_ms;
+	char	   *reason;
 	int			scope = sql_enter();
 
 	sql_run(&plan, &argument, NULL);
@@ -53,6 +54,12 @@ read_row(Source *source, bool obey_backoff)
 		source->failures = 0;
 		source->retry_at_ms = 0;
 	}
+	reason = source->option_paused
+		? MemoryContextStrdup(source->context, "its option \"paused\" says so")
+		: sql_text(source->context, 0, 4);
+	if (source->pause_reason)
+		pfree(source->pause_reason);
+	source->pause_reason = reason;
 	source_set_paused(source, paused || source->option_paused);
 	source->looked = true;
 	sql_leave(scope);

@@ -28,6 +28,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/rights.h"
 #include "base/wakeup.h"
@@ -35,12 +36,14 @@
 #include "guc.h"
 #include "process/partitions.h"
 #include "process/poll.h"
+#include "process/tally.h"
 #include "process/transaction.h"
 #include "process/worker.h"
 
 #define TURN_MS			60000
 #define NO_ROLE_MS		1000
 #define KEPT_MEMORY		(32 * 1024 * 1024)
+#define TELL_MS			60000	/* a line of the log, at most */
 
 /* What a worker is told, in bgw_extra. */
 typedef struct WorkerOrder
@@ -147,6 +150,25 @@ tell_name(int number)
 	pgstat_report_appname(name);
 }
 
+/* What was done since the last line, when that is a while ago. */
+static void
+tell_work(Poll *poll, const char *database)
+{
+	static int64 due_ms = 0;
+	static Tally tally;
+	Tally		more = poll_tally(poll);
+	char	   *text;
+
+	tally_add(&tally, &more);
+	if (tally_is_empty(&tally) || clock_ms() < due_ms)
+		return;
+	text = tally_text(&tally);
+	ereport(LOG, (errmsg("damoov worker for database \"%s\": %s", database, text)));
+	pfree(text);
+	memset(&tally, 0, sizeof(tally));
+	due_ms = clock_ms() + TELL_MS;
+}
+
 /*
  * The role comes with the extension, and with the role another worker: this one
  * has too many rights, and does nothing but wait.
@@ -224,5 +246,6 @@ damoov_worker_main(Datum argument)
 		}
 		partitions_make_due(&host);
 		poll_turn(poll, TURN_MS);
+		tell_work(poll, order->database);
 	}
 }

@@ -134,6 +134,7 @@ struct Source
 	bool		configured;
 	bool		option_paused;	/* option "paused" */
 	bool		looked;			/* is it paused?  That was read */
+	char	   *pause_reason;	/* while it is, or NULL */
 	Findings   *findings;		/* of a check, or NULL */
 
 	/* what it is doing */

@@ -155,6 +155,8 @@ sub events_of
 ###########################################################################
 
 my $log = $node->log_size;
+# a type that there is not is refused otherwise
+$node->sql('ALTER EVENT TRIGGER damoov_check_server DISABLE');
 for my $name (sort keys %case)
 {
 	$cloud->create_queue($name);
@@ -164,6 +166,7 @@ for my $name (sort keys %case)
 		queue => $name,
 		%{ $case{$name}{source} });
 }
+$node->sql('ALTER EVENT TRIGGER damoov_check_server ENABLE');
 $node->add_source($cloud, name => 'healthy');
 
 status_gets("$_ is noticed", $_, 'last_error IS NOT NULL')

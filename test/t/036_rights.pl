@@ -84,7 +84,7 @@ sub create
 
 for my $way (sort keys %is_of_host)
 {
-	my $sql = create('x', 'sqs', "identity '$way'");
+	my $sql = create('x', $way =~ /^(?:client_credentials|workload|managed_identity)$/ ? 'servicebus' : 'sqs', "identity '$way'");
 	if ($is_of_host{$way} eq 'true')
 	{
 		like(error_as('app', $sql), qr/^42501: permission denied to set option "identity" HINT: /, "$way: not for everybody");

@@ -216,10 +216,6 @@ my %wrong = (
 	no_profile => {
 		options => { identity => 'shared_file', profile => 'nobody' },
 		error => qr/^auth_failed\|could not get credentials from the shared credentials file: the profile is not there or has no keys$/
-	},
-	no_such_way => {
-		options => { identity => 'managed_identity' },
-		error => qr/^misconfigured\|option "identity" has a value that this type of server does not know$/
 	});
 
 for my $name (sort keys %wrong)

@@ -61,6 +61,7 @@ sub mends
 	}
 	like($remedy, $statement, "$pattern: the remedy is a statement");
 	my ($status, $out, $err) = $node->psql('postgres', $sql, on_error_stop => 1);
+	$err =~ s/^\S+ NOTICE: .*\n?//mg;
 	is("$status $err", '0 ', "$pattern: ... which runs");
 	$node->restart if $options{restart};
 	eventually { !rows($pattern, $options{source}) } "$pattern: ... and mends it";
@@ -219,7 +220,7 @@ mends('has both', qr/^ALTER USER MAPPING FOR CURRENT_USER SERVER bus OPTIONS \(D
 $node->sql("ALTER SERVER bus OPTIONS (DROP entity)");
 mends('"endpoint" is not set', qr/ALTER SERVER bus OPTIONS \(ADD endpoint/, source => 'bus', fill => ['https://one.servicebus.windows.net']);
 mends('"entity" is not set', qr/ALTER SERVER bus OPTIONS \(ADD entity/, source => 'bus', fill => ['q']);
-$node->sql("CREATE SERVER strange TYPE 'kafka' FOREIGN DATA WRAPPER damoov");
+$node->sql("ALTER EVENT TRIGGER damoov_check_server DISABLE; CREATE SERVER strange TYPE 'kafka' FOREIGN DATA WRAPPER damoov; ALTER EVENT TRIGGER damoov_check_server ENABLE");
 like(remedy('type "kafka"', 'strange'), qr/DROP SERVER strange CASCADE$/, 'a type that there is not');
 $node->sql('DROP SERVER strange; DROP SERVER bus CASCADE; DROP SERVER no_secret CASCADE; DROP SERVER no_mapping CASCADE');
 

@@ -168,7 +168,8 @@ sub finish_sql
 	my ($self, $session) = @_;
 	$session->query_until(qr/end of statement/, '');
 	$session->quit;
-	return $session->{stderr};
+	# what a poll tells is no error
+	return $session->{stderr} =~ s/^(?:psql:\S+ )?NOTICE: .*\n(?:LOCATION: .*\n?)?//mgr;
 }
 
 sub log_size

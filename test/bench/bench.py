@@ -12,6 +12,7 @@ import time
 import documents
 import growth
 import queues
+import sizing
 import storing
 import waiting
 from harness import Report, Server, Stub, fail
@@ -33,6 +34,7 @@ WORKS = {
     "full": growth.full,
     "many_trips": growth.many_trips,
     "messages": growth.messages,
+    "scale": sizing.scale,
 }
 
 
@@ -58,9 +60,11 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="instead of 5, or 1 with --quick")
     parser.add_argument("--receives", type=int, default=8, help="that a peer has in flight; 8 if not said, as many as damoov has")
     parser.add_argument("--profile", action="store_true", help="tells where the time goes, with perf, which makes all of it slower")
+    parser.add_argument("--scale", action="store_true", help="the work \"scale\" alone: what docs/scale.md is made of")
     parser.add_argument("--json", metavar="FILE", help="writes all values there")
-    parser.add_argument("works", nargs="*", metavar="WORK", help="all, if none is named")
+    parser.add_argument("works", nargs="*", metavar="WORK", help="all but scale, if none is named")
     chosen = parser.parse_args()
+    chosen.works = ["scale"] if chosen.scale else chosen.works or [name for name in WORKS if name != "scale"]
     if unknown := set(chosen.works) - set(WORKS):
         parser.error(f"there is no work {min(unknown)}; the works are {', '.join(WORKS)}")
     return chosen
@@ -118,7 +122,7 @@ def main():
         bench = Bench(server, stub, directory, chosen)
         print(f"{', '.join(f'{name} {value}' for name, value in facts.items())}\n"
               f"Medians of {bench.rounds}; below them how many times better a row is than the best of others, by medians.", flush=True)
-        measure(bench, facts, chosen.works or WORKS, chosen.json)
+        measure(bench, facts, chosen.works, chosen.json)
     finally:
         stub.stop()
 

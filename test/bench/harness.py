@@ -288,15 +288,25 @@ class Report:
                 for row, metrics in self.rows.items()}
         return {"title": self.title, "rows": rows, "ratios": self.ratios, "profiles": self.profiles}
 
-    def lines(self):
-        metrics = list(dict.fromkeys(metric for row in self.rows.values() for metric in row))
-        width = max(len(row) for row in self.rows)
-        columns = [max(len(metric), 10) for metric in metrics]
-        yield f"{self.name}: {self.title}"
-        yield f"  {'':{width}}  " + "  ".join(f"{metric:>{column}}" for metric, column in zip(metrics, columns))
+    def tables(self):
+        """Rows in a row that have a metric in common."""
+        metrics, rows = [], {}
         for row, values in self.rows.items():
-            cells = [number(statistics.median(values[metric])) if metric in values else "" for metric in metrics]
-            yield f"  {row:{width}}  " + "  ".join(f"{cell:>{column}}" for cell, column in zip(cells, columns))
+            if rows and not set(metrics) & set(values):
+                yield metrics, rows
+                metrics, rows = [], {}
+            metrics, rows = list(dict.fromkeys([*metrics, *values])), {**rows, row: values}
+        yield metrics, rows
+
+    def lines(self):
+        width = max(len(row) for row in self.rows)
+        yield f"{self.name}: {self.title}"
+        for metrics, rows in self.tables():
+            columns = [max(len(metric), 10) for metric in metrics]
+            yield f"  {'':{width}}  " + "  ".join(f"{metric:>{column}}" for metric, column in zip(metrics, columns))
+            for row, values in rows.items():
+                cells = [number(statistics.median(values[metric])) if metric in values else "" for metric in metrics]
+                yield f"  {row:{width}}  " + "  ".join(f"{cell:>{column}}" for cell, column in zip(cells, columns))
         for name, value in self.ratios.items():
             yield f"  {value:.2f}  {name}"
         for row, lines in self.profiles.items():

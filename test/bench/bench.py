@@ -47,7 +47,7 @@ class Bench:
         self.receives = chosen.receives
         self.profile = chosen.profile
         self.report = None      # of the work that runs
-        self.quick, self.rounds = chosen.quick, chosen.rounds or (1 if chosen.quick else 5)
+        self.quick, self.rounds = chosen.quick, chosen.rounds or (1 if chosen.quick or chosen.scale else 5)
 
     def size(self, full, quick):
         return quick if self.quick else full
@@ -57,7 +57,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="test/bench/run", description="Measures damoov, and what one would write by hand.",
                                      epilog=f"Works: {', '.join(WORKS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: for whoever works on it")
-    parser.add_argument("--rounds", type=int, help="instead of 5, or 1 with --quick")
+    parser.add_argument("--rounds", type=int, help="instead of 5, or 1 with --quick or --scale")
     parser.add_argument("--receives", type=int, default=8, help="that a peer has in flight; 8 if not said, as many as damoov has")
     parser.add_argument("--profile", action="store_true", help="tells where the time goes, with perf, which makes all of it slower")
     parser.add_argument("--scale", action="store_true", help="the work \"scale\" alone: what docs/scale.md is made of")

@@ -76,9 +76,11 @@ def store(bench, report, form, workers, template, count, there):
     """Notes the rate; returns the bytes of each part for a trip."""
     with bench.server.database(workers=workers, template=template, strategy="file_copy") as db:
         before = sizes(db)
-        used = server_cpu_seconds(bench.server)
+        backend = db.value("SELECT pg_backend_pid()")
+        db.execute("SET max_parallel_workers_per_gather = 0")
+        used = server_cpu_seconds(bench.server) - backend_cpu_seconds(backend)      # which checks what was stored
         run = run_worker(bench, db, "trips", count, there=there)
-        used = server_cpu_seconds(bench.server) - used
+        used = server_cpu_seconds(bench.server) - backend_cpu_seconds(backend) - used
         parts = {part: [(end - begin) / count for begin, end in zip(before[part], after)] for part, after in sizes(db).items()}
     partitions = PARTITIONS if there else 1
     report.note(f"{form}, workers: {workers}, partitions: {partitions}",

@@ -217,6 +217,9 @@ FROM (VALUES
         FROM generate_series(0, 11) AS i))
 ) AS d (n, document), pg_temp.samples_of(d.document) AS o
 ORDER BY d.n;
+-- what cannot be squared has no impact, and is stored all the same
+SELECT count(*) FROM pg_temp.samples_of('{"Samples": [{"t": 0, "ax": 1e-300, "ay": 0, "az": 0}, {"t": 10, "ax": 3e-300, "ay": 0, "az": 0}]}');
+SELECT s.sample_count, s.peak_acceleration_ms2, b.impact IS NULL AS none FROM damoov.crash_summary AS s JOIN damoov.crash_buffers AS b USING (crash_id);
 -- too many values, too much, and as deep as can be
 SELECT d.what, o.samples, o.notes, length(o.extra::text) AS extra
 FROM (VALUES

@@ -79,6 +79,81 @@ COMMENT ON COLUMN damoov.crashes.extra IS 'members of the header that have no co
 COMMENT ON COLUMN damoov.crashes.header_stored_at IS 'when the header was stored, database clock; NULL until then';
 COMMENT ON COLUMN damoov.crashes.buffer_stored_at IS 'when the buffer was stored, database clock; NULL until then';
 
+CREATE TYPE damoov.impact AS (
+    at_ms double precision,
+    acceleration_ms2 double precision,
+    delta_v_ms double precision,
+    speed_before_ms double precision,
+    speed_after_ms double precision
+);
+COMMENT ON TYPE damoov.impact IS 'the impact in a crash buffer, as damoov.crash_summary shows it';
+
+-- Gravity is the median of each axis; what is left, less its part along
+-- gravity, is horizontal.  The window is the peak +/- 150 ms.
+CREATE FUNCTION damoov.measure_impact(at_ms double precision[], acceleration_x_ms2 double precision[], acceleration_y_ms2 double precision[],
+    acceleration_z_ms2 double precision[], speed_ms double precision[]) RETURNS damoov.impact
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gravity record;
+    impact damoov.impact;
+BEGIN
+    SELECT
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY s.x) AS x,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY s.y) AS y,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY s.z) AS z
+    INTO gravity
+    FROM unnest(acceleration_x_ms2, acceleration_y_ms2, acceleration_z_ms2) AS s (x, y, z);
+    SELECT s.at_ms, sqrt((s.x - gravity.x) ^ 2 + (s.y - gravity.y) ^ 2 + (s.z - gravity.z) ^ 2) AS magnitude
+    INTO impact.at_ms, impact.acceleration_ms2
+    FROM unnest(at_ms, acceleration_x_ms2, acceleration_y_ms2, acceleration_z_ms2) WITH ORDINALITY AS s (at_ms, x, y, z, position)
+    ORDER BY magnitude DESC NULLS LAST, s.position
+    LIMIT 1;
+    IF impact.acceleration_ms2 IS NULL THEN
+        RETURN NULL;
+    END IF;
+    SELECT
+        sqrt(sum(i.x) ^ 2 + sum(i.y) ^ 2 + sum(i.z) ^ 2),
+        (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.position DESC)
+            FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms <= impact.at_ms))[1],
+        (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.position DESC)
+            FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms > impact.at_ms))[1]
+    INTO impact.delta_v_ms, impact.speed_before_ms, impact.speed_after_ms
+    FROM (
+        SELECT
+            h.position,
+            h.at_ms,
+            h.speed_ms,
+            (h.x + lag(h.x) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS x,
+            (h.y + lag(h.y) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS y,
+            (h.z + lag(h.z) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS z
+        FROM (
+            SELECT
+                s.position,
+                s.at_ms,
+                s.speed_ms,
+                s.x - gravity.x - a.along * gravity.x AS x,
+                s.y - gravity.y - a.along * gravity.y AS y,
+                s.z - gravity.z - a.along * gravity.z AS z,
+                CASE WHEN s.at_ms BETWEEN impact.at_ms - 150 AND impact.at_ms + 150 THEN 1 END AS inside
+            FROM unnest(at_ms, acceleration_x_ms2, acceleration_y_ms2, acceleration_z_ms2, speed_ms)
+                WITH ORDINALITY AS s (at_ms, x, y, z, speed_ms, position)
+            CROSS JOIN LATERAL (
+                SELECT ((s.x - gravity.x) * gravity.x + (s.y - gravity.y) * gravity.y + (s.z - gravity.z) * gravity.z)
+                    / nullif(gravity.x ^ 2 + gravity.y ^ 2 + gravity.z ^ 2, 0) AS along
+            ) AS a
+        ) AS h
+        WINDOW w AS (PARTITION BY h.inside ORDER BY h.at_ms, h.position)
+    ) AS i;
+    RETURN impact;
+EXCEPTION
+    -- no sensor measures what cannot be squared
+    WHEN numeric_value_out_of_range THEN RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION damoov.measure_impact(double precision[], double precision[], double precision[], double precision[], double precision[]) IS 'finds the impact in the samples of a crash buffer; NULL without accelerations of all axes, or with values that no phone measures';
+
 -- No foreign key, as on trip_points
 CREATE TABLE damoov.crash_buffers (
     crash_id bigint CONSTRAINT crash_buffers_pkey PRIMARY KEY,
@@ -94,7 +169,8 @@ CREATE TABLE damoov.crash_buffers (
     gyroscope_z_rad_s double precision[],
     speed_ms double precision[],
     notes text[],
-    extra jsonb
+    extra jsonb,
+    impact damoov.impact GENERATED ALWAYS AS (damoov.measure_impact(at_ms, acceleration_x_ms2, acceleration_y_ms2, acceleration_z_ms2, speed_ms)) STORED
 );
 COMMENT ON TABLE damoov.crash_buffers IS 'sensor samples around a crash (5 s before and after, documented), one row a crash with an array for each value; damoov.crash_samples has them as rows';
 COMMENT ON COLUMN damoov.crash_buffers.crash_id IS 'crash';
@@ -111,6 +187,7 @@ COMMENT ON COLUMN damoov.crash_buffers.gyroscope_z_rad_s IS 'rotation in the pho
 COMMENT ON COLUMN damoov.crash_buffers.speed_ms IS 'GPS speed, m/s (unit assumed); comes about once a second and lags';
 COMMENT ON COLUMN damoov.crash_buffers.notes IS 'values that are unusual or could not be used, as "value: reason (samples)"';
 COMMENT ON COLUMN damoov.crash_buffers.extra IS 'the members that were not understood; the whole document if no samples were recognized';
+COMMENT ON COLUMN damoov.crash_buffers.impact IS 'computed from the samples when they are stored; damoov.crash_summary shows it';
 
 CREATE TRIGGER crashes_delete
     AFTER DELETE ON damoov.crashes
@@ -145,9 +222,6 @@ COMMENT ON COLUMN damoov.crash_samples.seq IS 'position in the document, from 0'
 COMMENT ON COLUMN damoov.crash_samples.at_ms IS 'milliseconds from the start of the recording';
 COMMENT ON COLUMN damoov.crash_samples.recorded_at IS 'time of the sample';
 
--- Gravity is the median of each axis; what is left, less its part along
--- gravity, is horizontal.  The window is the peak +/- 150 ms.  A buffer is
--- looked at by itself, so that this can be done where it is.
 CREATE VIEW damoov.crash_summary WITH (security_invoker) AS
 SELECT
     c.crash_id,
@@ -159,67 +233,15 @@ SELECT
     c.reliability,
     c.passed_filters,
     b.sample_count,
-    b.at_ms AS peak_at_ms,
-    b.started_at + b.at_ms * interval '1 millisecond' AS peak_at,
-    b.acceleration_ms2 AS peak_acceleration_ms2,
-    b.delta_v_ms,
-    b.speed_before_ms,
-    b.speed_after_ms
+    (b.impact).at_ms AS peak_at_ms,
+    b.started_at + (b.impact).at_ms * interval '1 millisecond' AS peak_at,
+    (b.impact).acceleration_ms2 AS peak_acceleration_ms2,
+    (b.impact).delta_v_ms,
+    (b.impact).speed_before_ms,
+    (b.impact).speed_after_ms
 FROM damoov.crashes AS c
 LEFT JOIN damoov.users AS u USING (user_id)
-LEFT JOIN (
-    SELECT b.crash_id, b.started_at, b.sample_count, p.at_ms, p.acceleration_ms2,
-        v.delta_v_ms, v.speed_before_ms, v.speed_after_ms
-    FROM damoov.crash_buffers AS b
-    LEFT JOIN LATERAL (
-        SELECT
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY s.x) AS x,
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY s.y) AS y,
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY s.z) AS z
-        FROM unnest(b.acceleration_x_ms2, b.acceleration_y_ms2, b.acceleration_z_ms2) AS s (x, y, z)
-    ) AS g ON true
-    LEFT JOIN LATERAL (
-        SELECT s.at_ms, sqrt((s.x - g.x) ^ 2 + (s.y - g.y) ^ 2 + (s.z - g.z) ^ 2) AS acceleration_ms2
-        FROM unnest(b.at_ms, b.acceleration_x_ms2, b.acceleration_y_ms2, b.acceleration_z_ms2)
-            WITH ORDINALITY AS s (at_ms, x, y, z, position)
-        ORDER BY acceleration_ms2 DESC NULLS LAST, s.position
-        LIMIT 1
-    ) AS p ON p.acceleration_ms2 IS NOT NULL
-    LEFT JOIN LATERAL (
-        SELECT
-            sqrt(sum(i.x) ^ 2 + sum(i.y) ^ 2 + sum(i.z) ^ 2) AS delta_v_ms,
-            (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.position DESC)
-                FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms <= p.at_ms))[1] AS speed_before_ms,
-            (array_agg(i.speed_ms ORDER BY i.at_ms DESC, i.position DESC)
-                FILTER (WHERE i.speed_ms IS NOT NULL AND i.at_ms > p.at_ms))[1] AS speed_after_ms
-        FROM (
-            SELECT
-                h.position,
-                h.at_ms,
-                h.speed_ms,
-                (h.x + lag(h.x) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS x,
-                (h.y + lag(h.y) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS y,
-                (h.z + lag(h.z) OVER w) / 2 * (h.at_ms - lag(h.at_ms) OVER w) / 1000 * h.inside AS z
-            FROM (
-                SELECT
-                    s.position,
-                    s.at_ms,
-                    s.speed_ms,
-                    s.x - g.x - a.along * g.x AS x,
-                    s.y - g.y - a.along * g.y AS y,
-                    s.z - g.z - a.along * g.z AS z,
-                    CASE WHEN s.at_ms BETWEEN p.at_ms - 150 AND p.at_ms + 150 THEN 1 END AS inside
-                FROM unnest(b.at_ms, b.acceleration_x_ms2, b.acceleration_y_ms2, b.acceleration_z_ms2, b.speed_ms)
-                    WITH ORDINALITY AS s (at_ms, x, y, z, speed_ms, position)
-                CROSS JOIN LATERAL (
-                    SELECT ((s.x - g.x) * g.x + (s.y - g.y) * g.y + (s.z - g.z) * g.z)
-                        / nullif(g.x ^ 2 + g.y ^ 2 + g.z ^ 2, 0) AS along
-                ) AS a
-            ) AS h
-            WINDOW w AS (PARTITION BY h.inside ORDER BY h.at_ms, h.position)
-        ) AS i
-    ) AS v ON true
-) AS b ON b.crash_id = c.crash_id;
+LEFT JOIN damoov.crash_buffers AS b ON b.crash_id = c.crash_id;
 COMMENT ON VIEW damoov.crash_summary IS 'the impact, computed from the buffer: estimates from a phone, not measurements of a vehicle; defined in docs/damoov-datasets.md';
 COMMENT ON COLUMN damoov.crash_summary.instance_id IS 'instance of the person, as in damoov.people';
 COMMENT ON COLUMN damoov.crash_summary.peak_at IS 'time of the peak';

@@ -187,25 +187,42 @@ CREATE TRIGGER removed_tracks_remove
     EXECUTE FUNCTION damoov.remove_tracks();
 COMMENT ON TRIGGER removed_tracks_remove ON damoov.removed_tracks IS 'deletes the trips of removed tracks';
 
+-- A part is followed to what it went into.  That it is one of those that went
+-- into the other end says nothing new, but lets a plan begin there: whichever end
+-- is asked for, only its own merges are read.
 CREATE VIEW damoov.trip_lineage WITH (security_invoker) AS
-WITH RECURSIVE merge (part, part_of, user_id, removed_at) AS (
-    -- announced once or many times
-    SELECT r.track_token, r.replaced_by, r.user_id, max(r.removed_at)
-    FROM damoov.removed_tracks AS r
-    WHERE r.reason = 'replaced'
-    GROUP BY r.track_token, r.replaced_by, r.user_id
-), step (part, part_of, user_id, removed_at, hops) AS (
-    SELECT m.part, m.part_of, m.user_id, m.removed_at, 1
-    FROM merge AS m
-    UNION ALL
-    SELECT s.part, m.part_of, s.user_id, m.removed_at, s.hops + 1
-    FROM step AS s
-    JOIN merge AS m ON m.part = s.part_of AND m.user_id = s.user_id
-) CYCLE part_of SET is_cycle USING path
-SELECT DISTINCT s.part, s.part_of, s.hops, s.removed_at, t.trip_id, s.is_cycle, s.user_id, u.instance_id
-FROM step AS s
-LEFT JOIN damoov.trips AS t ON t.track_token = s.part_of AND t.user_id = s.user_id
-LEFT JOIN damoov.users AS u ON u.user_id = s.user_id;
+SELECT DISTINCT p.track_token AS part, l.replaced_by AS part_of, s.hops, s.removed_at, t.trip_id, s.is_cycle, l.user_id, u.instance_id
+FROM damoov.removed_tracks AS p
+CROSS JOIN LATERAL (
+    WITH RECURSIVE step (last_part, part_of, user_id, removed_at, hops) AS (
+        -- announced once or many times
+        SELECT r.track_token, r.replaced_by, r.user_id, max(r.removed_at), 1
+        FROM damoov.removed_tracks AS r
+        WHERE r.track_token = p.track_token AND r.reason = 'replaced'
+        GROUP BY r.track_token, r.replaced_by, r.user_id
+        UNION ALL
+        SELECT s.part_of, m.part_of, s.user_id, m.removed_at, s.hops + 1
+        FROM step AS s
+        CROSS JOIN LATERAL (
+            SELECT r.replaced_by, max(r.removed_at)
+            FROM damoov.removed_tracks AS r
+            WHERE r.track_token = s.part_of AND r.user_id = s.user_id AND r.reason = 'replaced'
+            GROUP BY r.replaced_by
+        ) AS m (part_of, removed_at)
+    ) CYCLE part_of SET is_cycle USING path
+    -- a planner that knew of no end would expect many, and read all tracks at once
+    SELECT s.* FROM step AS s WHERE s.hops BETWEEN 1 AND 1000000
+) AS s
+JOIN damoov.removed_tracks AS l ON l.track_token = s.last_part AND l.replaced_by = s.part_of AND l.user_id = s.user_id
+LEFT JOIN damoov.trips AS t ON t.track_token = l.replaced_by AND t.user_id = l.user_id
+LEFT JOIN damoov.users AS u ON u.user_id = l.user_id
+WHERE p.track_token = ANY (ARRAY(
+    WITH RECURSIVE inside (part) AS (
+        SELECT l.track_token
+        UNION
+        SELECT r.track_token FROM inside AS i JOIN damoov.removed_tracks AS r ON r.replaced_by = i.part
+    )
+    SELECT i.part FROM inside AS i));
 COMMENT ON VIEW damoov.trip_lineage IS 'which tracks went into which: part went, over hops merges, into part_of at removed_at; trip_id is the trip part_of is today, NULL when that is gone or not fetched; is_cycle marks tracks that were merged in a circle';
 COMMENT ON COLUMN damoov.trip_lineage.part IS 'the track that was merged into another one';
 COMMENT ON COLUMN damoov.trip_lineage.part_of IS 'the track it went into, at once or by way of others';

@@ -15,8 +15,9 @@ CREATE TABLE damoov.heartbeats (
     waiting_trips integer,
     instance_id uuid,
     CONSTRAINT heartbeats_pkey PRIMARY KEY (user_id, reported_at)
-);
-CREATE INDEX heartbeats_reported_at_idx ON damoov.heartbeats USING brin (reported_at);
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.02);
+CREATE INDEX heartbeats_reported_at_idx ON damoov.heartbeats
+    USING brin (reported_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 32);
 COMMENT ON TABLE damoov.heartbeats IS 'phone status reports';
 COMMENT ON COLUMN damoov.heartbeats.user_id IS 'person';
 COMMENT ON COLUMN damoov.heartbeats.reported_at IS 'Timestamp of the notification';
@@ -29,18 +30,21 @@ COMMENT ON COLUMN damoov.heartbeats.real_time_location_enabled IS 'RealTimeLocat
 COMMENT ON COLUMN damoov.heartbeats.waiting_trips IS 'NotUploadedTripsCount: trips still on the phone';
 COMMENT ON COLUMN damoov.heartbeats.instance_id IS 'InstanceId: instance of the person at that time';
 
+-- From person to person along the key: each step reads one entry of the index,
+-- however many reports a person has.
 CREATE VIEW damoov.devices WITH (security_invoker) AS
-SELECT DISTINCT ON (h.user_id)
-    h.user_id,
-    h.reported_at,
-    h.received_at,
-    h.charge_percent,
-    h.wifi_enabled,
-    h.gps_enabled,
-    h.mobile_data_enabled,
-    h.real_time_location_enabled,
-    h.waiting_trips,
-    h.instance_id
-FROM damoov.heartbeats AS h
-ORDER BY h.user_id, h.reported_at DESC;
+WITH RECURSIVE latest AS (
+    (SELECT h.* FROM damoov.heartbeats AS h ORDER BY h.user_id DESC, h.reported_at DESC LIMIT 1)
+    UNION ALL
+    SELECT n.*
+    FROM latest AS l
+    CROSS JOIN LATERAL (
+        SELECT h.*
+        FROM damoov.heartbeats AS h
+        WHERE h.user_id < l.user_id
+        ORDER BY h.user_id DESC, h.reported_at DESC
+        LIMIT 1
+    ) AS n
+)
+SELECT l.* FROM latest AS l;
 COMMENT ON VIEW damoov.devices IS 'the latest phone status of each person';

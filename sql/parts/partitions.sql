@@ -10,17 +10,22 @@
 CREATE TABLE damoov.trip_points_default PARTITION OF damoov.trip_points (
     CONSTRAINT trip_points_default_pkey PRIMARY KEY (trip_id, seq)
 ) DEFAULT;
-CREATE INDEX trip_points_default_recorded_at_idx ON damoov.trip_points_default USING brin (recorded_at);
 CREATE TABLE damoov.trip_events_default PARTITION OF damoov.trip_events (
     CONSTRAINT trip_events_default_pkey PRIMARY KEY (trip_id, seq)
 ) DEFAULT;
 CREATE TABLE damoov.raw_points_default PARTITION OF damoov.raw_points (
     CONSTRAINT raw_points_default_pkey PRIMARY KEY (raw_track_id, seq)
 ) DEFAULT;
-CREATE INDEX raw_points_default_recorded_at_idx ON damoov.raw_points_default USING brin (recorded_at);
 CREATE TABLE damoov.raw_events_default PARTITION OF damoov.raw_events (
     CONSTRAINT raw_events_default_pkey PRIMARY KEY (raw_track_id, seq)
 ) DEFAULT;
+-- What retention has deleted leaves its times in the summary of a range of pages;
+-- several intervals of each hold it apart from the rows that took its place.
+CREATE INDEX trip_points_default_recorded_at_idx ON damoov.trip_points_default
+    USING brin (recorded_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 32);
+CREATE INDEX raw_points_default_recorded_at_idx ON damoov.raw_points_default
+    USING brin (recorded_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 32);
+CREATE INDEX trip_events_default_max_excess_kmh_idx ON damoov.trip_events_default (max_excess_kmh) WHERE kind = 'speeding';
 COMMENT ON TABLE damoov.trip_points_default IS 'points of the trips that have no other partition; new partitions are made like it';
 COMMENT ON TABLE damoov.trip_events_default IS 'events of the trips that have no other partition; new partitions are made like it';
 COMMENT ON TABLE damoov.raw_points_default IS 'points of the raw tracks that have no other partition; new partitions are made like it';

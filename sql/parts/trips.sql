@@ -113,6 +113,10 @@ CREATE TABLE damoov.trips (
 );
 CREATE INDEX trips_user_id_started_at_idx ON damoov.trips (user_id, started_at);
 CREATE INDEX trips_started_at_idx ON damoov.trips (started_at);
+CREATE INDEX trips_stored_at_idx ON damoov.trips (stored_at);
+-- the only one that serves both directions at once
+CREATE INDEX trips_bounds_idx ON damoov.trips
+    USING gist (box(point(min_longitude, min_latitude), point(max_longitude, max_latitude)));
 COMMENT ON TABLE damoov.trips IS 'processed trips whose dataset has been stored and that have not been removed; datasets still to be fetched are in damoov.downloads';
 COMMENT ON COLUMN damoov.trips.trip_id IS 'surrogate key; stays the same from revision to revision';
 COMMENT ON COLUMN damoov.trips.track_token IS 'the vendor''s id (Object.Id of TrackEnrichmentFinished)';

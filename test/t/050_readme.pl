@@ -5,6 +5,9 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use Damoov::Documents;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -18,19 +21,12 @@ my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->start;
 
-# The SQL blocks of a document, also those in lists, in a database of their own.
+# The SQL blocks of a document, in a database of their own.
 sub run_blocks
 {
 	my ($document, $database, $at_least) = @_;
-	my @blocks;
+	my @blocks = Damoov::Documents::sql_blocks($text{$document});
 
-	while ($text{$document} =~ /^( *)```sql\n(.*?)^\1```$/msg)
-	{
-		my ($indent, $block) = ($1, $2);
-
-		$block =~ s/^$indent//mg;
-		push @blocks, $block;
-	}
 	cmp_ok(scalar @blocks, '>=', $at_least, "$document has SQL blocks");
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 	foreach my $block (@blocks)

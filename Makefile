@@ -125,6 +125,7 @@ SQL_PARTS    = \
 	drift \
 	run \
 	statistics \
+	additions \
 	check \
 	comments \
 	plans \

@@ -325,7 +325,9 @@ BEGIN
         UNION ALL
         SELECT NULL, f.* FROM damoov.check_rights() AS f
         UNION ALL
-        SELECT NULL, f.* FROM damoov.check_settings() AS f;
+        SELECT NULL, f.* FROM damoov.check_settings() AS f
+        UNION ALL
+        SELECT NULL, f.* FROM damoov.check_additions() AS f;
     END IF;
 END
 $$;

@@ -319,6 +319,97 @@ is( $elsewhere->safe_psql(
 $elsewhere->safe_psql('custom', 'CREATE EXTENSION damoov');
 is($elsewhere->safe_psql('custom', 'SELECT count(*) FROM damoov.events'), '0', 'made again it is empty');
 
+###########################################################################
+# What others have added
+###########################################################################
+
+# A dump leaves the tables to CREATE EXTENSION, with what hangs on them.  The
+# doctor says so, with the statement that makes it again; what is in a schema of
+# its own is kept.
+my $additions = q{SELECT level, finding, remedy FROM damoov_check() WHERE topic = 'dump' ORDER BY level DESC, finding};
+
+$elsewhere->safe_psql('postgres', 'CREATE DATABASE added');
+is($elsewhere->safe_psql('added', "SET client_min_messages = warning; CREATE EXTENSION damoov; SELECT damoov.make_partitions() > 0; $additions"),
+	't', 'the doctor finds nothing added to new tables and partitions');
+$elsewhere->safe_psql('added', q{
+	CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	CREATE INDEX "my trips" ON damoov.trips (city_start);
+	CREATE INDEX on_default ON damoov.trip_points_default (speed_kmh);
+	CREATE TRIGGER my_trigger AFTER INSERT ON damoov.crashes FOR EACH ROW EXECUTE FUNCTION look();
+	CREATE TRIGGER of_points AFTER INSERT ON damoov.trip_events FOR EACH ROW EXECUTE FUNCTION look();
+	CREATE RULE my_rule AS ON DELETE TO damoov.heartbeats DO NOTHING;
+	ALTER TABLE damoov.heartbeats ADD CONSTRAINT my_check CHECK (charge_percent < 200);
+	ALTER TABLE damoov.crashes ADD CONSTRAINT my_key UNIQUE (crash_id, user_id);
+	ALTER TABLE damoov.crashes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+	CREATE POLICY my_policy ON damoov.crashes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (user_id > 1) WITH CHECK (user_id > 2);
+	CREATE POLICY my_other ON damoov.trip_points FOR INSERT TO damoov_engine WITH CHECK (true);
+	CREATE SCHEMA fleet;
+	CREATE TABLE fleet.notes (trip_id bigint PRIMARY KEY REFERENCES damoov.trips ON DELETE CASCADE, note text);
+	CREATE VIEW fleet.trips AS SELECT t.*, n.note FROM damoov.trips AS t LEFT JOIN fleet.notes AS n USING (trip_id);
+	INSERT INTO damoov.users (user_id, device_token) VALUES (1, gen_random_uuid());
+	INSERT INTO damoov.trips (trip_id, track_token, user_id, revision, point_count, filler_count) VALUES (7, gen_random_uuid(), 1, 1, 0, 0);
+	INSERT INTO fleet.notes VALUES (7, 'a note')});
+my $file_it = 'Keep what you add in a file, to be run after a restore:';
+my @lost = (
+	[ 'constraint "my_check" of damoov.heartbeats', 'ALTER TABLE damoov.heartbeats ADD CONSTRAINT my_check CHECK ((charge_percent < (200)::double precision))' ],
+	[ 'index "my trips" of damoov.trips', 'CREATE INDEX "my trips" ON damoov.trips USING btree (city_start)' ],
+	[ 'index "my_key" of damoov.crashes', 'ALTER TABLE damoov.crashes ADD CONSTRAINT my_key UNIQUE (crash_id, user_id)' ],
+	[ 'index "on_default" of damoov.trip_points_default', 'CREATE INDEX on_default ON damoov.trip_points_default USING btree (speed_kmh)' ],
+	[ 'policy "my_other" of damoov.trip_points', 'CREATE POLICY my_other ON damoov.trip_points AS PERMISSIVE FOR INSERT TO damoov_engine WITH CHECK (true)' ],
+	[ 'policy "my_policy" of damoov.crashes', 'CREATE POLICY my_policy ON damoov.crashes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING ((user_id > 1)) WITH CHECK ((user_id > 2))' ],
+	[ 'rule "my_rule" of damoov.heartbeats', "CREATE RULE my_rule AS\n    ON DELETE TO damoov.heartbeats DO NOTHING;" ],
+	[ 'trigger "my_trigger" of damoov.crashes', 'CREATE TRIGGER my_trigger AFTER INSERT ON damoov.crashes FOR EACH ROW EXECUTE FUNCTION public.look()' ],
+	[ 'trigger "of_points" of damoov.trip_events', 'CREATE TRIGGER of_points AFTER INSERT ON damoov.trip_events FOR EACH ROW EXECUTE FUNCTION public.look()' ]);
+is( $elsewhere->safe_psql('added', $additions),
+	join("\n",
+		(map { "warning|a dump does not keep the $_->[0]|$file_it $_->[1]" } @lost),
+		map { qq{error|a restored dump shows more rows to who may read them: it does not keep the row security "$_" of damoov.crashes|}
+			  . "Keep it in a file with your policies, to be run after a restore: ALTER TABLE damoov.crashes $_ ROW LEVEL SECURITY" } qw(ENABLE FORCE)),
+	'the doctor names what was added');
+
+sub restored
+{
+	my ($name, @options) = @_;
+
+	$elsewhere->command_ok([ 'pg_dump', '-Fc', '-d', $elsewhere->connstr('added'), '-f', "$dumps/$name" ], "pg_dump of $name");
+	$elsewhere->safe_psql('postgres', "CREATE DATABASE $name");
+	return [ 'pg_restore', '-e', @options, '-d', $elsewhere->connstr($name), "$dumps/$name" ];
+}
+
+$elsewhere->command_ok(restored('added_again'), 'a dump without them can be restored');
+is($elsewhere->safe_psql('added_again', $additions), '', 'the restored database has none of them');
+is($elsewhere->safe_psql('added_again', q{SELECT note FROM fleet.trips; DELETE FROM damoov.trips; SELECT count(*) FROM fleet.notes}),
+	"a note\n0", '... but tables, views and foreign keys of another schema');
+# as it says: what is behind the last colon and a blank
+$elsewhere->safe_psql('added_again', join ';', map { s/^.*?restore: //sr } split /\x1e/,
+	$elsewhere->safe_psql('added', "SELECT string_agg(remedy, E'\\x1e') FROM damoov_check() WHERE topic = 'dump'"));
+is($elsewhere->safe_psql('added_again', $additions), $elsewhere->safe_psql('added', $additions), 'the remedies make all of it again');
+
+$elsewhere->safe_psql('added', 'CREATE INDEX on_all ON damoov.trip_points (speed_kmh)');
+is((grep { /on_all/ } split /\n/, $elsewhere->safe_psql('added', $additions))[0],
+	'error|a dump cannot be restored as it is: it has parts of the partitioned index "on_all" of damoov.trip_points, but does not make it|'
+	  . 'Drop it, and make it on each partition instead, also on the default one, as which others are made.',
+	'the doctor warns of an index of all partitions');
+$elsewhere->command_fails(restored('indexed'), '... with which a dump cannot be restored');
+$elsewhere->safe_psql('added', 'DROP INDEX damoov.on_all');
+
+$elsewhere->safe_psql('added', q{ALTER TABLE damoov.trips ADD note varchar(10); UPDATE damoov.trips SET note = 'kept'});
+my ($column) = grep { /"note"/ } split /\n/, $elsewhere->safe_psql('added', $additions);
+is($column, 'error|a dump cannot be restored as it is: it has rows with the column "note" of damoov.trips, but does not make it|'
+	  . 'Move it to a table of your own; to restore a dump that has it, after CREATE EXTENSION and before the rows: ALTER TABLE damoov.trips ADD note character varying(10)',
+	'the doctor warns of a column');
+$elsewhere->command_fails(restored('widened'), '... with which a dump cannot be restored');
+$elsewhere->safe_psql('postgres', 'DROP DATABASE widened; CREATE DATABASE widened');
+my @restore = ('pg_restore', '-e', '-d', $elsewhere->connstr('widened'), "$dumps/widened");
+$elsewhere->command_ok([ @restore, '--section=pre-data' ], 'pg_restore of the tables');
+$elsewhere->safe_psql('widened', 'ALTER TABLE damoov.trips ADD note character varying(10)');
+$elsewhere->command_ok([ @restore, "--section=$_" ], "... of its $_") for qw(data post-data);
+is($elsewhere->safe_psql('widened', 'SELECT note FROM damoov.trips'), 'kept', '... but with the statement in between');
+
+###########################################################################
+# Rows alone
+###########################################################################
+
 # Only the rows, into an extension that is there
 my $rows = dump_to('rows.sql', '--data-only', '--load-via-partition-root');
 restore_plain($elsewhere, 'custom', $rows);

@@ -62,7 +62,6 @@ JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 -- are not told.
 CROSS JOIN LATERAL pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, 0), 'FROM \(''?([^'')]*)''?\) TO \(''?([^'')]*)') AS b (bound);
 COMMENT ON VIEW damoov.partitions IS 'partitions of points and events: those of the tracks (part_of) with first_id <= key < end_id; the default partition holds all others';
-COMMENT ON COLUMN damoov.partitions.bytes IS 'size on disk, without indexes and long values';
 COMMENT ON COLUMN damoov.partitions.table_name IS 'the partitioned table';
 COMMENT ON COLUMN damoov.partitions.part_of IS 'table of the tracks that its rows are parts of';
 COMMENT ON COLUMN damoov.partitions.key IS 'column that decides about the partition';

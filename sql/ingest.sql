@@ -23,7 +23,7 @@ BEGIN
             AND c.relname NOT IN ('redeliveries', 'receipts')
         GROUP BY c.oid, c.relname
     LOOP
-        row_text := 'to_jsonb(t) - ''{user_id,event_id,trip_id,crash_id,quarantine_id,due_at,queued_at,stored_at,version,leased_until}''::text[]';
+        row_text := 'to_jsonb(t) - ''{user_id,event_id,trip_id,crash_id,quarantine_id,first_seen_at,due_at,queued_at,stored_at,version,leased_until}''::text[]';
         IF relation.relname IN ('events', 'quarantine') THEN
             row_text := row_text || ' - ''received_at''::text';
         END IF;

@@ -25,7 +25,7 @@ my $monitoring = "$FindBin::RealBin/../../monitoring";
 my ($cloud, $node) = stage('monitoring', databases => 'postgres');
 my @exporters;
 
-value("CREATE ROLE prometheus LOGIN; GRANT USAGE ON SCHEMA damoov TO prometheus; GRANT SELECT ON ALL TABLES IN SCHEMA damoov TO prometheus; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA damoov TO prometheus");
+value("CREATE ROLE prometheus LOGIN; SELECT damoov_grant('prometheus', 'reader')");
 create('damoov');
 add_source();
 $node->add_api($cloud);

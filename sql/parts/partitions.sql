@@ -233,9 +233,10 @@ END
 $$;
 COMMENT ON FUNCTION damoov.make_partitions() IS 'makes the partitions that the next trips and raw tracks will need, for damoov.partition_size ids and at least 10000; returns how many';
 
--- No lock of the look stays, since the partitioned table is locked first.
+-- No lock of the look stays, since the partitioned table is locked first.  Nobody has
+-- rights on a partition.
 CREATE FUNCTION damoov.least_id(partition text, key text) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE STRICT
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -229,9 +229,9 @@ is_deeply([ sort $dump =~ /CREATE TABLE damoov\.(\w+)/g ],
 	'... but for the partitions that were made later');
 
 # A dump of what was restored is the same dump: nothing grew or shrank
-my $again = "$dumps/again.sql";
-$elsewhere->command_ok([ 'pg_dump', '-d', $elsewhere->connstr('plain'), '-f', $again ], 'pg_dump of the restored database');
-my ($first, $second) = map { join '', grep { !/^\\(un)?restrict/ } split /^/, slurp_file($_) } "$dumps/plain.sql", $again;
+my $redumped = "$dumps/again.sql";
+$elsewhere->command_ok([ 'pg_dump', '-d', $elsewhere->connstr('plain'), '-f', $redumped ], 'pg_dump of the restored database');
+my ($first, $second) = map { join '', grep { !/^\\(un)?restrict/ } split /^/, slurp_file($_) } "$dumps/plain.sql", $redumped;
 same($second, $first, 'the second dump is the first one');
 
 ###########################################################################

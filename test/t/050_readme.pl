@@ -59,6 +59,16 @@ like(as_role('fleet_reader', 'SELECT * FROM damoov.users'), qr/42501/, '... and 
 is(as_role('fleet_monitor', 'SELECT count(*) > 0 FROM damoov.status'), 't', 'the role that watches reads the state of the sources');
 like(as_role('fleet_monitor', 'SELECT body FROM damoov.quarantine'), qr/42501/, '... and no message');
 
+# What the README says that a reader of damoov.drift needs is enough
+my ($rule) = $text{'README.md'} =~ /^(- A reader role needs.*?)(?=^- )/ms or die 'the README has no rule for readers';
+my @called = $rule =~ /`(damoov\.\w+\([^)]*\))`/g;
+my $drift = q{SELECT count(*) FROM damoov.drift WHERE table_name = 'events' AND path = 'New'};
+
+$node->safe_psql('manual', q{SELECT FROM damoov_ingest((SELECT jsonb_set(payload, '{Timestamp}', '"2024-05-15T00:00:00Z"') || '{"New": 1}' FROM damoov.events LIMIT 1));
+	CREATE ROLE drift_reader; GRANT USAGE ON SCHEMA damoov TO drift_reader; GRANT SELECT ON damoov.drift TO drift_reader;} .
+	  join('', map { "GRANT EXECUTE ON FUNCTION $_ TO drift_reader;" } @called));
+is(as_role('drift_reader', $drift), '1', 'what the README says is enough to read the drift');
+
 is( as_role(
 		'fleet_operator', q{
 		SELECT outcome FROM damoov_ingest((SELECT payload FROM damoov.events LIMIT 1));

@@ -227,7 +227,11 @@ is(value('SELECT count(*) FROM damoov.heartbeats AS h JOIN damoov.users AS u USI
 is(value('SELECT count(*) FROM damoov.quarantine') - $others, scalar keys %damaged, '... what is damaged is kept, each once');
 
 # What waits stays ours: it is neither received again nor counted as a delivery.
+$mark = $cloud->last_request;
 wake("ALTER SERVER queue OPTIONS (ADD visibility_seconds '2')");
+eventually {
+	grep { ($_->{parameters}{VisibilityTimeout} // 0) == 2 && !$_->{answered} } received_from('damoov', since => $mark)
+} 'a receive that waits asks for the visibility';
 $before = events();
 my $duplicates = ledger('duplicate');
 refuse('events');

@@ -19,7 +19,7 @@ use Test::More;
 # what is freed is overwritten, so that it shows when it is read
 local $ENV{MALLOC_PERTURB_} = 90;
 
-use constant LEASE => 4;
+use constant LEASE => 8;
 
 my $identity_of_azure = qr{/oauth2/v2\.0/token$};
 my %type = (

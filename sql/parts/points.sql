@@ -196,6 +196,7 @@ CREATE FUNCTION damoov_unpack(trip_id bigint) RETURNS bigint
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    wanted bigint;
     made bigint;
 BEGIN
     PERFORM damoov.lock_people(false);
@@ -211,6 +212,12 @@ BEGIN
         WHERE a.attrelid = 'damoov.trip_point'::regclass AND a.attnum > 0)
     USING trip_id;
     GET DIAGNOSTICS made = ROW_COUNT;
+    EXECUTE 'SELECT count(*) FROM damoov.trip_documents AS d CROSS JOIN LATERAL damoov.document_points(d.trip_id, d.document) WHERE d.trip_id = $1'
+    INTO wanted USING trip_id;
+    IF made <> wanted THEN
+        RAISE EXCEPTION 'could not turn the document of trip % into rows: a trigger keeps % of % out', trip_id, wanted - made, wanted
+            USING ERRCODE = 'triggered_data_change_violation';
+    END IF;
     EXECUTE $sql$
         WITH gone AS (
             DELETE FROM damoov.trip_documents AS d WHERE d.trip_id = $1 RETURNING d.*
@@ -226,4 +233,4 @@ BEGIN
     RETURN made;
 END
 $$;
-COMMENT ON FUNCTION damoov_unpack(bigint) IS 'makes rows of the points of a trip that is in damoov.trip_documents, and puts the document back among the originals if such are kept; returns how many, NULL when the trip is not there';
+COMMENT ON FUNCTION damoov_unpack(bigint) IS 'makes rows of the points of a trip that is in damoov.trip_documents, and puts the document back among the originals if such are kept; returns how many, NULL when the trip is not there; errors: 27000 a trigger keeps rows out, XX001 damaged document';

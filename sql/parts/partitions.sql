@@ -243,9 +243,10 @@ DECLARE
     id bigint;
 BEGIN
     EXECUTE format('SELECT min(d.%I) FROM damoov.%I AS d WHERE d.%1$I > -9000000000000000000', key, partition) INTO id;
-    RAISE EXCEPTION USING ERRCODE = 'null_value_no_indicator_parameter';
+    -- back to where the block began: the lock goes, the variable stays
+    RAISE SQLSTATE 'DMV01';
 EXCEPTION
-    WHEN null_value_no_indicator_parameter THEN RETURN id;
+    WHEN SQLSTATE 'DMV01' THEN RETURN id;
     WHEN lock_not_available OR deadlock_detected OR undefined_table THEN RETURN NULL;
 END
 $$;

@@ -22,7 +22,7 @@
 #include "base/statistics.h"
 #include "compat.h"
 
-#define MAX_TALLIES		128
+#define MAX_SUBJECTS		128
 #define MAX_NOTES		200
 #define MAX_PROBLEM		256
 #define RATE_SECONDS	60
@@ -34,7 +34,7 @@ SQL_FUNCTION(damoov_download_statistics);
 SQL_FUNCTION(damoov_activities);
 SQL_FUNCTION(damoov_reset_statistics);
 
-typedef struct Tally
+typedef struct SubjectCounts
 {
 	Oid			database;		/* InvalidOid: free */
 	Subject		subject;
@@ -49,7 +49,7 @@ typedef struct Tally
 	/* of the last batch, in milliseconds; -1: it had nothing new */
 	int64		newest_ms;
 	int64		oldest_ms;
-} Tally;
+} SubjectCounts;
 
 typedef struct Note
 {
@@ -64,7 +64,7 @@ typedef struct Note
 
 typedef struct Statistics
 {
-	Tally		tallies[MAX_TALLIES];
+	SubjectCounts subjects[MAX_SUBJECTS];
 	int64		nnotes;			/* ever */
 	Note		notes[MAX_NOTES];
 } Statistics;
@@ -101,35 +101,35 @@ copy_text(char *to, const char *from, int size)
 }
 
 static void
-reset(Tally *tally, Oid database, Subject subject, const char *name)
+reset(SubjectCounts *entry, Oid database, Subject subject, const char *name)
 {
-	memset(tally, 0, sizeof(Tally));
-	tally->database = database;
-	tally->subject = subject;
-	copy_text(tally->name, name, NAMEDATALEN);
-	tally->reset_at = GetCurrentTimestamp();
-	tally->newest_ms = tally->oldest_ms = -1;
+	memset(entry, 0, sizeof(SubjectCounts));
+	entry->database = database;
+	entry->subject = subject;
+	copy_text(entry->name, name, NAMEDATALEN);
+	entry->reset_at = GetCurrentTimestamp();
+	entry->newest_ms = entry->oldest_ms = -1;
 }
 
-static Tally *
-tally_of(Subject subject, const char *name)
+static SubjectCounts *
+counts_of(Subject subject, const char *name)
 {
-	Tally	   *place = &statistics->tallies[0];
+	SubjectCounts *place = &statistics->subjects[0];
 	char		key[NAMEDATALEN];
 
 	copy_text(key, name, NAMEDATALEN);
-	for (int i = 0; i < MAX_TALLIES; i++)
+	for (int i = 0; i < MAX_SUBJECTS; i++)
 	{
-		Tally	   *tally = &statistics->tallies[i];
+		SubjectCounts *entry = &statistics->subjects[i];
 
-		if (tally->database == MyDatabaseId && tally->subject == subject && strcmp(tally->name, key) == 0)
+		if (entry->database == MyDatabaseId && entry->subject == subject && strcmp(entry->name, key) == 0)
 		{
-			tally->used_at = GetCurrentTimestamp();
-			return tally;
+			entry->used_at = GetCurrentTimestamp();
+			return entry;
 		}
 		/* a free one was never used */
-		if (tally->used_at < place->used_at)
-			place = tally;
+		if (entry->used_at < place->used_at)
+			place = entry;
 	}
 	reset(place, MyDatabaseId, subject, name);
 	place->used_at = place->reset_at;
@@ -137,23 +137,23 @@ tally_of(Subject subject, const char *name)
 }
 
 static void
-add_delay(Tally *tally, Delay delay, int64 ms, int times)
+add_delay(SubjectCounts *entry, Delay delay, int64 ms, int times)
 {
 	int			bucket = ms < 1 ? 0 : (int) (4 * log2((double) ms)) + 1;
 
-	tally->delays[delay][Min(bucket, BUCKETS - 1)] += times;
+	entry->delays[delay][Min(bucket, BUCKETS - 1)] += times;
 }
 
 static void
-add_to_rate(Tally *tally, TimestampTz now, int64 messages)
+add_to_rate(SubjectCounts *entry, TimestampTz now, int64 messages)
 {
 	int64		second = now / USECS_PER_SEC;
 	int			place = second % RATE_SECONDS;
 
-	if (tally->second[place] != second)
-		tally->per_second[place] = 0;
-	tally->second[place] = second;
-	tally->per_second[place] += messages;
+	if (entry->second[place] != second)
+		entry->per_second[place] = 0;
+	entry->second[place] = second;
+	entry->per_second[place] += messages;
 }
 
 static void
@@ -173,26 +173,26 @@ add_note(const char *activity, const char *name, int64 count, int64 duration_ms,
 static void
 add_batch(const Batch *batch)
 {
-	Tally	   *tally = tally_of(SUBJECT_SOURCE, batch->source);
+	SubjectCounts *entry = counts_of(SUBJECT_SOURCE, batch->source);
 	TimestampTz now = GetCurrentTimestamp();
 	int64		messages = 0;
 
 	for (int i = 0; i < OUTCOME_COUNTERS; i++)
 	{
-		tally->counts[i] += batch->outcomes[i];
+		entry->counts[i] += batch->outcomes[i];
 		messages += batch->outcomes[i];
 	}
-	tally->counts[COUNT_BATCHES]++;
-	add_to_rate(tally, now, messages);
+	entry->counts[COUNT_BATCHES]++;
+	add_to_rate(entry, now, messages);
 	add_note("store", batch->source, messages, -1, NULL);
-	tally->newest_ms = tally->oldest_ms = -1;
+	entry->newest_ms = entry->oldest_ms = -1;
 	for (int i = 0; i < batch->new; i++)
 	{
 		int64		ms = Max(0, (now - batch->sent_at[i]) / 1000);
 
-		add_delay(tally, DELAY_LAG, ms, 1);
-		tally->newest_ms = i == 0 ? ms : Min(tally->newest_ms, ms);
-		tally->oldest_ms = Max(tally->oldest_ms, ms);
+		add_delay(entry, DELAY_LAG, ms, 1);
+		entry->newest_ms = i == 0 ? ms : Min(entry->newest_ms, ms);
+		entry->oldest_ms = Max(entry->oldest_ms, ms);
 	}
 }
 
@@ -202,7 +202,7 @@ statistics_count(Subject subject, const char *name, Counter counter, int64 by)
 	if (statistics == NULL)
 		return;
 	shared_lock(LW_EXCLUSIVE);
-	tally_of(subject, name)->counts[counter] += by;
+	counts_of(subject, name)->counts[counter] += by;
 	shared_unlock();
 }
 
@@ -212,7 +212,7 @@ statistics_delay(Subject subject, const char *name, Delay delay, int64 ms, int t
 	if (statistics == NULL || times == 0)
 		return;
 	shared_lock(LW_EXCLUSIVE);
-	add_delay(tally_of(subject, name), delay, ms, times);
+	add_delay(counts_of(subject, name), delay, ms, times);
 	shared_unlock();
 }
 
@@ -337,36 +337,36 @@ put_percentile(Row *row, const uint32 *buckets, int percent)
 }
 
 static void
-put_percentiles(Row *row, const Tally *tally, Delay delay)
+put_percentiles(Row *row, const SubjectCounts *entry, Delay delay)
 {
-	put_percentile(row, tally->delays[delay], 50);
-	put_percentile(row, tally->delays[delay], 95);
-	put_percentile(row, tally->delays[delay], 99);
+	put_percentile(row, entry->delays[delay], 50);
+	put_percentile(row, entry->delays[delay], 95);
+	put_percentile(row, entry->delays[delay], 99);
 }
 
 static void
-put_counts(Row *row, const Tally *tally, const Counter *counters, int count)
+put_counts(Row *row, const SubjectCounts *entry, const Counter *counters, int count)
 {
 	for (int i = 0; i < count; i++)
-		put(row, true, Int64GetDatum(tally->counts[counters[i]]));
+		put(row, true, Int64GetDatum(entry->counts[counters[i]]));
 }
 
 static double
-rate(const Tally *tally)
+rate(const SubjectCounts *entry)
 {
 	int64		now = GetCurrentTimestamp() / USECS_PER_SEC;
 	int64		messages = 0;
 
 	for (int i = 0; i < RATE_SECONDS; i++)
 	{
-		if (tally->second[i] > now - RATE_SECONDS)
-			messages += tally->per_second[i];
+		if (entry->second[i] > now - RATE_SECONDS)
+			messages += entry->per_second[i];
 	}
 	return (double) messages / RATE_SECONDS;
 }
 
 static void
-fill_source(Row *row, const Tally *tally)
+fill_source(Row *row, const SubjectCounts *entry)
 {
 	static const Counter outcomes[] = {
 		COUNT_STORED, COUNT_DUPLICATE, COUNT_UNKNOWN, COUNT_CONTROL, COUNT_QUARANTINED,
@@ -375,42 +375,42 @@ fill_source(Row *row, const Tally *tally)
 	int64		received = 0;
 
 	for (int i = 0; i < OUTCOME_COUNTERS; i++)
-		received += tally->counts[i];
+		received += entry->counts[i];
 	put(row, true, Int64GetDatum(received));
-	put_counts(row, tally, outcomes, lengthof(outcomes));
-	put(row, true, Float8GetDatum(rate(tally)));
-	put_ms(row, tally->newest_ms);
-	put_ms(row, tally->oldest_ms);
-	put_percentiles(row, tally, DELAY_LAG);
-	put_percentiles(row, tally, DELAY_STORING);
+	put_counts(row, entry, outcomes, lengthof(outcomes));
+	put(row, true, Float8GetDatum(rate(entry)));
+	put_ms(row, entry->newest_ms);
+	put_ms(row, entry->oldest_ms);
+	put_percentiles(row, entry, DELAY_LAG);
+	put_percentiles(row, entry, DELAY_STORING);
 }
 
 static void
-fill_downloads(Row *row, const Tally *tally)
+fill_downloads(Row *row, const SubjectCounts *entry)
 {
 	static const Counter counters[] = {
 		COUNT_REQUESTS, COUNT_STORED, COUNT_FAILURES, COUNT_THROTTLED
 	};
 
-	put_counts(row, tally, counters, lengthof(counters));
-	put_percentiles(row, tally, DELAY_STORING);
+	put_counts(row, entry, counters, lengthof(counters));
+	put_percentiles(row, entry, DELAY_STORING);
 }
 
 /* A row for each, of a copy: nothing is allocated under the lock. */
 static void
-return_tallies(FunctionCallInfo fcinfo, Subject subject, void (*fill) (Row *row, const Tally *tally))
+return_subjects(FunctionCallInfo fcinfo, Subject subject, void (*fill) (Row *row, const SubjectCounts *entry))
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Tally	   *copy;
+	SubjectCounts *copy;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (statistics == NULL)
 		return;
-	copy = palloc(sizeof(statistics->tallies));
+	copy = palloc(sizeof(statistics->subjects));
 	shared_lock(LW_SHARED);
-	memcpy(copy, statistics->tallies, sizeof(statistics->tallies));
+	memcpy(copy, statistics->subjects, sizeof(statistics->subjects));
 	shared_unlock();
-	for (int i = 0; i < MAX_TALLIES; i++)
+	for (int i = 0; i < MAX_SUBJECTS; i++)
 	{
 		Row			row = {0};
 
@@ -426,14 +426,14 @@ return_tallies(FunctionCallInfo fcinfo, Subject subject, void (*fill) (Row *row,
 Datum
 damoov_source_statistics(PG_FUNCTION_ARGS)
 {
-	return_tallies(fcinfo, SUBJECT_SOURCE, fill_source);
+	return_subjects(fcinfo, SUBJECT_SOURCE, fill_source);
 	return (Datum) 0;
 }
 
 Datum
 damoov_download_statistics(PG_FUNCTION_ARGS)
 {
-	return_tallies(fcinfo, SUBJECT_DOWNLOADS, fill_downloads);
+	return_subjects(fcinfo, SUBJECT_DOWNLOADS, fill_downloads);
 	return (Datum) 0;
 }
 
@@ -474,17 +474,17 @@ damoov_reset_statistics(PG_FUNCTION_ARGS)
 	if (statistics == NULL)
 		PG_RETURN_VOID();
 	shared_lock(LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_TALLIES; i++)
+	for (int i = 0; i < MAX_SUBJECTS; i++)
 	{
-		Tally	   *tally = &statistics->tallies[i];
+		SubjectCounts *entry = &statistics->subjects[i];
 		char		name[NAMEDATALEN];
-		TimestampTz used_at = tally->used_at;
+		TimestampTz used_at = entry->used_at;
 
-		if (tally->database != MyDatabaseId)
+		if (entry->database != MyDatabaseId)
 			continue;
-		strlcpy(name, tally->name, NAMEDATALEN);
-		reset(tally, MyDatabaseId, tally->subject, name);
-		tally->used_at = used_at;
+		strlcpy(name, entry->name, NAMEDATALEN);
+		reset(entry, MyDatabaseId, entry->subject, name);
+		entry->used_at = used_at;
 	}
 	for (int i = 0; i < MAX_NOTES; i++)
 	{

@@ -19,6 +19,7 @@ my $manual = $text{'docs/damoov.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
+$node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->start;
 
 # The SQL blocks of a document, in a database of their own.
@@ -35,6 +36,7 @@ sub run_blocks
 		my ($status, $stdout, $stderr) = $node->psql($database, $block, on_error_stop => 1);
 
 		is($status, 0, "$document: block runs: $first_line") or diag $stderr;
+		unlike($stderr, qr/WARNING/, '... without a warning');
 	}
 }
 

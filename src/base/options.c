@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+#include "base/hide.h"
 #include "base/options.h"
 #include "base/rights.h"
 #include "base/secret.h"
@@ -274,8 +275,11 @@ damoov_check_options(PG_FUNCTION_ARGS)
 {
 	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid			catalog = PG_GETARG_OID(1);
+	ErrorContextCallback hiding;
 	ListCell   *cell;
 
+	/* a mistyped name may stand before a secret */
+	hide_statement(&hiding);
 	foreach(cell, options)
 	{
 		DefElem    *option = lfirst(cell);
@@ -294,6 +298,7 @@ damoov_check_options(PG_FUNCTION_ARGS)
 			check_host_right(found, defGetString(option));
 		}
 	}
+	hide_end(&hiding);
 	PG_RETURN_VOID();
 }
 

@@ -221,6 +221,11 @@ sub has_no_secret
 	return;
 }
 
+# a secret behind a mistyped name, and in the place of an option of the server
+push @errors, map { $node->error_of($_) } (
+	'CREATE SERVER mistyped TYPE $$sqs$$ FOREIGN DATA WRAPPER damoov OPTIONS (secret_acces_key ' . "'$wrong')",
+	'CREATE SERVER mistyped TYPE $$sqs$$ FOREIGN DATA WRAPPER damoov OPTIONS (connection_string ' . "'$wrong')");
+is($node->log_lines('ERROR:.* option "(secret_acces_key|connection_string)"', 0), 2, 'options that a server does not have are in the log');
 has_no_secret('the log', slurp_file($node->logfile));
 has_no_secret('pg_stat_activity', join "\n", @activity);
 has_no_secret('errors', join "\n", map { $_ // '' } @errors);

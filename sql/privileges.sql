@@ -406,3 +406,12 @@ REVOKE ALL ON SCHEMA damoov FROM regress_damoov_ingest;
 DROP ROLE regress_damoov_nobody;
 DROP ROLE regress_damoov_reader;
 DROP ROLE regress_damoov_ingest;
+
+-- What others have granted meanwhile would not be seen
+\set VERBOSITY sqlstate
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT damoov_revoke('pg_monitor', 'monitor');
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT damoov_grant('pg_monitor', 'monitor');
+ROLLBACK;

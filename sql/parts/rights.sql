@@ -230,18 +230,22 @@ CREATE FUNCTION damoov_grant(role regrole, what text) RETURNS bigint
     LANGUAGE sql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
+    -- an older snapshot shows what was granted then
+    SELECT damoov.need_read_committed();
     SELECT damoov.change_rights(role, what, true)
 $$;
-COMMENT ON FUNCTION damoov_grant(regrole, text) IS 'gives a role the rights of a monitor, reader, worker or operator that it does not have yet; returns how many; to be called again when an upgrade or a new server has brought further ones; errors: 22023 no such kind, 42704 no such role, 42501 the caller does not own what is granted';
+COMMENT ON FUNCTION damoov_grant(regrole, text) IS 'gives a role the rights of a monitor, reader, worker or operator that it does not have yet; returns how many; to be called again when an upgrade or a new server has brought further ones; errors: 22023 no such kind, 25000 isolation level, 42704 no such role, 42501 the caller does not own what is granted';
 
 CREATE FUNCTION damoov_revoke(role regrole, what text) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    revoked CONSTANT bigint := damoov.change_rights(role, what, false);
+    revoked bigint;
     others text;
 BEGIN
+    PERFORM damoov.need_read_committed();
+    revoked := damoov.change_rights(role, what, false);
     SELECT string_agg(DISTINCT format('"%s"', pg_get_userbyid(a.grantor)), ', ') INTO others
     FROM damoov.rights AS r
     CROSS JOIN LATERAL (SELECT * FROM aclexplode(r.acl) UNION ALL SELECT * FROM aclexplode(r.column_acl)) AS a
@@ -295,5 +299,5 @@ BEGIN
     END IF;
 END
 $$;
-SELECT @extschema@.damoov_grant('damoov_engine', 'worker');
-SELECT @extschema@.damoov_grant('pg_monitor', 'monitor');
+SELECT damoov.change_rights('damoov_engine', 'worker', true);
+SELECT damoov.change_rights('pg_monitor', 'monitor', true);

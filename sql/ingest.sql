@@ -553,3 +553,8 @@ SELECT event_id, outcome FROM damoov_ingest((SELECT note FROM note WHERE n = 8))
 SELECT count(*) AS heartbeats FROM damoov.heartbeats;
 
 SELECT pg_temp.empty_tables();
+
+-- Without a source nothing is lost in silence
+SELECT count(*) FROM damoov_ingest(NULL);
+\set VERBOSITY sqlstate
+SELECT count(*) FROM damoov_ingest('{}', NULL);

@@ -65,7 +65,7 @@ BEGIN
         RETURN coalesce(damoov.mapping_remedy(server.oid, secrets, true),
             'Renew the secrets where the source has them from, or let the service give them the right to receive.');
     ELSIF finding LIKE 'user mapping has both "connection_string"%' THEN
-        RETURN regexp_replace(damoov.mapping_remedy(server.oid, ARRAY['connection_string'], false), '^.*(ALTER .*) OPTIONS.*', '\1 OPTIONS (DROP connection_string)');
+        RETURN regexp_replace(damoov.mapping_remedy(server.oid, ARRAY['connection_string'], false), '^.*(ALTER .*) OPTIONS.*', E'\\1 OPTIONS (DROP connection_string)');
     ELSIF finding LIKE 'option "endpoint" and the connection string%' THEN
         RETURN format('ALTER SERVER %I OPTIONS (DROP endpoint)', source);
     ELSIF finding LIKE 'server type %' THEN
@@ -89,7 +89,7 @@ CREATE FUNCTION damoov.worker_databases() RETURNS SETOF text
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(replace(m[1], '""', '"'), lower(m[2]))
-    FROM regexp_matches(current_setting('damoov.databases'), '"((?:[^"]|"")*)"|([^,\s]+)', 'g') AS m
+    FROM regexp_matches(current_setting('damoov.databases'), '"((?:[^"]|"")*)"|([^,[:space:]]+)', 'g') AS m
 $$;
 COMMENT ON FUNCTION damoov.worker_databases() IS 'the databases in damoov.databases';
 
@@ -101,7 +101,7 @@ AS $$
 DECLARE
     problem text := damoov.worker_problem();
     -- of one while others run
-    why text := regexp_replace(problem, '^worker \d+ of \d+ does not run: ', '');
+    why text := regexp_replace(problem, '^worker [0-9]+ of [0-9]+ does not run: ', '');
     role text := coalesce(nullif(current_setting('damoov.role'), ''), (SELECT r.rolname FROM pg_roles AS r WHERE r.rolname = 'damoov_engine'));
     worker pg_roles := (SELECT r FROM pg_roles AS r WHERE r.rolname = role);
     more_slots text := format('ALTER SYSTEM SET max_worker_processes = %s -- and restart the server', current_setting('max_worker_processes')::integer + 8);

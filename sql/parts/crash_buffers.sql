@@ -105,7 +105,7 @@ BEGIN
         text_value := member.value #>> '{}';
         IF member.what = 'id' AND NOT has_id THEN
             has_id := member.type = 'string'
-                AND text_value ~* '^([0-9a-f]{4}(-?[0-9a-f]{4}){7}|\{[0-9a-f]{4}(-?[0-9a-f]{4}){7}\})$';
+                AND text_value ~* '^([0-9a-f]{4}(-?[0-9a-f]{4}){7}|[{][0-9a-f]{4}(-?[0-9a-f]{4}){7}[}])$';
             IF NOT has_id THEN
                 notes := notes || 'id: not a UUID'::text;
                 CONTINUE;
@@ -124,7 +124,7 @@ BEGIN
             IF started_at IS NULL THEN
                 notes := notes || 'start: not a point in time'::text;
                 CONTINUE;
-            ELSIF member.type = 'string' AND text_value !~ '(Z|[+-]\d\d:?\d\d)$' THEN
+            ELSIF member.type = 'string' AND text_value !~ '(Z|[+-][0-9][0-9]:?[0-9][0-9])$' THEN
                 notes := notes || 'start: no offset from UTC, read as UTC'::text;
             END IF;
         ELSIF member.what = 'frequency' AND frequency_hz IS NULL THEN

@@ -54,7 +54,7 @@ BEGIN ATOMIC
     SELECT f.field
     FROM (VALUES
         (1, damoov.crash_name(name)),
-        (2, regexp_replace(damoov.crash_name(around), '^(.+?)(data|samples|values|series|readings|buffer)+$', '\1') || damoov.crash_name(name))
+        (2, regexp_replace(damoov.crash_name(around), '^(.+?)(data|samples|values|series|readings|buffer)+$', E'\\1') || damoov.crash_name(name))
     ) AS n (priority, name)
     CROSS JOIN LATERAL (
         SELECT CASE
@@ -146,11 +146,11 @@ CREATE FUNCTION damoov.crash_date(value text) RETURNS timestamptz
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT CASE
-        WHEN value !~ ('^((19[7-9]|2[01]\d)\d|2200)-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])'
-            'T(([01]\d|2[0-3]):[0-5]\d:([0-5]\d(\.\d{1,9})?|60(\.0{1,9})?)|24:00:00(\.0{1,9})?)(Z|[+-](0\d|1[0-5]):?[0-5]\d)?$') THEN NULL
+        WHEN value !~ ('^((19[7-9]|2[01][0-9])[0-9]|2200)-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])'
+            'T(([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]([.][0-9]{1,9})?|60([.]0{1,9})?)|24:00:00([.]0{1,9})?)(Z|[+-](0[0-9]|1[0-5]):?[0-5][0-9])?$') THEN NULL
         WHEN substr(value, 9, 2)::integer
             > extract(day FROM make_date(left(value, 4)::integer, substr(value, 6, 2)::integer, 1) + interval '1 month -1 day') THEN NULL
-        WHEN value ~ '(Z|[+-]\d\d:?\d\d)$' THEN value::timestamptz
+        WHEN value ~ '(Z|[+-][0-9][0-9]:?[0-9][0-9])$' THEN value::timestamptz
         ELSE (value || 'Z')::timestamptz
     END;
 END;
@@ -181,9 +181,9 @@ BEGIN
                 WHEN v.type IN ('object', 'array') AND place <> '{}' THEN NULL
                 WHEN v.type = 'number' THEN CASE WHEN v.number IS NULL THEN 'out of range' END
                 WHEN v.type <> 'string' OR field <> 'time' THEN 'not a number'
-                WHEN v.value #>> '{}' !~ '^\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d' THEN 'not a point in time'
+                WHEN v.value #>> '{}' !~ '^[0-9]{4,}-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]' THEN 'not a point in time'
                 WHEN v.number IS NULL THEN 'out of range'
-                WHEN v.value #>> '{}' !~ '(Z|[+-]\d\d:?\d\d)$' THEN 'no offset from UTC, read as UTC'
+                WHEN v.value #>> '{}' !~ '(Z|[+-][0-9][0-9]:?[0-9][0-9])$' THEN 'no offset from UTC, read as UTC'
             END AS note
         FROM (
             SELECT i.*, jsonb_typeof(i.value) AS type, CASE jsonb_typeof(i.value)

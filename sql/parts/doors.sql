@@ -4,8 +4,8 @@
 
 CREATE FUNCTION damoov_ingest(payload jsonb, source text DEFAULT 'sql')
     RETURNS TABLE (event_id bigint, event text, outcome text)
-    LANGUAGE C VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest';
-COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; bad input raises (22023, 22P02, 22007, 22008, 22009, 42501, 54000, 54001) and stores nothing';
+    LANGUAGE C VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest';
+COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; NULL stores nothing; bad input raises (22004 no source, 22023, 22P02, 22007, 22008, 22009, 42501, 54000, 54001) and stores nothing';
 
 CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
     RETURNS TABLE (event_id bigint, event text, outcome text)
@@ -61,7 +61,9 @@ BEGIN
     PERFORM damoov.lock_people(false);
     -- what is executed is planned by the size that the tables have now
     EXECUTE 'SELECT q.* FROM damoov.quarantine AS q WHERE q.quarantine_id = $1' INTO entry USING quarantine_id;
-    IF entry.kind <> 'message' THEN
+    IF entry.quarantine_id IS NULL THEN
+        NULL;  -- said below
+    ELSIF entry.kind <> 'message' THEN
         PERFORM damoov.store_dataset(entry.kind, entry.object_id,
             coalesce(mended::text, convert_from(entry.body, 'UTF8')));
         EXECUTE $sql$DELETE FROM damoov.downloads AS d WHERE d.kind = $1 AND d.object_id = $2 AND d.state = 'failed'$sql$
@@ -105,6 +107,7 @@ DECLARE
     may_commit CONSTANT boolean := damoov.may_commit();
     entries bigint[];
     entry bigint;
+    said text := '';
 BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;
     IF NOT may_commit THEN
@@ -134,13 +137,18 @@ BEGIN
         EXCEPTION
             -- somebody else was faster
             WHEN SQLSTATE '02000' THEN kept := kept + (SELECT count(*) FROM damoov.quarantine AS q WHERE q.quarantine_id = entry);
-            WHEN OTHERS THEN kept := kept + 1;
+            WHEN OTHERS THEN
+                kept := kept + 1;
+                IF said <> SQLERRM THEN
+                    said := SQLERRM;
+                    RAISE NOTICE '% and perhaps more: %', entry, said;
+                END IF;
         END;
     END LOOP;
     PERFORM set_config('search_path', path, true);
 END
 $$;
-COMMENT ON PROCEDURE damoov_retry_all(text, bigint, bigint) IS 'stores again what is in the quarantine, all or that with one reason, each in a transaction of its own, so it must not run inside a transaction block (2D000); returns how many were stored, and how many are kept because they still cannot be; errors: 22023 no such reason';
+COMMENT ON PROCEDURE damoov_retry_all(text, bigint, bigint) IS 'stores again what is in the quarantine, all or that with one reason, each in a transaction of its own, so it must not run inside a transaction block (2D000); returns how many were stored, and how many are kept because they still cannot be, and a notice says why, where the reason changes; errors: 22023 no such reason';
 
 CREATE FUNCTION damoov.ingesting() RETURNS boolean
     LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_ingesting';

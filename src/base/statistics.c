@@ -26,8 +26,8 @@
 #define MAX_NOTES		200
 #define MAX_PROBLEM		256
 #define RATE_SECONDS	60
-/* each is a quarter of a power of two of milliseconds wide; the last takes all above 24 days */
-#define BUCKETS			126
+/* each is a quarter of a power of two of milliseconds wide; the last takes all above 20 years */
+#define BUCKETS			160
 
 SQL_FUNCTION(damoov_source_statistics);
 SQL_FUNCTION(damoov_download_statistics);

@@ -862,15 +862,26 @@ refuse_huge_numbers(Jsonb *payload)
 Datum
 damoov_ingest(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *payload = PG_GETARG_JSONB_P(0);
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Jsonb	   *payload;
+	char	   *source;
 	ErrorContextCallback hiding;
-	char	   *text;
+	char	   *body;
 
+	if (PG_ARGISNULL(0))
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
 	hide_statement(&hiding);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("source of a notification must not be NULL")));
+	payload = PG_GETARG_JSONB_P(0);
+	source = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	refuse_huge_numbers(payload);
-	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
-	store_or_raise(fcinfo, read_body(NIL, text, strlen(text), NOTIFICATION_JSONB), source);
+	body = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
+	store_or_raise(fcinfo, read_body(NIL, body, strlen(body), NOTIFICATION_JSONB), source);
 	hide_end(&hiding);
 	return (Datum) 0;
 }

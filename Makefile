@@ -40,6 +40,7 @@ OBJS         = \
 	src/door/download.o \
 	src/door/fetch.o \
 	src/door/ingest.o \
+	src/door/ingest_sql.o \
 	src/door/lock.o \
 	src/door/object.o \
 	src/door/person.o \

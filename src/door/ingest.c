@@ -2,34 +2,27 @@
  * ingest.c
  *	  The door for notifications: see ingest.h.
  *
- * damoov_ingest() and the worker share all of it.  They differ in what a bad
- * notification does: from SQL it raises, in the worker it is kept in the
- * quarantine.  What a stored event means for the other tables is said in the
+ * damoov_ingest(), see ingest_sql.c, and the worker share all of it.  They differ
+ * in what a bad notification does: from SQL it raises, in the worker it is kept
+ * in the quarantine.  What a stored event means for the other tables is said in the
  * install script, by damoov.apply_events(), not here.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "base/fault.h"
-#include "base/hide.h"
-#include "base/json.h"
 #include "base/sql.h"
 #include "base/statistics.h"
 #include "base/wakeup.h"
 #include "compat.h"
-#include "door/api.h"
 #include "door/arrival.h"
 #include "door/ingest.h"
 #include "door/lock.h"
@@ -37,8 +30,6 @@
 #include "door/quarantine.h"
 #include "message/part.h"
 
-SQL_FUNCTION(damoov_ingest);
-SQL_FUNCTION(damoov_ingest_bytes);
 SQL_FUNCTION(damoov_ingesting);
 
 StaticAssertDecl(INGEST_OUTCOMES == (int) OUTCOME_COUNTERS, "outcomes of messages are counted in their order");
@@ -69,8 +60,8 @@ ingest_refuse(List *entries, const char *body, Size len, const Fault *fault)
 	return lappend(entries, entry);
 }
 
-static List *
-read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
+List *
+ingest_read(List *entries, const char *body, Size len, NotificationOrigin origin)
 {
 	Fault		fault = {0};
 	List	   *parts = envelope_open(body, len, &fault);
@@ -99,12 +90,6 @@ read_body(List *entries, const char *body, Size len, NotificationOrigin origin)
 		entries = lappend(entries, entry);
 	}
 	return entries;
-}
-
-List *
-ingest_read(List *entries, const char *body, Size len)
-{
-	return read_body(entries, body, len, NOTIFICATION_RAW);
 }
 
 const char *
@@ -758,34 +743,15 @@ ingest_store(List *entries, const char *source, IngestCare care)
 	finish_storing();
 }
 
-/* ----- SQL functions ----- */
-
-/* The worker refuses such a URL when it fetches; a caller can be told now. */
-static bool
-check_url(const Notification *notification, const char *source, Fault *fault)
-{
-	Api		   *api;
-	ApiTarget	target;
-
-	if (notification->url == NULL || notification->kind == EVENT_UNKNOWN)
-		return true;
-	return api_load(source, &api, fault) &&
-		api_check_url(api, notification->url, &target, fault);
-}
-
-/* From SQL the first bad entry raises, before anything is stored. */
 static void
-raise_first_fault(List *entries, const char *source)
+raise_first_fault(const List *entries)
 {
 	ListCell   *cell;
 
 	foreach(cell, entries)
 	{
-		IngestEntry *entry = lfirst(cell);
-		Fault		fault = entry->fault;
+		Fault		fault = ((IngestEntry *) lfirst(cell))->fault;
 
-		if (fault.sqlstate == 0)
-			(void) check_url(&entry->notification, source, &fault);
 		if (fault.sqlstate == 0)
 			continue;
 		if (list_length(entries) > 1)
@@ -796,108 +762,21 @@ raise_first_fault(List *entries, const char *source)
 	}
 }
 
-/* Stores the entries or raises for the first that cannot be, and returns rows. */
-static void
-store_or_raise(FunctionCallInfo fcinfo, List *entries, const char *source)
+void
+ingest_store_all(List *entries, const char *source)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Batch		batch = {.entries = entries, .source = source};
-	ListCell   *cell;
 	int			scope;
 
-	raise_first_fault(entries, source);
+	raise_first_fault(entries);
 	scope = sql_enter();
 	lock_for_storing(ingest_ids(NIL, entries));
 	store_batch(&batch);
-	raise_first_fault(entries, source);
+	/* removals of another person's tracks are found there */
+	raise_first_fault(entries);
 	insert_receipt(entries, source);
 	sql_leave(scope);
 	finish_storing();
-
-	InitMaterializedSRF(fcinfo, 0);
-	foreach(cell, entries)
-	{
-		IngestEntry *entry = lfirst(cell);
-		const char *event = entry->part.control ? entry->part.control : entry->notification.event;
-		Datum		values[] = {
-			Int64GetDatum(entry->event_id),
-			CStringGetTextDatum(event),
-			CStringGetTextDatum(ingest_outcome_name(entry->outcome))
-		};
-		bool		nulls[] = {entry->event_id == 0, false, false};
-
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-}
-
-/*
- * A few bytes of jsonb can hold a number of 131,072 digits.  They are refused
- * before they are printed.
- */
-static void
-refuse_huge_numbers(Jsonb *payload)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(&payload->root);
-	Datum		largest = DirectFunctionCall3(numeric_in, CStringGetDatum("1e1000"),
-											  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	JsonbValue	value;
-	JsonbIteratorToken token;
-
-	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
-	{
-		Datum		number;
-
-		if ((token != WJB_VALUE && token != WJB_ELEM) || value.type != jbvNumeric)
-			continue;
-		number = NumericGetDatum(value.val.numeric);
-		if (DatumGetInt32(DirectFunctionCall1(numeric_scale, number)) > JSON_MAX_PLAIN_NUMBER ||
-			DatumGetBool(DirectFunctionCall2(numeric_gt,
-											 DirectFunctionCall1(numeric_abs, number), largest)))
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("number with an exponent beyond %d", JSON_MAX_EXPONENT)));
-	}
-}
-
-Datum
-damoov_ingest(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *payload;
-	char	   *source;
-	ErrorContextCallback hiding;
-	char	   *body;
-
-	if (PG_ARGISNULL(0))
-	{
-		InitMaterializedSRF(fcinfo, 0);
-		return (Datum) 0;
-	}
-	hide_statement(&hiding);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("source of a notification must not be NULL")));
-	payload = PG_GETARG_JSONB_P(0);
-	source = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	refuse_huge_numbers(payload);
-	body = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
-	store_or_raise(fcinfo, read_body(NIL, body, strlen(body), NOTIFICATION_JSONB), source);
-	hide_end(&hiding);
-	return (Datum) 0;
-}
-
-/* What a queue delivered, byte for byte: for damoov_retry(). */
-Datum
-damoov_ingest_bytes(PG_FUNCTION_ARGS)
-{
-	bytea	   *body = PG_GETARG_BYTEA_PP(0);
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	ErrorContextCallback hiding;
-
-	hide_statement(&hiding);
-	store_or_raise(fcinfo, ingest_read(NIL, VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body)), source);
-	hide_end(&hiding);
-	return (Datum) 0;
 }
 
 Datum

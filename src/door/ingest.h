@@ -38,7 +38,7 @@ typedef struct IngestEntry
  * Touches no table; palloc'd in the current context.  Never throws for bad
  * input: what cannot be read is an entry with a fault.
  */
-extern List *ingest_read(List *entries, const char *body, Size len);
+extern List *ingest_read(List *entries, const char *body, Size len, NotificationOrigin origin);
 
 /* The same for a body that is not to be read, with what is wrong with it. */
 extern List *ingest_refuse(List *entries, const char *body, Size len, const Fault *fault);
@@ -68,6 +68,12 @@ extern List *ingest_ids(List *ids, const List *entries);
  * is thrown nothing is stored and nothing may be settled.
  */
 extern void ingest_store(List *entries, const char *source, IngestCare care);
+
+/*
+ * The same for SQL: all of them, or none, since what cannot be read or stored is
+ * thrown, the first of it.
+ */
+extern void ingest_store_all(List *entries, const char *source);
 
 /* Is something new and known among them?  After ingest_store(). */
 extern bool ingest_has_stored(const List *entries);

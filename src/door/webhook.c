@@ -361,7 +361,7 @@ static Answer
 store(const Push *push, const SnsMessage *message, const char *source)
 {
 	PushContent content = {
-		.entries = ingest_read(NIL, push->body, push->body_len),
+		.entries = ingest_read(NIL, push->body, push->body_len, NOTIFICATION_RAW),
 		.message = message,
 		.source = source
 	};

@@ -49,6 +49,7 @@
 #include "door/ingest.h"
 #include "door/lock.h"
 #include "door/subscribe.h"
+#include "message/notification.h"
 #include "process/partitions.h"
 #include "process/poll.h"
 #include "process/run_state.h"
@@ -281,7 +282,7 @@ read_unit(Source *source, List *messages, IngestCare care)
 		SourceMessage *message = lfirst(cell);
 
 		unit->entries = message->fault.sqlstate == 0
-			? ingest_read(unit->entries, message->body, message->body_len)
+			? ingest_read(unit->entries, message->body, message->body_len, NOTIFICATION_RAW)
 			: ingest_refuse(unit->entries, message->body, message->body_len, &message->fault);
 	}
 	return unit;

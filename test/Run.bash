@@ -112,10 +112,10 @@ without_new_cluster() {
 
 # ---- working directory ------------------------------------------------------
 
-# Sockets live below it, and their names must be short: hence /tmp.  It belongs
+# Sockets live below it, and their names must be short: hence /tmp, or TMPDIR.  It belongs
 # to the caller; what is in it, to whoever runs the server.
 make_work() {
-	work=$(mktemp -d "/tmp/damoov-$1.XXXXXX")
+	work=$(mktemp -d "${TMPDIR:-/tmp}/damoov-$1.XXXXXX")
 	log=$work/log
 	chmod 711 "$work"
 	: >"$log"

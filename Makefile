@@ -11,6 +11,7 @@ OBJS         = \
 	src/base/json.o \
 	src/base/options.o \
 	src/base/place.o \
+	src/base/progress.o \
 	src/base/rights.o \
 	src/base/secret.o \
 	src/base/secret_file.o \

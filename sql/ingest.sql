@@ -558,3 +558,14 @@ SELECT pg_temp.empty_tables();
 SELECT count(*) FROM damoov_ingest(NULL);
 \set VERBOSITY sqlstate
 SELECT count(*) FROM damoov_ingest('{}', NULL);
+
+-- Each source counts its own
+CREATE SERVER eu TYPE 'sqs' FOREIGN DATA WRAPPER damoov OPTIONS (queue_url 'https://sqs.eu-central-1.amazonaws.com/1/q', region 'eu-central-1', paused 'true');
+INSERT INTO damoov.downloads (kind, object_id, user_id, source, priority, state)
+SELECT n.kind, gen_random_uuid(), NULL, n.source, 20, n.state
+FROM (VALUES ('object', 'eu', 'waiting'), ('object', 'eu', 'waiting'), ('object', 'gone', 'failed')) AS n (kind, source, state);
+INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest) VALUES ('eu', 'bad_json', '22P02', 'example', '', '');
+SELECT source, type, state, downloads_waiting, downloads_failed, quarantined
+FROM damoov.status
+ORDER BY source COLLATE "C";
+DROP SERVER eu;

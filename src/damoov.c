@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 
 #include "base/place.h"
+#include "base/progress.h"
 #include "base/statistics.h"
 #include "base/users_code.h"
 #include "base/wakeup.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 	place_init();
 	wakeup_init();
 	statistics_init();
+	progress_init();
 	certificate_init();
 	launcher_register();
 }

@@ -33,6 +33,9 @@ DECLARE
     range pg_catalog.record;
     whole boolean;
     step text;
+    tables_done bigint := 0;
+    all_rows bigint := 0;
+    phases CONSTANT bigint := 13;
     -- who does not see all tracks cannot say that all are old
     parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(text,bigint,bigint,bigint)', 'EXECUTE')
         AND NOT pg_catalog.row_security_active('damoov.trips') AND NOT pg_catalog.row_security_active('damoov.raw_tracks');
@@ -138,6 +141,8 @@ BEGIN
         JOIN pg_settings AS s ON s.name = 'damoov.' || r.keep
         ORDER BY position
     LOOP
+        PERFORM damoov.report_progress('purge', rule.table_name, tables_done, phases, all_rows);
+        tables_done := tables_done + 1;
         -- Where all tracks of a partition are old, or gone, it goes as a whole.
         total := 0;
         FOR range IN SELECT r.* FROM damoov.past_ranges(rule.table_name) AS r WHERE parts AND NOT dry_run LOOP
@@ -164,6 +169,8 @@ BEGIN
                     WHEN triggered_data_change_violation THEN gone := 0;
                 END;
                 total := total + gone;
+                all_rows := all_rows + gone;
+                PERFORM damoov.report_progress('purge', rule.table_name, tables_done - 1, phases, all_rows);
             END IF;
             COMMIT;
             SET LOCAL search_path = pg_catalog, pg_temp;
@@ -190,6 +197,8 @@ BEGIN
                     ' %s SELECT %s FROM gone AS x', rule.table_name, rule.condition, rule.besides, rule.number)
                 INTO gone USING rule.before, held;
                 removed := removed + gone;
+                all_rows := all_rows + gone;
+                PERFORM damoov.report_progress('purge', rule.table_name, tables_done - 1, phases, all_rows);
                 COMMIT;
                 SET LOCAL search_path = pg_catalog, pg_temp;
                 SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
@@ -200,6 +209,7 @@ BEGIN
         END LOOP;
         RAISE NOTICE '%: %', rule.table_name, format(rule.done, total);
     END LOOP;
+    PERFORM damoov.report_progress('purge', 'partitions', tables_done, phases, all_rows);
     -- what is empty now, what will be needed, what had no partition
     FOREACH step IN ARRAY ARRAY['drop_partition', 'make_partitions', 'split_default'] LOOP
         LOOP
@@ -215,6 +225,7 @@ BEGIN
             EXIT WHEN gone = 0;
         END LOOP;
     END LOOP;
+    PERFORM damoov.report_progress('purge', NULL, NULL, NULL, NULL);
     PERFORM set_config('search_path', path, true);
 END
 $$;

@@ -53,6 +53,10 @@ AS $$
 DECLARE
     entry record;
     before jsonb;
+    total CONSTANT bigint := (SELECT count(*) FROM damoov.documents AS d WHERE d.fetched_at >= since)
+        + (SELECT count(*) FROM damoov.trip_documents AS d WHERE d.fetched_at >= since);
+    done bigint := 0;
+    changes bigint := 0;
 BEGIN
     FOR entry IN
         -- what is compressed is not expanded before it is its turn
@@ -66,6 +70,8 @@ BEGIN
         WHERE d.fetched_at >= since
         ORDER BY 1, 2
     LOOP
+        PERFORM damoov.report_progress('reparse', 'documents', done, total, changes);
+        done := done + 1;
         kind := entry.kind;
         object_id := entry.object_id;
         user_id := entry.user_id;
@@ -85,6 +91,7 @@ BEGIN
             WHEN OTHERS THEN
                 changed := ARRAY['(refused)'];
         END;
+        changes := changes + 1;
         RETURN NEXT;
     END LOOP;
 END
@@ -312,18 +319,20 @@ CREATE FUNCTION damoov_reparse(since timestamptz, dry_run boolean DEFAULT true)
 AS $$
 DECLARE
     learnt bigint[];
-    batch bigint[];
+    batch record;
+    done bigint := 0;
 BEGIN
     IF since IS NULL THEN
         RAISE EXCEPTION 'since must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     PERFORM damoov.lock_people(true);
+    PERFORM damoov.report_progress('reparse', 'learning', 0, NULL, 0);
     BEGIN
         learnt := damoov.learn_events(since);
         -- All of a person's events in one batch, about 1000 a batch.  Events of
         -- the same instant count as one with those that came since.
         FOR batch IN
-            SELECT array_agg(n.event_id)
+            SELECT array_agg(n.event_id) AS event_ids, sum(count(*)) OVER () AS total
             FROM (
                 SELECT e.event_id, rank() OVER (ORDER BY e.user_id) / 1000 AS number
                 FROM damoov.events AS e
@@ -335,7 +344,9 @@ BEGIN
             GROUP BY n.number
             ORDER BY n.number
         LOOP
-            RETURN QUERY SELECT r.* FROM damoov.reparse_batch(batch, learnt) AS r;
+            PERFORM damoov.report_progress('reparse', 'events', done, batch.total::bigint, 0);
+            RETURN QUERY SELECT r.* FROM damoov.reparse_batch(batch.event_ids, learnt) AS r;
+            done := done + cardinality(batch.event_ids);
         END LOOP;
         RETURN QUERY SELECT r.* FROM damoov.reparse_documents(since) AS r;
         IF dry_run IS NOT FALSE THEN
@@ -344,6 +355,7 @@ BEGIN
     EXCEPTION WHEN SQLSTATE 'DM002' THEN
         NULL;
     END;
+    PERFORM damoov.report_progress('reparse', NULL, NULL, NULL, NULL);
 END
 $$;
 COMMENT ON FUNCTION damoov_reparse(timestamptz, boolean) IS 'makes the typed rows anew from the events received and the originals fetched since then, one transaction in which nothing else is stored; events that were unknown and are not any more become stored, and their datasets are to be fetched; returns what changes, and does not do it while dry_run; object_id is NULL for persons and heartbeats, as theirs is the device token; changed is {(refused)} for a document, or the events of a person, that cannot be stored, which stay as they were; errors: 22004 no time, 25000 isolation level';

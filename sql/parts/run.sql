@@ -28,7 +28,7 @@ SELECT
     s.type,
     CASE
         WHEN s.type = 'webhook' AND NOT coalesce(r.paused, false) THEN 'listening'
-        ELSE coalesce(r.state, CASE WHEN s.source IS NOT NULL THEN 'new' END)
+        ELSE coalesce(r.state, CASE WHEN s.server_oid IS NOT NULL THEN 'new' END)
     END AS state,
     w.pid AS worker_pid,
     w.problem AS worker_problem,
@@ -46,22 +46,26 @@ SELECT
     r.failures,
     r.retry_at,
     r.pause_reason,
-    d.waiting AS downloads_waiting,
-    d.failed AS downloads_failed,
-    d.oldest AS oldest_download_at,
-    d.last_error AS last_download_error,
-    q.quarantined
+    coalesce(s.waiting, 0) AS downloads_waiting,
+    coalesce(s.failed, 0) AS downloads_failed,
+    s.oldest AS oldest_download_at,
+    s.last_download_error,
+    coalesce(s.quarantined, 0) AS quarantined
 FROM (SELECT damoov.worker_pid() AS pid, damoov.worker_pids() AS pids, damoov.worker_problem() AS problem) AS w
-CROSS JOIN (
-    SELECT
-        count(*) FILTER (WHERE state = 'waiting') AS waiting,
-        count(*) FILTER (WHERE state <> 'waiting') AS failed,
-        min(queued_at) FILTER (WHERE state = 'waiting') AS oldest,
-        (array_agg(last_error ORDER BY last_error_at DESC) FILTER (WHERE last_error IS NOT NULL))[1] AS last_error
-    FROM damoov.downloads
-) AS d
-CROSS JOIN (SELECT count(*) AS quarantined FROM damoov.quarantine) AS q
-LEFT JOIN damoov.servers AS s ON true
+LEFT JOIN (
+    damoov.servers AS v
+    FULL JOIN (
+        SELECT
+            source,
+            count(*) FILTER (WHERE state = 'waiting') AS waiting,
+            count(*) FILTER (WHERE state <> 'waiting') AS failed,
+            min(queued_at) FILTER (WHERE state = 'waiting') AS oldest,
+            (array_agg(last_error ORDER BY last_error_at DESC) FILTER (WHERE last_error IS NOT NULL))[1] AS last_download_error
+        FROM damoov.downloads
+        GROUP BY source
+    ) AS d USING (source)
+    FULL JOIN (SELECT source, count(*) AS quarantined FROM damoov.quarantine GROUP BY source) AS q USING (source)
+) AS s ON true
 LEFT JOIN damoov.sources AS r ON r.server_oid = s.server_oid AND r.home = damoov.home()
 LEFT JOIN LATERAL (
     SELECT round(sum(p.received) / greatest(1, extract(epoch FROM now() - min(p.received_at))), 1) AS per_second
@@ -72,15 +76,15 @@ COMMENT ON COLUMN damoov.status.workers IS 'how many background workers of this 
 COMMENT ON COLUMN damoov.status.messages_per_second IS 'messages received per second, over the last minute or since the first one in it; NULL without any';
 COMMENT ON COLUMN damoov.status.backlog IS 'messages that wait in the queue: see damoov.sources';
 COMMENT ON COLUMN damoov.status.drained_at IS 'when the queue will be empty, if messages go on being received at this rate and no others come; NULL where backlog is';
-COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none): is the worker alive, and why not, what does the source do, what failed last, how many downloads wait';
-COMMENT ON COLUMN damoov.status.source IS 'foreign server, NULL when there is none';
-COMMENT ON COLUMN damoov.status.type IS 'its TYPE';
-COMMENT ON COLUMN damoov.status.state IS 'new, polling, retrying, auth_failed, misconfigured, paused, or listening for type webhook';
-COMMENT ON COLUMN damoov.status.worker_pid IS 'process id of this databases background worker, or of the first of several; NULL when none runs';
+COMMENT ON VIEW damoov.status IS 'one row a source (one without a source when there is none), and one for each other name that downloads or quarantined messages came by: is the worker alive, and why not, what does the source do, what failed last, how many downloads wait';
+COMMENT ON COLUMN damoov.status.source IS 'foreign server, or the name given to damoov_ingest() or of a server that was dropped; NULL when there is none';
+COMMENT ON COLUMN damoov.status.type IS 'its TYPE; NULL for a name without a server';
+COMMENT ON COLUMN damoov.status.state IS 'new, polling, retrying, auth_failed, misconfigured, paused, or listening for type webhook; NULL for a name without a server';
+COMMENT ON COLUMN damoov.status.worker_pid IS 'process id of this database''s background worker, or of the first of several; NULL when none runs';
 COMMENT ON COLUMN damoov.status.worker_problem IS 'why no background worker serves this database, or fewer than wanted; NULL while all do';
 COMMENT ON COLUMN damoov.status.last_message_at IS 'last time messages came';
-COMMENT ON COLUMN damoov.status.downloads_waiting IS 'datasets of this database, of all sources, that are still to be downloaded';
+COMMENT ON COLUMN damoov.status.downloads_waiting IS 'datasets that this source told of last and that are still to be downloaded';
 COMMENT ON COLUMN damoov.status.downloads_failed IS '... that cannot be, or do not exist';
 COMMENT ON COLUMN damoov.status.oldest_download_at IS 'when the one that waits longest was first wanted';
-COMMENT ON COLUMN damoov.status.last_download_error IS 'why the latest failed download did';
-COMMENT ON COLUMN damoov.status.quarantined IS 'rows in the quarantine of this database, of all sources';
+COMMENT ON COLUMN damoov.status.last_download_error IS 'why the latest one that failed did';
+COMMENT ON COLUMN damoov.status.quarantined IS 'rows in the quarantine that came through this source';

@@ -88,3 +88,40 @@ COMMENT ON COLUMN damoov.activity.problem IS 'why it failed, up to 255 bytes; NU
 CREATE FUNCTION damoov_stat_reset() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_reset_statistics';
 COMMENT ON FUNCTION damoov_stat_reset() IS 'begins the statistics of this database anew, and forgets damoov.activity';
+
+-- How far a long call has come.  In shared memory too: what its transaction has
+-- written is not seen before it is committed.
+CREATE FUNCTION damoov.report_progress(command text, phase text, done bigint, total bigint, rows bigint) RETURNS void
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'damoov_report_progress';
+COMMENT ON FUNCTION damoov.report_progress(text, text, bigint, bigint, bigint) IS 'how far the call that makes this one has come; phase NULL: it has ended';
+
+CREATE FUNCTION damoov.progress(
+    command text,
+    OUT pid integer, OUT role oid, OUT started_at timestamptz, OUT phase text, OUT done bigint, OUT total bigint, OUT rows bigint
+) RETURNS SETOF record
+    LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'damoov_progress';
+COMMENT ON FUNCTION damoov.progress(text) IS 'what the views damoov.stat_progress_* show';
+
+CREATE VIEW damoov.stat_progress_purge WITH (security_invoker) AS
+SELECT p.pid, pg_catalog.pg_get_userbyid(p.role) AS role, p.started_at, p.phase, p.done AS phases_done, p.total AS phases_total, p.rows
+FROM damoov.progress('purge') AS p;
+COMMENT ON VIEW damoov.stat_progress_purge IS 'calls of damoov_purge() in this database that run now; empty where the library is not in shared_preload_libraries';
+COMMENT ON COLUMN damoov.stat_progress_purge.pid IS 'process id of the session';
+COMMENT ON COLUMN damoov.stat_progress_purge.role IS 'role that has called it';
+COMMENT ON COLUMN damoov.stat_progress_purge.started_at IS 'when it was called';
+COMMENT ON COLUMN damoov.stat_progress_purge.phase IS 'table that is looked at; at the end partitions, which are dropped, made and split';
+COMMENT ON COLUMN damoov.stat_progress_purge.phases_done IS 'tables that are done with';
+COMMENT ON COLUMN damoov.stat_progress_purge.phases_total IS 'all of them, and the partitions';
+COMMENT ON COLUMN damoov.stat_progress_purge.rows IS 'rows removed so far, of all tables; what hangs on them is not counted';
+
+CREATE VIEW damoov.stat_progress_reparse WITH (security_invoker) AS
+SELECT p.pid, pg_catalog.pg_get_userbyid(p.role) AS role, p.started_at, p.phase, p.done, p.total, p.rows AS changes
+FROM damoov.progress('reparse') AS p;
+COMMENT ON VIEW damoov.stat_progress_reparse IS 'calls of damoov_reparse() in this database that run now; empty where the library is not in shared_preload_libraries';
+COMMENT ON COLUMN damoov.stat_progress_reparse.pid IS 'process id of the session';
+COMMENT ON COLUMN damoov.stat_progress_reparse.role IS 'role that has called it';
+COMMENT ON COLUMN damoov.stat_progress_reparse.started_at IS 'when it was called';
+COMMENT ON COLUMN damoov.stat_progress_reparse.phase IS 'learning (which unknown events are known now), events, documents';
+COMMENT ON COLUMN damoov.stat_progress_reparse.done IS 'events or documents of the phase that were read';
+COMMENT ON COLUMN damoov.stat_progress_reparse.total IS 'all of them; NULL while learning';
+COMMENT ON COLUMN damoov.stat_progress_reparse.changes IS 'documents whose rows have changed, or were refused, so far';

@@ -17,6 +17,9 @@
  */
 extern void shared_request(const char *name, Size size, void **place);
 
+/* Copies a text into an array of so many bytes, cut off at the end of a character if it is longer. */
+extern void shared_text(char *to, const char *from, int size);
+
 /* Nothing to be locked where nothing is shared. */
 extern void shared_lock(LWLockMode mode);
 extern void shared_unlock(void);

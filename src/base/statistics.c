@@ -12,7 +12,6 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -38,7 +37,7 @@ typedef struct SubjectCounts
 {
 	Oid			database;		/* InvalidOid: free */
 	Subject		subject;
-	char		name[NAMEDATALEN];	/* cut off, if it is longer */
+	char		name[NAMEDATALEN];	/* anything that damoov_ingest() was told; cut off, if it is longer */
 	TimestampTz reset_at;
 	TimestampTz used_at;
 	int64		counts[COUNTERS];
@@ -90,23 +89,13 @@ statistics_init(void)
 
 /* ----- counting, under the lock ----- */
 
-/* Names of sources may be anything that damoov_ingest() was told. */
-static void
-copy_text(char *to, const char *from, int size)
-{
-	int			len = pg_mbcliplen(from, strlen(from), size - 1);
-
-	memcpy(to, from, len);
-	to[len] = '\0';
-}
-
 static void
 reset(SubjectCounts *entry, Oid database, Subject subject, const char *name)
 {
 	memset(entry, 0, sizeof(SubjectCounts));
 	entry->database = database;
 	entry->subject = subject;
-	copy_text(entry->name, name, NAMEDATALEN);
+	shared_text(entry->name, name, NAMEDATALEN);
 	entry->reset_at = GetCurrentTimestamp();
 	entry->newest_ms = entry->oldest_ms = -1;
 }
@@ -117,7 +106,7 @@ counts_of(Subject subject, const char *name)
 	SubjectCounts *place = &statistics->subjects[0];
 	char		key[NAMEDATALEN];
 
-	copy_text(key, name, NAMEDATALEN);
+	shared_text(key, name, NAMEDATALEN);
 	for (int i = 0; i < MAX_SUBJECTS; i++)
 	{
 		SubjectCounts *entry = &statistics->subjects[i];
@@ -163,11 +152,11 @@ add_note(const char *activity, const char *name, int64 count, int64 duration_ms,
 
 	note->database = MyDatabaseId;
 	note->at = GetCurrentTimestamp();
-	copy_text(note->activity, activity, NAMEDATALEN);
-	copy_text(note->name, name, NAMEDATALEN);
+	shared_text(note->activity, activity, NAMEDATALEN);
+	shared_text(note->name, name, NAMEDATALEN);
 	note->count = count;
 	note->duration_ms = duration_ms;
-	copy_text(note->problem, problem ? problem : "", MAX_PROBLEM);
+	shared_text(note->problem, problem ? problem : "", MAX_PROBLEM);
 }
 
 static void
@@ -285,7 +274,7 @@ statistics_batch(const char *source, const int64 *outcomes, const TimestampTz *s
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	batch = palloc(offsetof(Batch, sent_at) + new * sizeof(TimestampTz));
 	batch->level = GetCurrentTransactionNestLevel();
-	copy_text(batch->source, source, NAMEDATALEN);
+	shared_text(batch->source, source, NAMEDATALEN);
 	memcpy(batch->outcomes, outcomes, sizeof(batch->outcomes));
 	batch->new = new;
 	memcpy(batch->sent_at, sent_at, new * sizeof(TimestampTz));

@@ -123,9 +123,62 @@ $node->sql('CREATE DATABASE other');
 $node->sql('CREATE EXTENSION damoov', 'other');
 is($node->sql('SELECT (SELECT count(*) FROM damoov.stat_sources) + (SELECT count(*) FROM damoov.activity)', 'other'), 0, 'another database does not see them');
 
+###########################################################################
+# How far calls have come
+###########################################################################
+
+# While another session holds a table, the call waits for it.
+sub progress_at
+{
+	my ($call, $held, $columns, $expected, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe("BEGIN; LOCK TABLE damoov.$held IN ACCESS EXCLUSIVE MODE");
+	my $session = $node->start_sql($call);
+	my $shown = q{SELECT string_agg(concat_ws('|', p.pid IS NOT NULL, p.role, p.started_at <= now(), }
+	  . "$columns), ' ') FROM damoov.stat_progress_" . ($call =~ /purge/ ? 'purge' : 'reparse') . ' AS p';
+	(eventually { value($shown) eq "t|postgres|t|$expected" } $what) || diag(value($shown));
+	return ($holder, $session, $shown);
+}
+
+# A trip that is old, and what a person has been told of it, too.
+value('DELETE FROM damoov.redeliveries; UPDATE damoov.events SET received_at = now() - interval $$3 years$$ WHERE event = $$HeartbeatReceived$$;'
+	  . 'UPDATE damoov.trips SET stored_at = now() - interval $$3 years$$, enriched_at = now() - interval $$3 years$$ WHERE trip_id IN (SELECT min(trip_id) FROM damoov.trips)');
+my $old = value(q{SELECT count(*) FROM damoov.events WHERE event = 'HeartbeatReceived'}) + 1;
+my ($holder, $session, $shown) = progress_at(
+	"SET damoov.keep_events = '730d'; SET damoov.keep_trips = '730d'; SET damoov.keep_quarantine = '730d'; CALL damoov_purge(false)",
+	'quarantine', 'p.phase, p.phases_done, p.phases_total, p.rows', "quarantine|6|13|$old", 'a purge tells where it is, and what is gone');
+is($node->sql('SELECT count(*) FROM damoov.stat_progress_purge', 'other'), 0, '... not to another database');
+$holder->quit;
+is($node->finish_sql($session), '', '... which goes on');
+is(value($shown), '', '... until it ends');
+
+($holder, $session, $shown) = progress_at("SET damoov.keep_heartbeats = '730d'; CALL damoov_purge(false)", 'heartbeats', 'p.phase, p.rows', 'heartbeats|0', 'it begins anew');
+value('SELECT pg_cancel_backend(pid) FROM damoov.stat_progress_purge');
+(eventually { value($shown) eq '' } '... or is cancelled');
+$holder->quit;
+$node->finish_sql($session);
+
+my $documents = value(q{INSERT INTO damoov.documents (kind, object_id, user_id, document, fetched_at)
+	SELECT 'raw', gen_random_uuid(), min(user_id), '{}', now() FROM damoov.users, generate_series(1, 3) GROUP BY generate_series;
+	SELECT count(*) FILTER (WHERE kind <> 'raw'), count(*) FROM damoov.documents});
+my $known = value(q{SELECT count(*) FROM damoov.events WHERE outcome = 'stored'});
+($holder, $session, $shown) = progress_at("SELECT count(*) FROM damoov_reparse('-infinity')", 'heartbeats',
+	'p.phase, p.done, p.total, p.changes', "events|0|$known|0", 'reparse tells of the events it reads');
+$holder->quit;
+$node->finish_sql($session);
+($holder, $session, $shown) = progress_at("SELECT count(*) FROM damoov_reparse('-infinity')", 'raw_points',
+	'p.phase, p.done, p.total, p.changes', "documents|$documents|0", '... then of documents');
+$holder->quit;
+$node->finish_sql($session);
+is(value($shown), '', '... until it ends');
+is(value(q{DO $$ BEGIN PERFORM damoov.report_progress('purge', 'x', 1, 2, 3); RAISE EXCEPTION 'over'; EXCEPTION WHEN raise_exception THEN NULL; END $$;
+	SELECT count(*) FROM damoov.stat_progress_purge}), 0, 'a call that has failed, and was caught, is not shown');
+
 my $plain = Damoov::Node->start_new('plain', preload => 0);
+$plain->sql("CALL damoov_purge(false)");
 $plain->sql("SELECT count(*) FROM damoov_ingest('" . encode_json([ $messages[0] ]) . "')");
-is($plain->sql('SELECT damoov_stat_reset(); SELECT (SELECT count(*) FROM damoov.stat_sources) + (SELECT count(*) FROM damoov.stat_downloads) + (SELECT count(*) FROM damoov.activity)'), "\n0", 'without preload nothing is counted');
+is($plain->sql('SELECT damoov_stat_reset(); SELECT (SELECT count(*) FROM damoov.stat_sources) + (SELECT count(*) FROM damoov.stat_downloads) + (SELECT count(*) FROM damoov.activity) + (SELECT count(*) FROM damoov.stat_progress_purge)'), "\n0", 'without preload nothing is counted');
 
 $plain->stop;
 $node->stop;

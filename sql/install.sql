@@ -204,7 +204,9 @@ FROM (VALUES
     (24, 'wait_seconds ''1e1'''), (25, 'wait_seconds ''4294967301'''), (26, 'wait_seconds ''99999999999999999999'''),
     (27, 'batch_size ''0'''), (28, 'batch_size ''101'''), (29, 'visibility_seconds ''604801'''),
     (30, 'queue_url '''''), (31, 'region '''''), (32, 'paused ''maybe'''), (33, 'paused '''''),
-    (34, 'instance_id ''7e1f2a3b'''), (35, 'instance_id ''''')
+    (34, 'instance_id ''7e1f2a3b'''), (35, 'instance_id '''''),
+    -- one line of a request would become two
+    (36, 'region e''eu\r\nX-Other: 1'''), (37, 'queue_url e''https://sqs.example.com/q\n'''), (38, 'external_id e''x\x7f''')
 ) AS s (n, options), pg_temp.attempt('CREATE SERVER regress_damoov_x TYPE ''sqs'' FOREIGN DATA WRAPPER damoov OPTIONS (' || s.options || ')') AS a
 ORDER BY s.n;
 SELECT s.options, a.*

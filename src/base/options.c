@@ -150,6 +150,17 @@ is_of_host(OptionKind kind, const char *value)
 
 /* ----- the validator ----- */
 
+static bool
+has_control_characters(const char *value)
+{
+	for (; *value; value++)
+	{
+		if ((unsigned char) *value < ' ' || *value == 0x7f)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Where the request goes, the owner of a server decides; so whoever has the
  * operator's secrets used must be allowed to read them.
@@ -182,6 +193,11 @@ check_value(const OptionSpec *spec, const char *value)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("option \"%s\" must not be empty", spec->name)));
+			/* it may become part of a line of a request; a connection string may have several */
+			if (spec->catalog == ForeignServerRelationId && has_control_characters(value))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" must not contain control characters", spec->name)));
 			break;
 		case OPTION_INTEGER:
 			errno = 0;

@@ -54,6 +54,7 @@ typedef struct HttpTransfer
 	char	   *method;
 	char	   *url;
 	char	   *host;			/* with its port, for messages */
+	const char *split_header;	/* name of one whose value would end its line, or NULL */
 	char	   *buffer;			/* malloc'd reply */
 	char	   *gzip;			/* malloc'd, what was expanded */
 	Size		buffer_size;
@@ -284,8 +285,17 @@ void
 http_header(HttpRequest *request, const char *name, const char *value)
 {
 	HttpTransfer *transfer = request->transfer;
-	char	   *line = psprintf("%s: %s", name, value);
-	struct curl_slist *list = curl_slist_append(transfer->headers, line);
+	char	   *line;
+	struct curl_slist *list;
+
+	/* what follows would be a header of its own */
+	if (strpbrk(value, "\r\n"))
+	{
+		transfer->split_header = name;
+		return;
+	}
+	line = psprintf("%s: %s", name, value);
+	list = curl_slist_append(transfer->headers, line);
 
 	/* a value may be a credential */
 	secret_wipe(line);
@@ -432,7 +442,7 @@ set_request(HttpTransfer *transfer)
 
 /* libcurl's own check knows the scheme only, not that http is allowed to loopback alone. */
 static bool
-check_scheme(HttpTransfer *transfer)
+check_request(HttpTransfer *transfer)
 {
 	UrlParts   *parts;
 	MemoryContext old = MemoryContextSwitchTo(transfer->context);
@@ -444,6 +454,9 @@ check_scheme(HttpTransfer *transfer)
 		!(transfer->request.metadata_service && url_is_metadata_service(parts)))
 		allowed = fault_set(&transfer->request.fault, REASON_BAD_URL,
 							"URL is not an https URL");
+	if (allowed && transfer->split_header)
+		allowed = fault_set(&transfer->request.fault, REASON_CONFIGURATION,
+							"value of header \"%s\" has more than one line", transfer->split_header);
 	MemoryContextSwitchTo(old);
 	return allowed;
 }
@@ -495,7 +508,7 @@ http_start(HttpRequest *request, HttpDone done, void *arg)
 
 	transfer->done = done;
 	transfer->done_arg = arg;
-	if (!check_scheme(transfer))
+	if (!check_request(transfer))
 	{
 		transfer->finished = true;
 		client->unreported = true;

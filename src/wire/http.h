@@ -59,6 +59,8 @@ extern HttpRequest *http_request(HttpClient *client, const char *method,
 /* The same below a context: when that goes, the request is broken off and "done" never called. */
 extern HttpRequest *http_request_in(MemoryContext parent, HttpClient *client,
 									const char *method, const char *url);
+
+/* name is a constant.  A value of more than one line is refused at http_start(). */
 extern void http_header(HttpRequest *request, const char *name, const char *value);
 
 /* The value of a header of the reply, or NULL; valid as long as the reply. */

@@ -433,6 +433,7 @@ like($node->error_of("ALTER SERVER healthy OPTIONS ($_->[0])"), $_->[1], $_->[0]
   [ "ADD receivers '65'", qr/^22023: option "receivers" must be an integer between 1 and 64/ ],
   [ "SET wait_seconds '1m'", qr/^22023: option "wait_seconds" must be an integer/ ],
   [ "SET entity ''", qr/^22023: option "entity" must not be empty/ ],
+  [ "SET entity E'a\\nb'", qr/^22023: option "entity" must not contain control characters/ ],
   [ "ADD shared_access_key 'x'", qr/^HV00D: option "shared_access_key" does not belong to a server/ ],
   [ "ADD connection_string 'x'", qr/^HV00D: option "connection_string" does not belong to a server/ ];
 

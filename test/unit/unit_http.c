@@ -105,6 +105,7 @@ unit_easy_cleanup(CURL *curl)
 PG_FUNCTION_INFO_V1(unit_http_failure);
 PG_FUNCTION_INFO_V1(unit_http_sockets);
 PG_FUNCTION_INFO_V1(unit_http_places);
+PG_FUNCTION_INFO_V1(unit_http_header);
 
 /* A port of this machine that takes connections and never says a word. */
 static int
@@ -311,4 +312,29 @@ unit_http_places(PG_FUNCTION_ARGS)
 	appendStringInfo(&result, "room %d, most %d, beside %d, silent %d, other %d, left %d", room,
 					 most, beside, silent, other, client->places.taken + client->nwaiting);
 	PG_RETURN_TEXT_P(cstring_to_text(result.data));
+}
+
+/* What a request with this header is told by a server that says nothing. */
+Datum
+unit_http_header(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "http",
+												  ALLOCSET_DEFAULT_SIZES);
+	HttpClient *client = http_client(context);
+	HttpRequest *request;
+	StringInfoData told;
+	int			port;
+	int			fd = silent_port(&port);
+
+	damoov_allow_http_loopback = true;
+	initStringInfo(&told);
+	request = http_request(client, "GET", psprintf("http://127.0.0.1:%d/", port));
+	request->max_bytes = 1000;
+	request->timeout_ms = 300;
+	http_header(request, "x-value", text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	http_start(request, note_fault, &told);
+	wait_for(client, &told, 1);
+	MemoryContextDelete(context);
+	close(fd);
+	PG_RETURN_TEXT_P(cstring_to_text(told.data));
 }

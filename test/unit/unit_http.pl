@@ -16,6 +16,8 @@ CREATE FUNCTION unit_http_sockets(requests integer, "limit" integer)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
 CREATE FUNCTION unit_http_places(polls integer, others integer, descriptors integer)
 RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
+CREATE FUNCTION unit_http_header(value text)
+RETURNS text AS 'damoov_unit' LANGUAGE C STRICT;
 });
 
 my $failed = '0 exchange with "host" failed: Internal error';
@@ -64,5 +66,10 @@ for my $case (
 	is(query("SELECT unit_http_places($polls, $others, $descriptors)"),
 		"$expected, other 0, left 0", "requests in flight: $name");
 }
+
+# What stands behind the end of a line would be a header of its own.
+like(query('SELECT unit_http_header($$a b$$)'), qr/^\Q0 no answer from\E/, 'a value of one line is sent');
+like(query("SELECT unit_http_header(E'$_')"), qr{^0 value of header "x-value" has more than one line$}, "... one with $_ is not")
+  for 'a\nHost: b', 'a\r\nHost: b', 'a\rb', 'a\n';
 
 1;

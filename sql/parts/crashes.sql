@@ -41,6 +41,7 @@ CREATE TABLE damoov.crashes (
     buffer_stored_at timestamptz
 );
 CREATE INDEX crashes_user_id_idx ON damoov.crashes (user_id);
+CREATE INDEX crashes_started_at_idx ON damoov.crashes (started_at);
 COMMENT ON TABLE damoov.crashes IS 'suspected crashes: the stages they have reached and, once it has been stored, the content of the header';
 COMMENT ON COLUMN damoov.crashes.crash_id IS 'surrogate key';
 COMMENT ON COLUMN damoov.crashes.crash_token IS 'the vendor''s id (Object.Id of the accident events)';

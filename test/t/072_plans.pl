@@ -27,7 +27,7 @@ CONF
 $node->start;
 
 ###########################################################################
-# 100,000 trips, 500,000 notifications, 800,000 reports, 1,000 crashes
+# 100,000 trips, 500,000 notifications, 800,000 reports, 20,000 crashes, 1,000 of them with samples
 ###########################################################################
 
 # No rule acts on rows that are put back.
@@ -91,8 +91,8 @@ SELECT 'queue', minute(n * 1440), 1440, 1440, 0, 0, 0, 0 FROM generate_series(1,
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest)
 SELECT 'queue', 'bad_json', '22P02', 'it is no JSON', b, sha256(b) FROM generate_series(1, 50) AS n, int4send(n) AS b;
 
-INSERT INTO damoov.crashes (crash_id, crash_token, user_id, filtered_at, passed_filters)
-SELECT n, id('crash', n), 1 + n % 2000, CASE WHEN n % 2 = 0 THEN minute(n * 500) END, true FROM generate_series(1, 1000) AS n;
+INSERT INTO damoov.crashes (crash_id, crash_token, user_id, filtered_at, passed_filters, started_at, start_latitude, start_longitude)
+SELECT n, id('crash', n), 1 + n % 2000, CASE WHEN n % 2 = 0 THEN minute(n * 25) END, true, minute(n * 25), 48 + n % 5, 8 + n % 5 FROM generate_series(1, 20000) AS n;
 INSERT INTO damoov.crash_buffers (crash_id, started_at, sample_count, at_ms, acceleration_x_ms2, acceleration_y_ms2, acceleration_z_ms2, speed_ms)
 SELECT n, minute(n * 500), 400, a.at_ms, a.x, a.y, a.z, a.speed
 FROM generate_series(1, 1000) AS n, (
@@ -147,7 +147,7 @@ sub reads_its_answer
 my $id = sub { "md5('$_[0]$_[1]')::uuid" };
 
 reads_its_answer('the latest report of each person', 'SELECT * FROM damoov.devices', 500);
-reads_its_answer('crashes and their impact', 'SELECT * FROM damoov.crash_summary', 1000);
+reads_its_answer('crashes and their impact', 'SELECT * FROM damoov.crash_summary', 20000);
 reads_its_answer('one crash', 'SELECT * FROM damoov.crash_summary WHERE crash_id = 17', 1);
 reads_its_answer('the samples of one crash', 'SELECT * FROM damoov.crash_samples WHERE crash_id = 17', 400);
 reads_its_answer('what went into a trip', 'SELECT * FROM damoov.trip_lineage WHERE trip_id = 19', 2);
@@ -169,19 +169,42 @@ reads_its_answer('points of a day, in pages of rows that are gone',
 
 # What a statement reads that is no part of its answer: devices looks at all
 # persons, partitions and grants at the catalog, and so do the plans that
-# damoov_points() makes; drift reads all notifications, as it says
-my %more = ('damoov.devices' => 2500, 'damoov.partitions' => 1000, 'damoov.grants' => 6000, 'damoov_points' => 500, 'damoov.drift' => 60000);
+# damoov_points() makes; drift reads all notifications, as it says; the
+# notifications of a day are counted by their kinds
+my %more = ('damoov.devices' => 2500, 'damoov.partitions' => 1000, 'damoov.grants' => 6000, 'damoov_points' => 500, 'damoov.drift' => 60000, 'damoov.events' => 200);
 
-foreach my $document ('README.md', 'docs/damoov.md')
+foreach my $document ('README.md', map { "docs/$_" } qw(damoov.md how-do-i.md))
 {
 	foreach my $statement (map { split /;[^\n]*\n/ } Damoov::Documents::sql_blocks(slurp_file("$FindBin::RealBin/../../$document")))
 	{
 		$statement =~ s/\A(?:\s|--.*\n)+//;
+		# the days of the examples, in this year
+		$statement =~ s/'2024-/'2026-/g;
 		my ($relation) = $statement =~ /\ASELECT.*?\bFROM (damoov\.\w+|damoov_points)/s or next;
 
 		reads_its_answer("$document: " . $statement =~ s/\s+/ /gr, $statement, undef, 5, $more{$relation});
 	}
 }
+
+# The board, of a day; a statement that groups reads the rows that it groups.
+my $board = $json->decode(slurp_file("$FindBin::RealBin/../../monitoring/grafana.json"));
+my %grouped = ('Messages a minute' => 60, 'Trips by hour' => 400);
+
+foreach my $panel (@{ $board->{panels} })
+{
+	foreach my $target (@{ $panel->{targets} // [] })
+	{
+		my $statement = $target->{rawSql} =~ s/\$__timeFilter\((\w+)\)/$1 BETWEEN minute(144000) AND minute(145440)/gr;
+
+		reads_its_answer("the board: $panel->{title}", $statement, undef, 3, 60 + ($grouped{ $panel->{title} } // 0));
+	}
+}
+# The exporters, each 15 seconds
+my $metrics = slurp_file("$FindBin::RealBin/../../monitoring/postgres_exporter.yaml");
+my @queries = $metrics =~ /^  query: \|\n((?:    .*\n|\n)+)/mg;
+
+cmp_ok(scalar @queries, '>=', 6, 'the exporters have queries');
+reads_its_answer('an exporter: ' . $_ =~ s/\s+/ /gr, $_, undef, 5, 100) for @queries;
 
 $node->stop('immediate');
 done_testing();

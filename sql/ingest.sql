@@ -558,6 +558,7 @@ SELECT pg_temp.empty_tables();
 SELECT count(*) FROM damoov_ingest(NULL);
 \set VERBOSITY sqlstate
 SELECT count(*) FROM damoov_ingest('{}', NULL);
+SELECT count(*) FROM damoov_ingest('{}', repeat('x', 1001));
 
 -- Each source counts its own
 CREATE SERVER eu TYPE 'sqs' FOREIGN DATA WRAPPER damoov OPTIONS (queue_url 'https://sqs.eu-central-1.amazonaws.com/1/q', region 'eu-central-1', paused 'true');

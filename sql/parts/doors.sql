@@ -5,7 +5,7 @@
 CREATE FUNCTION damoov_ingest(payload jsonb, source text DEFAULT 'sql')
     RETURNS TABLE (event_id bigint, event text, outcome text)
     LANGUAGE C VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'damoov_ingest';
-COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; NULL stores nothing; bad input raises (22004 no source, 22023, 22P02, 22007, 22008, 22009, 42501, 54000, 54001) and stores nothing';
+COMMENT ON FUNCTION damoov_ingest(jsonb, text) IS 'stores one notification, an array of them, or either inside an SNS envelope; outcome is stored, duplicate, unknown or control; NULL stores nothing; bad input raises (22004 no source, 22023, 22P02, 22007, 22008, 22009, 42501, 42622 source too long, 54000, 54001) and stores nothing';
 
 CREATE FUNCTION damoov.ingest_bytes(body bytea, source text)
     RETURNS TABLE (event_id bigint, event text, outcome text)
@@ -139,6 +139,7 @@ BEGIN
             WHEN SQLSTATE '02000' THEN kept := kept + (SELECT count(*) FROM damoov.quarantine AS q WHERE q.quarantine_id = entry);
             WHEN OTHERS THEN
                 kept := kept + 1;
+                UPDATE damoov.quarantine AS q SET attempts = q.attempts + 1 WHERE q.quarantine_id = entry;
                 IF said <> SQLERRM THEN
                     said := SQLERRM;
                     RAISE NOTICE '% and perhaps more: %', entry, said;

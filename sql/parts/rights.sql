@@ -78,8 +78,8 @@ WITH level (rank, what) AS (VALUES
     (1, 'table', '{receipts, sources}', '{SELECT}', NULL),
     (1, 'table', '{downloads}', '{SELECT}', '{source, state, queued_at, last_error, last_error_at}'),
     (1, 'table', '{quarantine}', '{SELECT}', '{quarantine_id, source}'),
-    (1, 'internal function', '{activities, download_statistics, home, progress, rights_of, source_statistics, worker_pid, worker_pids,
-        worker_problem}', '{EXECUTE}', NULL),
+    (1, 'internal function', '{activities, download_statistics, home, place, progress, rights_of, source_statistics, was_standby, worker_pid,
+        worker_pids, worker_problem}', '{EXECUTE}', NULL),
     -- everything but device tokens and other credentials
     (2, 'view', NULL, '{SELECT}', NULL),
     (2, 'table', '{crash_buffers, crashes, forgotten, heartbeats, raw_events, raw_points, raw_tracks, redeliveries, removed_tracks,
@@ -188,7 +188,7 @@ COMMENT ON COLUMN damoov.grants.missing IS 'which it has not: damoov_grant() gra
 -- who has all rights of the owner.  A lesser one would be told of what he cannot
 -- grant by warnings only.
 CREATE FUNCTION damoov.change_rights(role regrole, what text, granting boolean) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE STRICT
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -196,7 +196,9 @@ DECLARE
     item record;
     changed bigint := 0;
 BEGIN
-    IF grantee IS NULL THEN
+    IF role IS NULL OR what IS NULL THEN
+        RAISE EXCEPTION 'role and kind of role must not be null' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF grantee IS NULL THEN
         RAISE EXCEPTION 'role with OID % does not exist', role::oid USING ERRCODE = 'undefined_object';
     ELSIF NOT EXISTS (SELECT FROM damoov.rights AS r WHERE r.what = change_rights.what) THEN
         RAISE EXCEPTION 'there is no kind of role "%"', what
@@ -228,17 +230,17 @@ $$;
 COMMENT ON FUNCTION damoov.change_rights(regrole, text, boolean) IS 'what damoov_grant() and damoov_revoke() do';
 
 CREATE FUNCTION damoov_grant(role regrole, what text) RETURNS bigint
-    LANGUAGE sql VOLATILE STRICT
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
     -- an older snapshot shows what was granted then
     SELECT damoov.need_read_committed();
     SELECT damoov.change_rights(role, what, true)
 $$;
-COMMENT ON FUNCTION damoov_grant(regrole, text) IS 'gives a role the rights of a monitor, reader, worker or operator that it does not have yet; returns how many; to be called again when an upgrade or a new server has brought further ones; errors: 22023 no such kind, 25000 isolation level, 42704 no such role, 42501 the caller does not own what is granted';
+COMMENT ON FUNCTION damoov_grant(regrole, text) IS 'gives a role the rights of a monitor, reader, worker or operator that it does not have yet; returns how many; to be called again when an upgrade or a new server has brought further ones; errors: 22004 nothing given, 22023 no such kind, 25000 isolation level, 42704 no such role, 42501 the caller does not own what is granted';
 
 CREATE FUNCTION damoov_revoke(role regrole, what text) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE STRICT
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

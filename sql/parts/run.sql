@@ -28,6 +28,7 @@ SELECT
     s.type,
     CASE
         WHEN s.type = 'webhook' AND NOT coalesce(r.paused, false) THEN 'listening'
+        WHEN m.moved AND s.server_oid IS NOT NULL AND s.type IS DISTINCT FROM 'webhook' THEN 'paused'
         ELSE coalesce(r.state, CASE WHEN s.server_oid IS NOT NULL THEN 'new' END)
     END AS state,
     w.pid AS worker_pid,
@@ -45,13 +46,19 @@ SELECT
     r.last_error_at,
     r.failures,
     r.retry_at,
-    r.pause_reason,
+    CASE WHEN m.moved AND s.server_oid IS NOT NULL AND s.type IS DISTINCT FROM 'webhook' THEN 'this database was restored, copied or moved'
+        ELSE r.pause_reason END AS pause_reason,
     coalesce(s.waiting, 0) AS downloads_waiting,
     coalesce(s.failed, 0) AS downloads_failed,
     s.oldest AS oldest_download_at,
     s.last_download_error,
     coalesce(s.quarantined, 0) AS quarantined
 FROM (SELECT damoov.worker_pid() AS pid, damoov.worker_pids() AS pids, damoov.worker_problem() AS problem) AS w
+-- before damoov.pause_elsewhere() has found it
+CROSS JOIN (
+    SELECT NOT (pg_catalog.pg_is_in_recovery() OR damoov.was_standby())
+        AND EXISTS (SELECT FROM damoov.sources AS o WHERE o.home <> damoov.home() OR o.place <> damoov.place()) AS moved
+) AS m
 LEFT JOIN (
     damoov.servers AS v
     FULL JOIN (

@@ -20,6 +20,8 @@
 #include "door/ingest.h"
 #include "message/notification.h"
 
+#define MAX_SOURCE	1000
+
 SQL_FUNCTION(damoov_ingest);
 SQL_FUNCTION(damoov_ingest_bytes);
 
@@ -117,6 +119,11 @@ damoov_ingest(PG_FUNCTION_ARGS)
 				 errmsg("source of a notification must not be NULL")));
 	payload = PG_GETARG_JSONB_P(0);
 	source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	/* it stands in indexes */
+	if (strlen(source) > MAX_SOURCE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("source of a notification must not be longer than %d bytes", MAX_SOURCE)));
 	refuse_huge_numbers(payload);
 	body = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
 	store_or_raise(fcinfo, ingest_read(NIL, body, strlen(body), NOTIFICATION_JSONB), source);

@@ -258,8 +258,11 @@ $elsewhere->safe_psql('plain', q{
 	CREATE SERVER push TYPE 'webhook' FOREIGN DATA WRAPPER damoov;
 	INSERT INTO damoov.sources (server_oid, home, place, source, paused)
 	SELECT o.server_oid, 'elsewhere', 'there', n.source, n.source = 'push'
-	FROM (VALUES ('later', 'push'), ('push', 'Trips, EU'), ('Trips, EU', 'gone')) AS n (other, source) JOIN damoov.servers AS o ON o.source = n.other;
-	SELECT damoov.follow_servers()});
+	FROM (VALUES ('later', 'push'), ('push', 'Trips, EU'), ('Trips, EU', 'gone')) AS n (other, source) JOIN damoov.servers AS o ON o.source = n.other});
+is($elsewhere->safe_psql('plain', q{SELECT source, state, pause_reason FROM damoov.status ORDER BY source}),
+	"Trips, EU|paused|this database was restored, copied or moved\nlater|paused|this database was restored, copied or moved\npush|listening|",
+	'the status says so before anything has looked at the sources');
+$elsewhere->safe_psql('plain', 'SELECT damoov.follow_servers()');
 is( run_states('plain'),
 	join("\n",
 		"Trips, EU|t|t|t|paused|" . sprintf($restored, 'Trips, EU') . '|could not',

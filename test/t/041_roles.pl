@@ -214,6 +214,8 @@ is(value(q{SELECT DISTINCT a.grantor = c.relowner FROM pg_class AS c, aclexplode
 my $error = sub { return $node->error_of($_[0]) };
 like($error->(q{SELECT damoov_grant('friend', 'readers')}), qr/^22023: there is no kind of role "readers" HINT: The kinds are monitor, reader, worker and operator\.$/, 'a kind that there is not');
 like($error->(q{SELECT damoov_grant('nobody', 'reader')}), qr/^42704: role "nobody" does not exist/, 'a role that there is not');
+like($error->("SELECT $_"), qr/^22004: role and kind of role must not be null/, "... or is none: $_")
+  for "damoov_grant(NULL, 'reader')", "damoov_grant('app', NULL)", "damoov_revoke(NULL, 'reader')", "damoov_revoke('app', NULL)";
 like($error->(q{SELECT damoov_grant(4294967295, 'reader')}), qr/^42704: role with OID 4294967295 does not exist/, '... by its OID');
 like($error->(q{SELECT damoov_revoke('-', 'reader')}), qr/^42704: role with OID 0 does not exist/, '... or none');
 like($error->(q{SELECT damoov_grant('public', 'reader')}), qr/^42704: role "public" does not exist/, 'everybody');

@@ -94,6 +94,7 @@ is(value(q{SET default_transaction_isolation = 'repeatable read'; CALL damoov_re
 is(value(q{SELECT string_agg(convert_from(body, 'UTF8'), ' ' ORDER BY quarantine_id) FROM damoov.quarantine}), '[1 [', '... and what still cannot be stored stays');
 is(value(q{CALL damoov_retry_all()}), '0|2', 'everything is');
 is(value(q{SET search_path = public, pg_temp; CALL damoov_retry_all(); SHOW search_path}), "0|2\npublic, pg_temp", '... and the path stays as it is');
+is(value('SELECT min(attempts), max(attempts) FROM damoov.quarantine'), '3|4', '... and each try is counted');
 
 is(value(qq{SELECT string_agg(table_name, ' ' ORDER BY table_name) LIKE '%trips%users' FROM damoov_forget('$driver'::uuid)}), 't', 'a person is forgotten by a uuid');
 is(value(qq{SELECT count(*) FROM damoov_forget('$driver')}), 0, '... and a literal is a text');

@@ -18,6 +18,10 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 160000
+/* VARDATA() and the like, in postgres.h until 15 */
+#include "varatt.h"
+#endif
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif

@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/uuid.h"
+#include "compat.h"
 #include "guc.h"
 
 typedef enum DatasetKind

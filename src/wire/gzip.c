@@ -6,6 +6,7 @@
 
 #include <zlib.h>
 
+#include "compat.h"
 #include "wire/gzip.h"
 
 #define WITH_HEADER		(MAX_WBITS + 16)	/* of gzip, not of zlib */

@@ -130,7 +130,9 @@ my $story = $cloud->fleet(queue => 'damoov', drivers => 2, trips => 3, points =>
 are_shown('what does not work',
 	'damoov_quarantine_count{kind="message"}' => is_number(1),
 	'damoov_fetch_failures{kind="processed"}' => is_above(0),
-	'damoov_downloads_count{kind="processed"[^}]*state="waiting"}' => is_above(0));
+	'damoov_downloads_count{kind="processed"[^}]*state="waiting"}' => is_above(0),
+	# they are of a day more than 24 months ago
+	'damoov_risk_entries{level="lost"[^}]*what="dataset"}' => is_above(0));
 value("SELECT damoov_pause('queue')");
 are_shown('a source that is paused', 'damoov_source_up{source="queue"}' => is_number(0));
 value("SELECT damoov_resume('queue')");
@@ -159,7 +161,7 @@ sub queries
 	return @queries;
 }
 my @queries = queries(slurp_file("$monitoring/postgres_exporter.yaml"));
-is(scalar @queries, 6, 'there are queries');
+is(scalar @queries, 7, 'there are queries');
 is_deeply([ queries($configuration) ], \@queries, '... the same for both exporters');
 command_ok([ "$programs/promtool", 'check', 'rules', "$monitoring/alerts.yaml" ], 'the alert rules are valid');
 my @metrics = slurp_file("$monitoring/alerts.yaml") =~ /\b(damoov_[a-z_]+)\b/g;

@@ -10,6 +10,7 @@
 #include "utils/memutils.h"
 
 #include "base/json.h"
+#include "compat.h"
 #include "unit.h"
 
 PG_FUNCTION_INFO_V1(unit_json_items);

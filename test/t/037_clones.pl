@@ -243,7 +243,7 @@ $standby->stop;
 $node->start;
 $node->stop;
 command_ok([ 'pg_rewind', '--source-pgdata', $standby->data_dir, '--target-pgdata', $node->data_dir ], 'the former primary is rewound');
-$node->append_conf('postgresql.conf', 'port = ' . $node->port . "\nunix_socket_directories = '" . $node->host . "'");
+$node->settle;
 $standby->start;
 $node->enable_streaming($standby);
 $node->set_standby_mode;

@@ -127,6 +127,15 @@ sub add_api
 	return;
 }
 
+# After files of another server were copied here: its own port and sockets.
+sub settle
+{
+	my ($self) = @_;
+
+	$self->append_conf('postgresql.conf', 'port = ' . $self->port . "\nunix_socket_directories = '" . $self->host . "'");
+	return;
+}
+
 # Does what the worker does, until there is nothing left to do.
 sub poll
 {

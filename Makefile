@@ -138,7 +138,7 @@ SQL_PARTS    = \
 DATA_built   = sql/damoov--1.0.sql
 # what was released is a file like any other
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
-DOCS         = docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md
+DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md
 
 REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions risk
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \

@@ -8,7 +8,7 @@
 -- with the name of what they stand in, so that ACC_X, accelerationX,
 -- {"Acc": {"X": 1}} and {"Acc": [1, 2, 3]} are the same.  What has been
 -- understood is taken out of the document, and the rest is "extra".
--- docs/datasets.md has the rules.
+-- docs/damoov-datasets.md has the rules.
 --
 -- Functions that set no search_path become part of the statement that calls
 -- them for each value; their bodies are bound to their objects.

@@ -25,7 +25,7 @@ extern int64 crash_header_store(const void *content, const pg_uuid_t *crash_toke
 
 /*
  * The format of a buffer is not published: any spelling is tried, see
- * docs/datasets.md.  What is not understood is kept as it is.  Reads it into the
+ * docs/damoov-datasets.md.  What is not understood is kept as it is.  Reads it into the
  * current context; NULL with the fault filled when it is no JSON.
  */
 extern void *crash_buffer_read(const Document *document, Fault *fault);

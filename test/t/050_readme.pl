@@ -1,6 +1,6 @@
-# Every SQL block of the README and of the manual runs, in the order in which it
-# is read; the manual and the architecture name all that there is, and every
-# link leads somewhere.
+# Every SQL block of the README, the manual and the reference runs, in the order
+# in which it is read; the reference and the architecture name all that there is,
+# and every link leads somewhere, also those of messages and comments.
 use strict;
 use warnings;
 
@@ -13,23 +13,25 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
-my %text = map { $_ => slurp_file("$top/$_") }
-  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/architecture.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md);
-my $manual = $text{'docs/damoov.md'};
+my %text = map { s{^\Q$top/\E}{}r => slurp_file($_) } map { glob "$top/$_" } qw(*.md docs/*.md);
+my $reference = $text{'docs/reference.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
 $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->start;
 
-# The SQL blocks of a document, in a database of their own.
+# The SQL blocks of a document, in a database that is made for it or that another
+# one has left.
+my %made;
+
 sub run_blocks
 {
 	my ($document, $database, $at_least) = @_;
 	my @blocks = Damoov::Documents::sql_blocks($text{$document});
 
 	cmp_ok(scalar @blocks, '>=', $at_least, "$document has SQL blocks");
-	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql('postgres', "CREATE DATABASE $database") unless $made{$database}++;
 	foreach my $block (@blocks)
 	{
 		my ($first_line) = split /\n/, $block;
@@ -42,6 +44,7 @@ sub run_blocks
 
 run_blocks('README.md', 'readme', 2);
 run_blocks('docs/damoov.md', 'manual', 20);
+run_blocks('docs/reference.md', 'manual', 1);
 run_blocks('docs/how-do-i.md', 'howto', 20);
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
 	'63.5|2', 'the heartbeat of the manual was stored');
@@ -82,26 +85,26 @@ like(as_role('fleet_operator', q{SELECT damoov_forget('5b0c7d1e-2f34-4a56-8b79-c
 is($node->safe_psql('manual', q{SELECT string_agg(concat(role, ' ', what, missing), ', ' ORDER BY role) FROM damoov.grants WHERE role LIKE 'fleet%'}),
 	'fleet_monitor monitor, fleet_operator operator, fleet_reader reader, fleet_worker worker', 'each role is what the manual calls it');
 
-# What the manual describes is what there is
-my %documented = map { $_ => 1 } $manual =~ /\b(damoov_[a-z_]+)\(/g;
+# What the reference describes is what there is
+my %documented = map { $_ => 1 } $reference =~ /\b(damoov_[a-z_]+)\(/g;
 my @functions = split /\n/, $node->safe_psql('manual', q{
 	SELECT proname FROM pg_proc
 	WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'damoov\_%'});
-is_deeply([ grep { !$documented{$_} } @functions ], [], 'every function is in the manual');
+is_deeply([ grep { !$documented{$_} } @functions ], [], 'every function is in the reference');
 
 my @settings = split /\n/, $node->safe_psql('manual', q{
 	LOAD 'damoov';
 	SELECT name FROM pg_settings WHERE name LIKE 'damoov.%'});
-is_deeply([ grep { index($manual, "`$_`") < 0 } @settings ], [], 'every setting is in the manual');
+is_deeply([ grep { index($reference, "`$_`") < 0 } @settings ], [], 'every setting is in the reference');
 
 my @relations = split /\n/, $node->safe_psql('manual', q{
 	SELECT relname FROM pg_class
 	WHERE relnamespace = 'damoov'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition});
-is_deeply([ grep { $manual !~ /`$_`/ } @relations ], [], 'every table and view is in the manual');
+is_deeply([ grep { $reference !~ /`$_`/ } @relations ], [], 'every table and view is in the reference');
 
 my @options = slurp_file("$top/src/base/options.c") =~ /\{"(\w+)", (?:ForeignServer|UserMapping)RelationId/g;
 cmp_ok(scalar @options, '>', 20, 'there are options');
-is_deeply([ grep { $manual !~ /`$_`/ } @options ], [], 'every option is in the manual');
+is_deeply([ grep { "$reference$text{'docs/damoov.md'}" !~ /`$_`/ } @options ], [], 'every option is in the reference, or under Temporary credentials');
 
 # The architecture has a row for each file of a floor, and for each part of the
 # install script
@@ -169,6 +172,48 @@ foreach my $document (sort keys %text)
 	}
 	is_deeply(\@broken, [], "the links of $document lead somewhere");
 }
+
+# Documents and sections that are named elsewhere: in messages, comments, tests
+# and tables of files
+sub headings
+{
+	my ($document) = @_;
+
+	return map { $_ => 1 } slurp_file("$top/$document") =~ /^#+ (.*)$/mg;
+}
+
+my %in_manual = headings('docs/damoov.md');
+my $named = 0;
+
+foreach my $file (qw(README.md CONTRIBUTING.md META.json Makefile docs/architecture.md),
+	map { s{^\Q$top/\E}{}r } map { glob "$top/$_" } qw(src/*.[ch] src/*/*.[ch] sql/*.sql sql/parts/*.sql test/t/*.pl test/lib/Damoov/*.pm test/*.bash))
+{
+	my $content = slurp_file("$top/$file");
+	my @missing;
+
+	# of 002_house.pl, which makes trees of its own, only the comment
+	$content =~ s/^[^#].*$//mg if $file =~ /002_house/;
+	push @missing, grep { !-e "$top/$_" } $content =~ m{\b(docs/[\w-]+\.md)\b}g;
+	while ($content =~ /\bunder\s+\*([^*]+)\*\s+in\s+`(docs\/[\w-]+\.md)`/g)
+	{
+		my ($heading, $document) = ($1, $2);
+		my %there = headings($document);
+
+		$named++;
+		push @missing, "$heading in $document" unless $there{$heading};
+	}
+	while ($content =~ /The manual[^"]*? under \\"([^"\\]+)\\"/g)
+	{
+		$named++;
+		push @missing, "$1 in the manual" unless $in_manual{$1};
+	}
+	is_deeply(\@missing, [], "what $file names in the documents is there") if @missing;
+}
+cmp_ok($named, '>=', 6, 'sections are named in other places, and they are there');
+
+# The manual says what each of the others answers
+is_deeply([ grep { $_ ne 'docs/damoov.md' && $text{'docs/damoov.md'} !~ m{^\| \[\Q${\($_ =~ s{^docs/}{}r)}\E\]\(}m } sort keys %installed ], [],
+	'the manual leads to every document that is installed');
 
 $node->stop;
 done_testing();

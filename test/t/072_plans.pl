@@ -173,7 +173,7 @@ reads_its_answer('points of a day, in pages of rows that are gone',
 # notifications of a day are counted by their kinds
 my %more = ('damoov.devices' => 2500, 'damoov.partitions' => 1000, 'damoov.grants' => 6000, 'damoov_points' => 500, 'damoov.drift' => 60000, 'damoov.events' => 200);
 
-foreach my $document ('README.md', map { "docs/$_" } qw(damoov.md how-do-i.md))
+foreach my $document ('README.md', map { "docs/$_" } qw(damoov.md reference.md how-do-i.md))
 {
 	foreach my $statement (map { split /;[^\n]*\n/ } Damoov::Documents::sql_blocks(slurp_file("$FindBin::RealBin/../../$document")))
 	{

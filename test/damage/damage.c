@@ -402,7 +402,7 @@ read_message(const Document *document)
 {
 	ListCell   *cell;
 
-	foreach(cell, ingest_read(NIL, put_at_end(0, document), document->len))
+	foreach(cell, ingest_read(NIL, put_at_end(0, document), document->len, NOTIFICATION_RAW))
 	{
 		if (((IngestEntry *) lfirst(cell))->fault.sqlstate != 0)
 			return false;
@@ -526,7 +526,7 @@ damage_ingest(PG_FUNCTION_ARGS)
 		const Document *document = damaged("message", DatumGetByteaPP(originals[i]),
 										   seed, first + i);
 
-		entries = ingest_read(entries, put_at_end(i, document), document->len);
+		entries = ingest_read(entries, put_at_end(i, document), document->len, NOTIFICATION_RAW);
 	}
 	ingest_store(entries, source, INGEST_DECIDE);
 	foreach(cell, entries)

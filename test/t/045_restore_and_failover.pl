@@ -21,6 +21,7 @@ my $page = slurp_file("$FindBin::RealBin/../../docs/restore-and-failover.md");
 my %section = Damoov::Documents::sections($page);
 my $storage = PostgreSQL::Test::Utils::tempdir_short();
 my $output = PostgreSQL::Test::Utils::tempdir() . '/output';
+my $patience = $PostgreSQL::Test::Utils::timeout_default;    # of what may wait for a standby for ever
 
 ###########################################################################
 # Playing the page
@@ -119,7 +120,7 @@ sub step
 		$server = $machine{new} if $machine{new} && ($language eq 'sql' || $block =~ /pg_ctl -D \S+new/);
 		$block = there($block, $server, %given);
 		($status, $out, $err) =
-		    $language eq 'sql' ? $server->psql('fleet', $block, on_error_stop => 1)
+		    $language eq 'sql' ? $server->psql('fleet', $block, on_error_stop => 1, timeout => $patience)
 		  : $language eq 'sh' ? in_shell($block, $server)
 		  : die "\"$scene\", step $number: what is a block in $language?\n";
 		is($status, 0, "$scene, step $number: " . (split /\n/, $block)[0]) or diag($block, $out, $err // '');
@@ -165,7 +166,7 @@ my $trips = 0;
 sub ask
 {
 	my ($server, $sql) = @_;
-	return $server->sql($sql, 'fleet');
+	return $server->safe_psql('fleet', $sql, timeout => $patience);
 }
 
 sub send_messages
@@ -178,6 +179,14 @@ sub send_messages
 	$sent{HeartbeatReceived} += $count - 1;
 	$sent{TrackEnrichmentFinished}++;
 	return;
+}
+
+# A source was paused: a receive that waited takes nothing any more.
+sub asks_no_more
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return eventually { queue()->{waiting_polls} == 0 } '... and nobody asks the queue';
 }
 
 sub held
@@ -220,7 +229,7 @@ sub verify
 
 	within(
 		sub {
-			like(step(1), qr/^trips_eu\|polling\|\|\|/m, 'the source is polled, by a worker');
+			await(1, qr/trips_eu\|polling\|\|\|.*/);
 			is(step(2), '', '... no message is lost');
 			like(step(3), qr/^duplicate\|\d+$/, '... what comes again is a duplicate');
 			is(step(4), '', '... no download has failed');
@@ -258,6 +267,8 @@ sub take_over
 mkdir "$storage/$_" or die "could not make $storage/$_: $!\n" for qw(base wal);
 create(undef, visibility_timeout => 3);
 $first->safe_psql('postgres', 'CREATE DATABASE fleet');
+# it does not matter for messages
+$first->safe_psql('postgres', 'ALTER DATABASE fleet SET synchronous_commit = off');
 ask($first, 'CREATE EXTENSION damoov');
 add_source(name => 'trips_eu', database => 'fleet');
 
@@ -288,7 +299,12 @@ eventually { held($second) eq held($first) } '... on the standby, too';
 # Fail-over, and back
 ###########################################################################
 
-# A message is stored on the primary, but not on the standby: it stays in the queue
+# A dataset is under way; and a message is stored on the primary, but not on the
+# standby: it stays in the queue
+my $under_way = 'SELECT count(*) FROM damoov.downloads WHERE leased_until IS NOT NULL';
+$cloud->fault('api', 'delay', target => token('trip', $trips + 1), seconds => 60, times => 1);
+send_messages(2);
+eventually { in_queue() == 0 && ask($first, $under_way) eq '1' && ask($second, $under_way) eq '1' } 'a dataset is under way';
 $second->stop;
 send_messages(2);
 eventually { ask($first, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'damoov worker'}) eq '1' } 'the worker waits for the standby';
@@ -341,6 +357,7 @@ ask($first, q{ALTER SYSTEM RESET synchronous_standby_names});
 $first->stop('immediate');
 within(sub { step($_) for 3 .. 4 }, 'Fail over to a standby', 'fleet-b' => $second);
 ask($second, q{SELECT damoov_pause('trips_eu')});
+asks_no_more();
 $since = ask($second, 'SELECT now()');
 $first->start;
 send_messages(3);
@@ -416,6 +433,7 @@ eventually { in_queue() == 0 } 'what comes after the mistake is stored';
 my $back = Damoov::Node->new('fleet_d');
 scene('Go back to a point in time', 'fleet-a' => $recovered, 'fleet-c' => $back);
 step(1);
+asks_no_more();
 send_messages(3);
 $segment = step(2);
 eventually { -e "$storage/wal/$segment" } 'the archive has all';
@@ -499,6 +517,7 @@ scene('Make a copy for tests', 'fleet-a' => $restored, 'fleet-c' => $copy);
 step(1);
 step(2);
 ask($restored, q{SELECT damoov_pause('trips_eu')});
+asks_no_more();
 send_messages(2);
 awaits_pause(3, 'copied');
 $copy->poll(5, 'fleet');

@@ -85,6 +85,9 @@ like(as_role('fleet_operator', q{SELECT damoov_forget('5b0c7d1e-2f34-4a56-8b79-c
 is($node->safe_psql('manual', q{SELECT string_agg(concat(role, ' ', what, missing), ', ' ORDER BY role) FROM damoov.grants WHERE role LIKE 'fleet%'}),
 	'fleet_monitor monitor, fleet_operator operator, fleet_reader reader, fleet_worker worker', 'each role is what the manual calls it');
 
+# The names in the first column of its tables
+my %has_row = map { $_ => 1 } map { /`([\w.]+)`/g } $reference =~ /^\| ([^|]*) \|/mg;
+
 # What the reference describes is what there is
 my %documented = map { $_ => 1 } $reference =~ /\b(damoov_[a-z_]+)\(/g;
 my @functions = split /\n/, $node->safe_psql('manual', q{
@@ -95,12 +98,12 @@ is_deeply([ grep { !$documented{$_} } @functions ], [], 'every function is in th
 my @settings = split /\n/, $node->safe_psql('manual', q{
 	LOAD 'damoov';
 	SELECT name FROM pg_settings WHERE name LIKE 'damoov.%'});
-is_deeply([ grep { index($reference, "`$_`") < 0 } @settings ], [], 'every setting is in the reference');
+is_deeply([ grep { !$has_row{$_} } @settings ], [], 'every setting has a row in the reference');
 
 my @relations = split /\n/, $node->safe_psql('manual', q{
 	SELECT relname FROM pg_class
 	WHERE relnamespace = 'damoov'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition});
-is_deeply([ grep { $reference !~ /`$_`/ } @relations ], [], 'every table and view is in the reference');
+is_deeply([ grep { !$has_row{$_} } @relations ], [], 'every table and view has a row in the reference');
 
 my @options = slurp_file("$top/src/base/options.c") =~ /\{"(\w+)", (?:ForeignServer|UserMapping)RelationId/g;
 cmp_ok(scalar @options, '>', 20, 'there are options');

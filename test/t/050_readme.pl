@@ -14,7 +14,7 @@ use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
 my %text = map { $_ => slurp_file("$top/$_") }
-  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/architecture.md docs/scale.md docs/how-do-i.md);
+  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/architecture.md docs/scale.md docs/how-do-i.md docs/maps.md);
 my $manual = $text{'docs/damoov.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
@@ -22,14 +22,14 @@ $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->start;
 
-# The SQL blocks of a document, in a database of their own.
+# The SQL blocks of a document, in a database of their own, or a copy of one.
 sub run_blocks
 {
-	my ($document, $database, $at_least) = @_;
+	my ($document, $database, $at_least, $copied) = @_;
 	my @blocks = Damoov::Documents::sql_blocks($text{$document});
 
 	cmp_ok(scalar @blocks, '>=', $at_least, "$document has SQL blocks");
-	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE " . ($copied // 'template1'));
 	foreach my $block (@blocks)
 	{
 		my ($first_line) = split /\n/, $block;
@@ -43,6 +43,7 @@ sub run_blocks
 run_blocks('README.md', 'readme', 2);
 run_blocks('docs/damoov.md', 'manual', 20);
 run_blocks('docs/how-do-i.md', 'howto', 20);
+run_blocks('docs/maps.md', 'maps', 2, 'readme');
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
 	'63.5|2', 'the heartbeat of the manual was stored');
 

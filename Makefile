@@ -113,6 +113,7 @@ SQL_PARTS    = \
 	documents \
 	points \
 	exports \
+	postgis \
 	notify \
 	doors \
 	removals \

@@ -20,7 +20,7 @@ COMMENT ON FUNCTION damoov.metres_between(double precision, double precision, do
 -- and "due" are microseconds without these milliseconds, and due never falls.
 CREATE FUNCTION damoov.trip_vertices(trip_id bigint)
     RETURNS TABLE (n integer, longitude double precision, latitude double precision, speed_kmh double precision, metres double precision, passed_at timestamptz)
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 1000
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000 ROWS 1000
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH placed AS (
@@ -64,7 +64,7 @@ COMMENT ON FUNCTION damoov.geojson_position(double precision, double precision) 
 -- compare those of one stretch.
 CREATE FUNCTION damoov.thinned_vertices(trip_id bigint, most integer)
     RETURNS TABLE (n integer, longitude double precision, latitude double precision)
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 100
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH placed AS (
@@ -167,7 +167,7 @@ $$;
 COMMENT ON FUNCTION damoov.trip_properties(bigint) IS 'what a Feature of GeoJSON says of a trip; no id of the platform';
 
 CREATE FUNCTION damoov_trip_geojson(trip_id bigint, what text DEFAULT 'line') RETURNS jsonb
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
 AS $$
@@ -219,7 +219,7 @@ COMMENT ON FUNCTION damoov_trip_geojson(bigint, text) IS 'a trip as GeoJSON: its
 
 -- The statement is put together, so that it is planned for what is given.
 CREATE FUNCTION damoov_trips_geojson(since timestamptz, until timestamptz, bbox double precision[] DEFAULT NULL, user_id bigint DEFAULT NULL) RETURNS jsonb
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -273,7 +273,7 @@ COMMENT ON FUNCTION damoov_trips_geojson(timestamptz, timestamptz, double precis
 -- A text, since a server may be built without libxml.  180 degrees east is not in
 -- the range of the schema, 180 degrees west is.
 CREATE FUNCTION damoov_trip_gpx(trip_id bigint) RETURNS text
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT concat(E'<?xml version="1.0" encoding="UTF-8"?>\n<gpx version="1.1" creator="damoov" xmlns="http://www.topografix.com/GPX/1/1">\n<trk>\n<name>Trip ',
@@ -297,7 +297,7 @@ COMMENT ON FUNCTION damoov.little_endian(bytea) IS 'eight bytes in the opposite 
 -- 0x60000002 is a LineString (2) with M and with an SRID, 4326.  A line needs two
 -- vertices: a single one stands twice.
 CREATE FUNCTION damoov_trip_wkb(trip_id bigint) RETURNS bytea
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT '\x0102000060e6100000'::bytea || substr(damoov.little_endian(int8send(count(v.n))), 1, 4)
@@ -318,7 +318,7 @@ COMMENT ON FUNCTION damoov_trip_wkb(bigint) IS 'the line of a trip as EWKB, a li
 -- Each number is the difference to the one before, with its sign in the last bit,
 -- as digits of five bits, the last ones first; all but the last digit have a sixth.
 CREATE FUNCTION damoov_polyline(trip_id bigint, digits integer DEFAULT 5) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -88,10 +88,10 @@ WITH level (rank, what) AS (VALUES
     (2, 'table', '{events}', '{SELECT}', '{event_id, user_id, received_at}'),
     (2, 'table', '{users}', '{SELECT}', '{user_id, client_id, client_id_at, instance_id, instance_id_at, first_seen_at}'),
     (2, 'table', '{quarantine}', '{SELECT}', '{source, received_at, kind, object_id, reason, sqlstate, message, attempts}'),
-    (2, 'function', '{damoov_points, damoov_polyline, damoov_trip_geojson, damoov_trip_gpx, damoov_trip_wkb, damoov_trips_geojson}',
-        '{EXECUTE}', NULL),
+    (2, 'function', '{damoov_points, damoov_polyline, damoov_tile, damoov_trip_geojson, damoov_trip_gpx, damoov_trip_wkb,
+        damoov_trips_geojson}', '{EXECUTE}', NULL),
     (2, 'internal function', '{document_points, event_drift, extra_columns, extra_drift, extra_members, hidden_event_drift,
-        geojson_position, line_geometry, little_endian, metres_between, thinned_vertices, trip_properties, trip_vertices,
+        geojson_position, gis_schema, line_geometry, little_endian, metres_between, thinned_vertices, trip_properties, trip_vertices,
         unknown_members}', '{EXECUTE}', NULL),
     -- stores, for all servers
     (3, 'table', NULL, '{SELECT, INSERT, UPDATE, DELETE}', NULL),

@@ -1,8 +1,10 @@
 """Reads what trips are exported as, with code of its own: GeoJSON by the rules of
-RFC 7946, EWKB, and encoded polylines.
+RFC 7946, EWKB, encoded polylines and vector tiles.
 
     map_formats.py geojson     a document on each line of the input
     map_formats.py trips       on each line, a trip as test/t/080_exports.pl writes it
+    map_formats.py tile        on each line, a vector tile in hexadecimal: its layers, with
+                               the number of features and the attributes of the first
     map_formats.py self-test   documents with faults, each of which has to be found
 
 Each fault is a line of the output.
@@ -216,6 +218,81 @@ def check_trip(text):
         need_places(read_polyline(trip["polyline_%d" % digits], digits), points, 0.50001 / 10 ** digits, "the polyline")
 
 
+def fields(data):
+    """(number, value) of the fields of a message of Protocol Buffers."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    found = []
+    while at < len(data):
+        key = varint()
+        if key & 7 == 0:
+            value = varint()
+        else:
+            size = {1: 8, 5: 4}.get(key & 7) or varint()
+            value = data[at:at + size]
+            at += size
+        found.append((key >> 3, value))
+    need(at == len(data), "the tile ends within a field")
+    return found
+
+
+def packed(data):
+    numbers, value, shift = [], 0, 0
+    for byte in data:
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            numbers.append(value)
+            value = shift = 0
+    return numbers
+
+
+def tile_places(commands):
+    """The positions of a geometry, in units of the tile."""
+    x = y = at = 0
+    places = []
+    while at < len(commands):
+        command, count = commands[at] & 7, commands[at] >> 3
+        at += 1
+        for _ in range(count if command in (1, 2) else 0):
+            x += (commands[at] >> 1) ^ -(commands[at] & 1)
+            y += (commands[at + 1] >> 1) ^ -(commands[at + 1] & 1)
+            at += 2
+            places.append((x, y))
+    return places
+
+
+def read_tile(text):
+    layers = []
+    for number, layer in fields(bytes.fromhex(text)):
+        need(number == 3, "a field %d in a tile" % number)
+        parts = fields(layer)
+        name = [value.decode() for number, value in parts if number == 1][0]
+        keys = [value.decode() for number, value in parts if number == 3]
+        features = [fields(value) for number, value in parts if number == 2]
+        need([value for number, value in parts if number == 15] == [2], "not version 2")
+        need([value for number, value in parts if number == 5] == [4096], "not 4,096 units")
+        for feature in features:
+            for number, value in feature:
+                if number == 4:
+                    places = tile_places(packed(value))
+                    need(places and all(-64 <= c <= 4096 + 64 for place in places for c in place), "out of the tile: %r" % places)
+        tags = packed(dict(features[0])[2])[::2] if features else []
+        layers.append("%s %d %s" % (name, len(features), ",".join(sorted(keys[tag] for tag in tags))))
+    print("; ".join(layers) or "nothing")
+
+
 FAULTY = [
     '[]', '{}', '{"type": "Circle"}', '{"type": "Point"}', '{"type": "point", "coordinates": [1, 2]}',
     '{"type": "Point", "coordinates": [1, 2]', '{"type": "Point", "type": "Point", "coordinates": [1, 2]}',
@@ -256,7 +333,7 @@ def self_test():
 def main():
     if sys.argv[1] == "self-test":
         return self_test()
-    check = {"geojson": check_geojson, "trips": check_trip}[sys.argv[1]]
+    check = {"geojson": check_geojson, "trips": check_trip, "tile": read_tile}[sys.argv[1]]
     number = 0
     for number, line in enumerate(sys.stdin, 1):
         try:

@@ -114,6 +114,7 @@ SQL_PARTS    = \
 	points \
 	exports \
 	postgis \
+	places \
 	notify \
 	doors \
 	removals \
@@ -139,7 +140,7 @@ DATA_built   = sql/damoov--1.0.sql
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
 DOCS         = docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/maps.md
 
-REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions exports
+REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions exports places
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use

@@ -50,7 +50,10 @@ AS $$
             ' FROM damoov.trips AS t JOIN damoov.trip_events AS e USING (trip_id)'),
         ('VIEW', 'crashes', 'WITH (security_invoker) AS SELECT c.crash_id, c.user_id, c.started_at, c.filtered_at, c.passed_filters, <crash start> AS start_point,'
             ' <crash start>::gis.geography(Point, 4326) AS start_geography, <crash end> AS end_point, <crash end>::gis.geography(Point, 4326) AS end_geography'
-            ' FROM damoov.crashes AS c')
+            ' FROM damoov.crashes AS c'),
+        ('VIEW', 'places', 'WITH (security_invoker) AS SELECT p.place_id, p.name, coalesce(gis.ST_SetSRID(gis.ST_GeomFromGeoJSON(p.area::text), 4326),'
+            ' gis.ST_Buffer(gis.ST_SetSRID(gis.ST_MakePoint(p.longitude, p.latitude), 4326)::gis.geography, p.radius_m)::gis.geometry)'
+            '::gis.geometry(Geometry, 4326) AS shape FROM damoov.places AS p')
     )
     SELECT o.kind, o.name, regexp_replace(
         CASE o.kind WHEN 'INDEX' THEN 'CREATE INDEX IF NOT EXISTS ' || o.name ELSE 'CREATE OR REPLACE VIEW damoov_gis.' || o.name END || ' '
@@ -98,9 +101,10 @@ BEGIN
             ('start_geography', 'where it began, measured in metres'),
             ('end_point', 'where it ended'),
             ('end_geography', 'where it ended, measured in metres'),
+            ('shape', 'the area, or a polygon of 32 vertices for a circle'),
             ('user_id', 'person')
         ) AS m (name, text) ON m.name = a.attname
-        WHERE c.relnamespace = 'damoov_gis'::regnamespace AND c.relname IN ('trips', 'trip_events', 'crashes')
+        WHERE c.relnamespace = 'damoov_gis'::regnamespace AND c.relname IN ('trips', 'trip_events', 'crashes', 'places')
     LOOP
         EXECUTE format('COMMENT ON COLUMN damoov_gis.%I.%I IS %L', item.relname, item.attname, item.text);
     END LOOP;
@@ -111,7 +115,7 @@ BEGIN
         WHERE c.oid = 'damoov.trips'::regclass AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
     LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA damoov_gis TO %s', item.role);
-        EXECUTE format('GRANT SELECT ON damoov_gis.trips, damoov_gis.trip_events, damoov_gis.crashes TO %s', item.role);
+        EXECUTE format('GRANT SELECT ON damoov_gis.trips, damoov_gis.trip_events, damoov_gis.crashes, damoov_gis.places TO %s', item.role);
     END LOOP;
 END
 $$;
@@ -123,7 +127,7 @@ CREATE FUNCTION damoov_disable_postgis() RETURNS void
     SET client_min_messages = warning
 AS $$
 BEGIN
-    DROP VIEW IF EXISTS damoov_gis.trips, damoov_gis.trip_events, damoov_gis.crashes;
+    DROP VIEW IF EXISTS damoov_gis.trips, damoov_gis.trip_events, damoov_gis.crashes, damoov_gis.places;
     DROP INDEX IF EXISTS damoov.trips_gis_idx, damoov.crashes_gis_idx, damoov.crashes_gis_geography_idx;
     DROP SCHEMA IF EXISTS damoov_gis;
 END

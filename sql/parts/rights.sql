@@ -82,7 +82,7 @@ WITH level (rank, what) AS (VALUES
     -- everything but device tokens and other credentials
     (2, 'view', NULL, '{SELECT}', NULL),
     (2, 'table', '{crash_buffers, crashes, forgotten, heartbeats, raw_events, raw_points, raw_tracks, redeliveries, removed_tracks,
-        trip_documents, trip_events, trip_points, trips}', '{SELECT}', NULL),
+        places, trip_documents, trip_events, trip_points, trips}', '{SELECT}', NULL),
     (2, 'table', '{downloads}', '{SELECT}',
         '{kind, object_id, user_id, source, host, priority, attempts, due_at, last_status}'),
     (2, 'table', '{events}', '{SELECT}', '{event_id, user_id, received_at}'),
@@ -91,7 +91,8 @@ WITH level (rank, what) AS (VALUES
     (2, 'function', '{damoov_points, damoov_polyline, damoov_tile, damoov_trip_geojson, damoov_trip_gpx, damoov_trip_wkb,
         damoov_trips_geojson}', '{EXECUTE}', NULL),
     (2, 'internal function', '{document_points, event_drift, extra_columns, extra_drift, extra_members, hidden_event_drift,
-        geojson_position, gis_schema, line_geometry, little_endian, metres_between, thinned_vertices, trip_properties, trip_vertices,
+        area_rings, geojson_position, gis_schema, line_geometry, little_endian, metres_between, thinned_vertices, touches, trip_properties,
+        trip_vertices,
         unknown_members}', '{EXECUTE}', NULL),
     -- stores, for all servers
     (3, 'table', NULL, '{SELECT, INSERT, UPDATE, DELETE}', NULL),

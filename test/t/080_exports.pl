@@ -107,6 +107,8 @@ is(indexes(q{NULL, NULL, '{9, 49, 9.05, 49.05}'}) =~ s/^\d+ //r, 'trips_bounds_i
 is(indexes(q{NULL, '2023-01-01Z', '{179, 49, -179, 49.05}'}), '0 trips_bounds_idx', '... on both sides of the antimeridian');
 is(indexes(q{'2021-01-01Z', '2021-02-01Z', NULL, 17}), '3 trips_user_id_started_at_idx', '... by person');
 
+like($node->sql('EXPLAIN SELECT * FROM damoov.trip_places WHERE place_id = 1'), qr/Index Scan (?:using|on) trips_bounds_idx/, 'trips that pass a place are found by its box');
+
 ###########################################################################
 # CSV
 ###########################################################################

@@ -43,7 +43,7 @@ value('CREATE ROLE reader LOGIN; SELECT damoov_grant(\'reader\', \'reader\'); CR
 value('SELECT damoov_enable_postgis(); SELECT damoov_enable_postgis()');
 is(value(q{SELECT string_agg(format('%s.%s %s %s', f_table_name, f_geometry_column, type, srid), ', ' ORDER BY f_table_name COLLATE "C", f_geometry_column COLLATE "C")
 	FROM "G is".geometry_columns WHERE f_table_schema = 'damoov_gis'}),
-	'crashes.end_point POINT 4326, crashes.start_point POINT 4326, trip_events.place POINT 4326, trip_events.trip_bounds POLYGON 4326, '
+	'crashes.end_point POINT 4326, crashes.start_point POINT 4326, places.shape GEOMETRY 4326, trip_events.place POINT 4326, trip_events.trip_bounds POLYGON 4326, '
 	  . 'trips.bounds POLYGON 4326, trips.end_point POINT 4326, trips.line LINESTRINGM 4326, trips.start_point POINT 4326',
 	'programs find the columns with their types');
 is(value(q{SELECT string_agg(format('%s.%s', c.relname, a.attname), ', ') FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
@@ -82,6 +82,30 @@ is(value(q{SELECT count(*) FROM damoov_gis.trip_events WHERE place IS NULL}) . '
 value(q{INSERT INTO damoov.crashes (crash_id, crash_token, user_id, start_latitude, start_longitude) VALUES (1, gen_random_uuid(), 1000, 52.5, 13.4), (2, gen_random_uuid(), 1000, NULL, 13.4)});
 is(value(q{SELECT crash_id, "G is".ST_AsText(start_point), end_point FROM damoov_gis.crashes WHERE "G is".ST_DWithin(start_geography, 'POINT(13.41 52.5)'::"G is".geography, 700)}),
 	'1|POINT(13.4 52.5)|', 'a crash is found where it began');
+
+###########################################################################
+# Places, as PostGIS judges them: areas exactly, circles on an ellipsoid
+###########################################################################
+
+value(<<'SQL');
+SELECT setseed(0.5);
+INSERT INTO damoov.places (name, latitude, longitude, radius_m)
+SELECT 'circle ' || n, latitude + (random() - 0.5) / 50, longitude + (random() - 0.5) / 50, 50 + 500 * random() FROM shape WHERE place = 4 AND abs(latitude) < 80 AND abs(longitude) < 179;
+INSERT INTO damoov.places (name, area)
+SELECT format('area %s %s', n, row_number() OVER ()), jsonb_build_object('type', 'Polygon', 'coordinates', jsonb_build_array(
+	jsonb_build_array(jsonb_build_array(x, y), jsonb_build_array(x + 0.006, y + random() / 1000), jsonb_build_array(x + 0.005, y + 0.005), jsonb_build_array(x, y + 0.006), jsonb_build_array(x, y)),
+	jsonb_build_array(jsonb_build_array(x + 0.001, y + 0.001), jsonb_build_array(x + 0.001, y + 0.003), jsonb_build_array(x + 0.003, y + 0.003), jsonb_build_array(x + 0.001, y + 0.001))))
+FROM (SELECT n, latitude + (random() - 0.5) / 50 AS y, longitude + (random() - 0.5) / 50 AS x FROM shape, generate_series(1, 10) WHERE place = 4 AND abs(latitude) < 80 AND abs(longitude) < 179) AS s;
+CREATE TABLE judged AS
+SELECT p.place_id, p.area IS NOT NULL AS is_area, t.trip_id, (SELECT c.passes FROM damoov.touches(t.trip_id, p.place_id) AS c) AS passes,
+	"G is".ST_Intersects(t.line, s.shape) AS meets,
+	"G is".ST_Distance(t.line_geography, "G is".ST_SetSRID("G is".ST_MakePoint(p.longitude, p.latitude), 4326)::"G is".geography) / p.radius_m AS share
+FROM damoov.places AS p JOIN damoov_gis.places AS s USING (place_id) JOIN damoov_gis.trips AS t ON t.trip_id = 1000 + substring(p.name FROM '\d+')::integer;
+SQL
+is(value('SELECT count(*) FROM judged WHERE is_area AND passes <> coalesce(meets, false)'), '0', 'an area is passed by those trips that intersect it');
+is(value('SELECT count(*) FROM judged WHERE NOT is_area AND CASE WHEN passes THEN share > 1.01 ELSE share < 0.99 END'), '0', 'a circle by those that come near enough');
+cmp_ok($_, '>=', 10, 'there are enough of each') for split /\|/, value('SELECT count(*) FILTER (WHERE is_area AND passes), count(*) FILTER (WHERE is_area AND NOT passes), count(*) FILTER (WHERE NOT is_area AND passes),
+	count(*) FILTER (WHERE NOT is_area AND NOT passes) FROM judged');
 
 ###########################################################################
 # Plans

@@ -114,6 +114,9 @@ SQL_PARTS    = \
 	downloads \
 	documents \
 	points \
+	exports \
+	postgis \
+	places \
 	notify \
 	doors \
 	removals \
@@ -138,9 +141,9 @@ SQL_PARTS    = \
 DATA_built   = sql/damoov--1.0.sql
 # what was released is a file like any other
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
-DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md
+DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md docs/maps.md
 
-REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions risk
+REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions risk exports places
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use

@@ -84,8 +84,10 @@ AS $$
             'Drop it, and make it on each partition instead, also on the default one, as which others are made.'),
         ('error', p.kind = 'row security', 'a restored dump shows more rows to who may read them: it does not keep the %s "%s" of damoov.%I',
             'Keep it in a file with your policies, to be run after a restore: ' || p.statement),
-        ('warning', p.kind NOT IN ('column', 'partitioned index', 'row security'), 'a dump does not keep the %s "%s" of damoov.%I',
-            'Keep what you add in a file, to be run after a restore: ' || p.statement)
+        ('warning', p.kind NOT IN ('column', 'partitioned index', 'row security'), 'a dump does not keep the %s "%s" of damoov.%I', CASE
+            WHEN p.name IN ('trips_gis_idx', 'crashes_gis_idx', 'crashes_gis_geography_idx') THEN 'After a restore: SELECT @extschema@.damoov_enable_postgis()'
+            ELSE 'Keep what you add in a file, to be run after a restore: ' || p.statement
+        END)
     ) AS f (level, holds, finding, remedy)
     WHERE f.holds AND concat_ws(' ', p.kind, p.table_name, p.name) <> ALL (damoov.made_parts())
     ORDER BY f.level, p.table_name, p.kind, p.name

@@ -15,7 +15,9 @@ BEGIN
             ('crash_summary', 'crash_buffers'),
             ('devices', 'heartbeats'),
             ('download_status', 'downloads'),
-            ('status', 'sources')
+            ('status', 'sources'),
+            ('trip_places', 'places'),
+            ('trip_places', 'trips')
         ) AS n (view, source)
         JOIN pg_catalog.pg_attribute AS v ON v.attrelid = ('damoov.' || n.view)::pg_catalog.regclass
         JOIN pg_catalog.pg_attribute AS t ON t.attrelid = ('damoov.' || n.source)::pg_catalog.regclass AND t.attname = v.attname

@@ -150,6 +150,8 @@ VALUES ('Trips, EU', 'bad_utf8', '22021', 'no text', '\\x00ff5c27', sha256('\\x0
 INSERT INTO damoov.sources (server_oid, home, place, source, state, last_poll_at, last_error)
 SELECT server_oid, damoov.home(), damoov.place(), source, 'retrying', now(), 'could not' FROM damoov.servers;
 INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest, last_error) VALUES ('push', 'arn', 'abc', '\\x00', E'a\\tb');
+INSERT INTO damoov.places (name, latitude, longitude, radius_m) VALUES ('depot', 51, 7, 100);
+INSERT INTO damoov.places (name, area) VALUES ('area', '{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}');
 -- rows that the rules would not leave like this, were they asked again
 INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
 SELECT '$track', '2024-05-14 11:00:00Z', event_id, user_id, 'invalid' FROM damoov.events WHERE event = 'IncomingTrackRemoved';

@@ -44,10 +44,11 @@ for my $who (sort keys %token)
 		SELECT damoov.store_dataset('crash_buffer', '$crash', '{"Samples": [{"AccX": 1, "AccY": 2, "AccZ": 3}, {"AccX": 1, "AccY": 2, "AccZ": 3}]}')});
 	value(qq{SET damoov.store_points = 'document'; SELECT damoov.store_dataset('processed', 'd$n} . substr($token{$who}, 2) . q{', '{"Result": {"Code": 200, "Track": {"Points": [{"Number": 1}]}}}')});
 }
+value(q{INSERT INTO damoov.places (name, latitude, longitude, radius_m) VALUES ('depot', 51, 7, 100)});
 value(q{CREATE ROLE analyst LOGIN; SELECT damoov_grant('analyst', 'reader'); CREATE ROLE app LOGIN; SELECT damoov_grant('app', 'operator')});
 
 # Rows of each relation that a role reads
-my @relations = split /\n/, value(q{SELECT name FROM damoov.members WHERE kind IN ('table', 'view') AND name !~ '_default$|^activity$|^stat_|^all_points$' AND name NOT IN ('members', 'rights', 'grants', 'partitions', 'person_tables', 'documents', 'subscriptions', 'servers', 'status') ORDER BY 1});
+my @relations = split /\n/, value(q{SELECT name FROM damoov.members WHERE kind IN ('table', 'view') AND name !~ '_default$|^activity$|^stat_|^all_points$|^trip_places$' AND name NOT IN ('members', 'rights', 'grants', 'partitions', 'person_tables', 'documents', 'subscriptions', 'servers', 'status') ORDER BY 1});
 my %column = (users => 'user_id', events => 'user_id', downloads => 'object_id', quarantine => 'quarantine_id');
 my $rows = sub {
 	my ($role, $schema, $database) = @_;
@@ -64,7 +65,7 @@ value($recipe);
 value(qq{CREATE ROLE south LOGIN IN ROLE fleet_tenants; INSERT INTO fleet.tenants VALUES ('south', '$instance{south}'); CREATE ROLE east LOGIN IN ROLE fleet_tenants;
 	CREATE ROLE pair LOGIN IN ROLE fleet_tenants; INSERT INTO fleet.tenants VALUES ('pair', '$instance{north}'), ('pair', '$instance{south}')});
 value($again);
-my $of_nobody = '^(drift|forgotten|ledger|quarantine|receipts|redeliveries|sources)$';
+my $of_nobody = '^(drift|forgotten|ledger|places|quarantine|receipts|redeliveries|sources)$';
 @relations = grep { $_ !~ $of_nobody } @relations;
 
 sub is_separated

@@ -22,16 +22,16 @@ $node->append_conf('postgresql.conf', 'wal_level = logical');
 $node->start;
 
 # The SQL blocks of a document, in a database that is made for it or that another
-# one has left.
+# one has left, or a copy of one.
 my %made;
 
 sub run_blocks
 {
-	my ($document, $database, $at_least) = @_;
+	my ($document, $database, $at_least, $copied) = @_;
 	my @blocks = Damoov::Documents::sql_blocks($text{$document});
 
 	cmp_ok(scalar @blocks, '>=', $at_least, "$document has SQL blocks");
-	$node->safe_psql('postgres', "CREATE DATABASE $database") unless $made{$database}++;
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE " . ($copied // 'template1')) unless $made{$database}++;
 	foreach my $block (@blocks)
 	{
 		my ($first_line) = split /\n/, $block;
@@ -46,6 +46,7 @@ run_blocks('README.md', 'readme', 2);
 run_blocks('docs/damoov.md', 'manual', 20);
 run_blocks('docs/reference.md', 'manual', 1);
 run_blocks('docs/how-do-i.md', 'howto', 20);
+run_blocks('docs/maps.md', 'maps', 2, 'readme');
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
 	'63.5|2', 'the heartbeat of the manual was stored');
 

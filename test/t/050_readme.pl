@@ -14,7 +14,7 @@ use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
 my %text = map { $_ => slurp_file("$top/$_") }
-  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/architecture.md docs/scale.md docs/how-do-i.md);
+  qw(README.md CHANGELOG.md CONTRIBUTING.md docs/damoov.md docs/damoov-datasets.md docs/damoov-rights.md docs/architecture.md docs/scale.md docs/how-do-i.md docs/pictures.md);
 my $manual = $text{'docs/damoov.md'};
 
 my $node = PostgreSQL::Test::Cluster->new('readme');
@@ -43,6 +43,7 @@ sub run_blocks
 run_blocks('README.md', 'readme', 2);
 run_blocks('docs/damoov.md', 'manual', 20);
 run_blocks('docs/how-do-i.md', 'howto', 20);
+run_blocks('docs/pictures.md', 'pictures', 2);
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
 	'63.5|2', 'the heartbeat of the manual was stored');
 

@@ -4,7 +4,7 @@
 
 -- Where the run changes, the line has a gap.
 CREATE FUNCTION damoov.chart_line(x double precision[], y double precision[], runs integer[]) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -24,19 +24,24 @@ COMMENT ON FUNCTION damoov.chart_line(double precision[], double precision[], in
 
 CREATE FUNCTION damoov.chart_grid(y double precision, height double precision, x_from double precision, x_to double precision, x_unit text,
     y_to double precision, y_unit text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT concat(
-        (SELECT string_agg(format('<path class="dv-g" d="M60 %1$sH780"/><text class="dv-n dv-r" x="54" y="%2$s">%3$s</text>',
-                damoov.pixels(y + height - g * s.step / y_to * height), damoov.pixels(y + height - g * s.step / y_to * height + 4), trim_scale((g * s.step)::numeric)), '' ORDER BY g)
-            FROM (SELECT damoov.round_below(y_to / 3) AS step) AS s, generate_series(0, floor(y_to / s.step)::integer) AS g),
-        (SELECT string_agg(format('<path class="dv-g" d="M%1$s %2$sV%3$s"/><text class="dv-n dv-c" x="%1$s" y="%4$s">%5$s</text>',
-                damoov.pixels(60 + (g * s.step - x_from) / (x_to - x_from) * 720), damoov.pixels(y), damoov.pixels(y + height), damoov.pixels(y + height + 16),
-                trim_scale((g * s.step)::numeric)), '' ORDER BY g)
-            FROM (SELECT damoov.round_below((x_to - x_from) / 5) AS step) AS s, generate_series(ceil(x_from / s.step)::integer, floor(x_to / s.step)::integer) AS g),
-        format('<text class="dv-n" x="20" y="%s">%s</text>', damoov.pixels(y - 10), damoov.markup(y_unit)),
-        format('<text class="dv-n dv-r" x="780" y="%s">', damoov.pixels(y + height + 32)) || damoov.markup(x_unit) || '</text>');
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT concat(
+            (SELECT string_agg(format('<path class="dv-g" d="M60 %1$sH780"/><text class="dv-n dv-r" x="54" y="%2$s">%3$s</text>',
+                    damoov.pixels(y + height - g * s.step / y_to * height), damoov.pixels(y + height - g * s.step / y_to * height + 4), trim_scale((g * s.step)::numeric)), '' ORDER BY g)
+                FROM (SELECT damoov.round_below(y_to / 3) AS step) AS s, generate_series(0, floor(y_to / s.step)::integer) AS g),
+            (SELECT string_agg(format('<path class="dv-g" d="M%1$s %2$sV%3$s"/><text class="dv-n dv-c" x="%1$s" y="%4$s">%5$s</text>',
+                    damoov.pixels(60 + (g * s.step - x_from) / (x_to - x_from) * 720), damoov.pixels(y), damoov.pixels(y + height), damoov.pixels(y + height + 16),
+                    trim_scale((g * s.step)::numeric)), '' ORDER BY g)
+                FROM (SELECT damoov.round_below((x_to - x_from) / 5) AS step) AS s, generate_series(ceil(x_from / s.step)::integer, floor(x_to / s.step)::integer) AS g),
+            format('<text class="dv-n" x="20" y="%s">%s</text>', damoov.pixels(y - 10), damoov.markup(y_unit)),
+            format('<text class="dv-n dv-r" x="780" y="%s">', damoov.pixels(y + height + 32)) || damoov.markup(x_unit) || '</text>'));
+END
+$$;
 COMMENT ON FUNCTION damoov.chart_grid(double precision, double precision, double precision, double precision, text, double precision, text) IS 'the lines and numbers of a chart from y downwards; its values begin at 0; x_unit may be NULL';
 
 -- Distance runs on where a point does not know its own, or one behind.

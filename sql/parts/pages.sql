@@ -5,76 +5,96 @@
 -- The policy leaves a browser nothing to ask for and nothing to run, should a
 -- text ever become markup.
 CREATE FUNCTION damoov.page(title text, heading text, introduction text, sections text[]) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT concat('<!DOCTYPE html>', E'\n', '<html lang="en"><head><meta charset="utf-8"/>'
-            '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''; img-src data:"/>'
-            '<meta name="viewport" content="width=device-width, initial-scale=1"/><meta name="color-scheme" content="light dark"/>'
-            '<meta name="referrer" content="no-referrer"/><link rel="icon" href="data:,"/><title>', damoov.markup(title), '</title><style>'
-            'body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:62rem;padding:1rem;background:#fff;color:#1f2328}'
-            'a{color:#0550ae}a:focus-visible,summary:focus-visible,div:focus-visible{outline:3px solid #0969da}'
-            'table{border-collapse:collapse;margin:.5rem 0}caption{white-space:nowrap;text-align:left;font-weight:600;padding:.25rem 0}'
-            'th,td{border-bottom:1px solid #d0d7de;padding:.25rem .75rem .25rem 0;text-align:left;vertical-align:top}'
-            'td,th{overflow-wrap:break-word;max-width:20rem}td{font-variant-numeric:tabular-nums}.damoov-wide{overflow-x:auto}'
-            'figure{margin:1rem 0}svg.dv{max-width:100%;height:auto}nav ul{padding:0;display:flex;flex-wrap:wrap;gap:1rem;list-style:none}'
-            '.damoov-skip{position:absolute;left:-99rem}.damoov-skip:focus{position:static}'
-            '@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}a{color:#79c0ff}th,td{border-color:#353c46}}'
-            '@media print{nav,.damoov-skip{display:none}}'
-            '</style></head>', E'\n', '<body><a class="damoov-skip" href="#content">Skip to the content</a><header><h1>', damoov.markup(heading), '</h1><p dir="auto">',
-            damoov.markup(introduction), '</p></header>', E'\n', '<nav aria-label="Sections"><ul>', (
-                SELECT string_agg(format('<li><a href="#%s">%s</a></li>', m.id, m.heading), '' ORDER BY s.n)
-                FROM unnest(sections) WITH ORDINALITY AS s (markup, n)
-                CROSS JOIN LATERAL (SELECT substring(s.markup, 'id="([^"]*)"'), substring(s.markup, '<h2[^>]*>([^<]*)<')) AS m (id, heading)),
-            '</ul></nav>', E'\n', '<main id="content">', array_to_string(sections, E'\n'), '</main>', E'\n', '<footer><p>Made by damoov.</p></footer></body></html>');
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT concat('<!DOCTYPE html>', E'\n', '<html lang="en"><head><meta charset="utf-8"/>'
+                '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''; img-src data:"/>'
+                '<meta name="viewport" content="width=device-width, initial-scale=1"/><meta name="color-scheme" content="light dark"/>'
+                '<meta name="referrer" content="no-referrer"/><link rel="icon" href="data:,"/><title>', damoov.markup(title), '</title><style>'
+                'body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:62rem;padding:1rem;background:#fff;color:#1f2328}'
+                'a{color:#0550ae}a:focus-visible,summary:focus-visible,div:focus-visible{outline:3px solid #0969da}'
+                'table{border-collapse:collapse;margin:.5rem 0}caption{white-space:nowrap;text-align:left;font-weight:600;padding:.25rem 0}'
+                'th,td{border-bottom:1px solid #d0d7de;padding:.25rem .75rem .25rem 0;text-align:left;vertical-align:top}'
+                'td,th{overflow-wrap:break-word;max-width:20rem}td{font-variant-numeric:tabular-nums}.damoov-wide{overflow-x:auto}'
+                'figure{margin:1rem 0}svg.dv{max-width:100%;height:auto}nav ul{padding:0;display:flex;flex-wrap:wrap;gap:1rem;list-style:none}'
+                '.damoov-skip{position:absolute;left:-99rem}.damoov-skip:focus{position:static}'
+                '@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}a{color:#79c0ff}th,td{border-color:#353c46}}'
+                '@media print{nav,.damoov-skip{display:none}}'
+                '</style></head>', E'\n', '<body><a class="damoov-skip" href="#content">Skip to the content</a><header><h1>', damoov.markup(heading), '</h1><p dir="auto">',
+                damoov.markup(introduction), '</p></header>', E'\n', '<nav aria-label="Sections"><ul>', (
+                    SELECT string_agg(format('<li><a href="#%s">%s</a></li>', m.id, m.heading), '' ORDER BY s.n)
+                    FROM unnest(sections) WITH ORDINALITY AS s (markup, n)
+                    CROSS JOIN LATERAL (SELECT substring(s.markup, 'id="([^"]*)"'), substring(s.markup, '<h2[^>]*>([^<]*)<')) AS m (id, heading)),
+                '</ul></nav>', E'\n', '<main id="content">', array_to_string(sections, E'\n'), '</main>', E'\n', '<footer><p>Made by damoov.</p></footer></body></html>'));
+END
+$$;
 COMMENT ON FUNCTION damoov.page(text, text, text, text[]) IS 'an HTML document, well-formed as XML, too; sections are markup, all else is text';
 
 CREATE FUNCTION damoov.page_section(id text, heading text, content text[]) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT format('<section aria-labelledby="%s"><h2 id="%1$s">%s</h2>%s</section>', id, damoov.markup(heading), array_to_string(content, ''));
 END;
 COMMENT ON FUNCTION damoov.page_section(text, text, text[]) IS 'a section of a page with what is in it, as markup';
 
 CREATE FUNCTION damoov.page_row(cells text[]) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT '<tr>' || string_agg(CASE WHEN c.n = 1 THEN format('<th scope="row" dir="auto">%s</th>', coalesce(damoov.markup(c.cell), '&#8211;'))
-        ELSE format('<td dir="auto">%s</td>', coalesce(damoov.markup(c.cell), '&#8211;')) END, '' ORDER BY c.n) || '</tr>'
-    FROM unnest(cells) WITH ORDINALITY AS c (cell, n);
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT '<tr>' || string_agg(CASE WHEN c.n = 1 THEN format('<th scope="row" dir="auto">%s</th>', coalesce(damoov.markup(c.cell), '&#8211;'))
+            ELSE format('<td dir="auto">%s</td>', coalesce(damoov.markup(c.cell), '&#8211;')) END, '' ORDER BY c.n) || '</tr>'
+        FROM unnest(cells) WITH ORDINALITY AS c (cell, n));
+END
+$$;
 COMMENT ON FUNCTION damoov.page_row(text[]) IS 'a row of a table; all cells are text, the first is what the row is about';
 
 CREATE FUNCTION damoov.page_table(id text, caption text, headings text[], rows text, left_out bigint DEFAULT 0) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT concat(
-        CASE WHEN rows IS NULL THEN format('<p id="%s">%s: none.</p>', id, damoov.markup(caption)) ELSE
-            format('<div class="damoov-wide" role="region" aria-labelledby="%s-caption" tabindex="0"><table id="%1$s"><caption id="%1$s-caption">%s</caption><thead><tr>%s</tr></thead><tbody>%s</tbody></table></div>',
-                id, damoov.markup(caption), (SELECT string_agg(format('<th scope="col">%s</th>', damoov.markup(h.heading)), '' ORDER BY h.n)
-                    FROM unnest(headings) WITH ORDINALITY AS h (heading, n)), rows) END,
-        CASE WHEN left_out > 0 THEN format('<p id="%s-left-out">%s more are not shown.</p>', id, left_out) END);
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT concat(
+            CASE WHEN rows IS NULL THEN format('<p id="%s">%s: none.</p>', id, damoov.markup(caption)) ELSE
+                format('<div class="damoov-wide" role="region" aria-labelledby="%s-caption" tabindex="0"><table id="%1$s"><caption id="%1$s-caption">%s</caption><thead><tr>%s</tr></thead><tbody>%s</tbody></table></div>',
+                    id, damoov.markup(caption), (SELECT string_agg(format('<th scope="col">%s</th>', damoov.markup(h.heading)), '' ORDER BY h.n)
+                        FROM unnest(headings) WITH ORDINALITY AS h (heading, n)), rows) END,
+            CASE WHEN left_out > 0 THEN format('<p id="%s-left-out">%s more are not shown.</p>', id, left_out) END));
+END
+$$;
 COMMENT ON FUNCTION damoov.page_table(text, text, text[], text, bigint) IS 'a table with a caption, and how many rows it does without; rows are markup';
 
 CREATE FUNCTION damoov.page_figure(picture text, caption text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
     SELECT format('<figure>%s<figcaption dir="auto">%s</figcaption></figure>', picture, damoov.markup(caption));
 END;
 COMMENT ON FUNCTION damoov.page_figure(text, text) IS 'a picture with a caption; NULL without a picture';
 
 CREATE FUNCTION damoov.crash_rows(crash_ids bigint[]) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT string_agg(damoov.page_row(ARRAY[s.crash_id::text, damoov.driver_text(u.client_id, s.user_id), damoov.time_text(coalesce(s.peak_at, s.started_at, c.header_received_at), NULL),
-        damoov.verdict_text(s.passed_filters), damoov.number_text(s.reliability, 0), damoov.number_text(s.peak_acceleration_ms2, 1), damoov.number_text(s.delta_v_ms, 1)]),
-        '' ORDER BY array_position(crash_ids, s.crash_id))
-    FROM damoov.crash_summary AS s
-    JOIN damoov.crashes AS c ON c.crash_id = s.crash_id
-    LEFT JOIN damoov.users AS u ON u.user_id = s.user_id
-    WHERE s.crash_id = ANY (crash_ids);
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT string_agg(damoov.page_row(ARRAY[s.crash_id::text, damoov.driver_text(u.client_id, s.user_id), damoov.time_text(coalesce(s.peak_at, s.started_at, c.header_received_at), NULL),
+            damoov.verdict_text(s.passed_filters), damoov.number_text(s.reliability, 0), damoov.number_text(s.peak_acceleration_ms2, 1), damoov.number_text(s.delta_v_ms, 1)]),
+            '' ORDER BY array_position(crash_ids, s.crash_id))
+        FROM damoov.crash_summary AS s
+        JOIN damoov.crashes AS c ON c.crash_id = s.crash_id
+        LEFT JOIN damoov.users AS u ON u.user_id = s.user_id
+        WHERE s.crash_id = ANY (crash_ids));
+END
+$$;
 COMMENT ON FUNCTION damoov.crash_rows(bigint[]) IS 'the rows of a table of crashes, in this order';
 
 CREATE FUNCTION damoov_trip_html(trip_id bigint, miles boolean DEFAULT false) RETURNS damoov."text/html"

@@ -38,8 +38,11 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION damoov.pixels(double precision) IS 'a length in a picture';
 
--- What is next to nothing would be an underflow in the next division.  Not STRICT,
--- so that it is put in place of its calls.
+-- The small functions here are put in the place of their calls, which the planner
+-- does only for one that is not STRICT if it has a CASE, and not IMMUTABLE if it
+-- calls what is STABLE.  Those with a query are in plpgsql, which keeps its plan.
+
+-- What is next to nothing would be an underflow in the next division.
 CREATE FUNCTION damoov.usable(value double precision, lowest double precision, highest double precision) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -48,21 +51,21 @@ END;
 COMMENT ON FUNCTION damoov.usable(double precision, double precision, double precision) IS 'a number that can be computed with, to seven digits behind the point; NULL when it is out of the range or none';
 
 CREATE FUNCTION damoov.number_text(value double precision, digits integer, unit numeric DEFAULT 1) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT CASE WHEN value BETWEEN -1e15 AND 1e15 THEN round(value::numeric / unit, digits)::text END;
 END;
 COMMENT ON FUNCTION damoov.number_text(double precision, integer, numeric) IS 'a number in this unit, with so many digits behind the point; NULL when it is infinite or none';
 
 CREATE FUNCTION damoov.distance_text(km double precision, miles boolean) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT CASE WHEN miles THEN damoov.number_text(km, 1, 1.609344) || ' mi' ELSE damoov.number_text(km, 1) || ' km' END;
 END;
 COMMENT ON FUNCTION damoov.distance_text(double precision, boolean) IS 'a distance in kilometres or miles';
 
 CREATE FUNCTION damoov.speed_text(kmh double precision, miles boolean) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT CASE WHEN miles THEN damoov.number_text(kmh, 0, 1.609344) || ' mph' ELSE damoov.number_text(kmh, 0) || ' km/h' END;
 END;
@@ -124,7 +127,7 @@ COMMENT ON FUNCTION damoov.picture_style() IS 'the colours of pictures, on light
 
 -- Ids are those of the whole page that a picture stands in.
 CREATE FUNCTION damoov.picture(id text, height double precision, title text, description text, heading text, driver text, content text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT format('<svg xmlns="http://www.w3.org/2000/svg" class="dv" viewBox="0 0 800 %1$s" width="800" height="%1$s" role="img" aria-labelledby="%2$s-t %2$s-d">'
             '<title id="%2$s-t">%3$s</title><desc id="%2$s-d">%4$s</desc>%5$s<rect class="dv-bg" width="800" height="%1$s"/>'
@@ -142,7 +145,7 @@ END;
 COMMENT ON FUNCTION damoov.event_name(text) IS 'a kind of event in words';
 
 CREATE FUNCTION damoov.event_text(kind text, started_at timestamptz, peak_ms2 double precision, max_speed_kmh double precision, max_excess_kmh double precision, miles boolean) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT concat_ws(', ', damoov.event_name(kind),
         to_char(CASE WHEN started_at BETWEEN '1900-01-01Z' AND '9999-12-01Z' THEN started_at END AT TIME ZONE 'UTC', 'HH24:MI:SS') || ' UTC',
@@ -176,19 +179,24 @@ END;
 COMMENT ON FUNCTION damoov.speed_class(double precision, double precision) IS 'speed against the limit: 0 one of them is not known, 1 within it, 2 less than 10 km/h above, 3 less than 20, 4 more';
 
 CREATE FUNCTION damoov.legend(classes integer[], trip_events jsonb, y double precision, miles boolean) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT concat(
-        (SELECT string_agg(format('<path class="dv-l dv-s%s" d="M%s %sh22"/><text x="%s" y="%s">%s</text>', c.class,
-                damoov.pixels(20 + (c.n - 1) * 152), damoov.pixels(y - 4), damoov.pixels(48 + (c.n - 1) * 152), damoov.pixels(y),
-                (CASE WHEN miles THEN '{limit not known,within the limit,up to 6 mph over,6 to 12 mph over,12 mph over or more}'
-                    ELSE '{limit not known,within the limit,up to 10 km/h over,10 to 20 km/h over,20 km/h over or more}' END::text[])[c.class + 1]), '' ORDER BY c.n)
-            FROM (SELECT d.class, row_number() OVER (ORDER BY d.class) AS n FROM (SELECT DISTINCT unnest(classes) AS class) AS d) AS c),
-        (SELECT string_agg(format('<path class="dv-e" transform="translate(%s %s)" d="%s"/><text x="%s" y="%s">%s</text>',
-                damoov.pixels(31 + (k.n - 1) * 152), damoov.pixels(y + 20), damoov.event_mark(k.kind), damoov.pixels(48 + (k.n - 1) * 152), damoov.pixels(y + 24),
-                damoov.markup(format('%s (%s)', damoov.event_name(k.kind), k.count))), '' ORDER BY k.n)
-            FROM (SELECT e.key AS kind, e.value AS count, row_number() OVER (ORDER BY e.key COLLATE "C") AS n FROM jsonb_each_text(trip_events) AS e) AS k));
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT concat(
+            (SELECT string_agg(format('<path class="dv-l dv-s%s" d="M%s %sh22"/><text x="%s" y="%s">%s</text>', c.class,
+                    damoov.pixels(20 + (c.n - 1) * 152), damoov.pixels(y - 4), damoov.pixels(48 + (c.n - 1) * 152), damoov.pixels(y),
+                    (CASE WHEN miles THEN '{limit not known,within the limit,up to 6 mph over,6 to 12 mph over,12 mph over or more}'
+                        ELSE '{limit not known,within the limit,up to 10 km/h over,10 to 20 km/h over,20 km/h over or more}' END::text[])[c.class + 1]), '' ORDER BY c.n)
+                FROM (SELECT d.class, row_number() OVER (ORDER BY d.class) AS n FROM (SELECT DISTINCT unnest(classes) AS class) AS d) AS c),
+            (SELECT string_agg(format('<path class="dv-e" transform="translate(%s %s)" d="%s"/><text x="%s" y="%s">%s</text>',
+                    damoov.pixels(31 + (k.n - 1) * 152), damoov.pixels(y + 20), damoov.event_mark(k.kind), damoov.pixels(48 + (k.n - 1) * 152), damoov.pixels(y + 24),
+                    damoov.markup(format('%s (%s)', damoov.event_name(k.kind), k.count))), '' ORDER BY k.n)
+                FROM (SELECT e.key AS kind, e.value AS count, row_number() OVER (ORDER BY e.key COLLATE "C") AS n FROM jsonb_each_text(trip_events) AS e) AS k)));
+END
+$$;
 COMMENT ON FUNCTION damoov.legend(integer[], jsonb, double precision, boolean) IS 'what the colours and marks of a way mean, as far as there are such, in two lines from y on';
 
 CREATE FUNCTION damoov.turn(degrees double precision) RETURNS double precision
@@ -200,7 +208,7 @@ COMMENT ON FUNCTION damoov.turn(double precision) IS 'an angle between -180 and 
 
 -- A stretch between two points that are kept has the colour of the worst between.
 CREATE FUNCTION damoov.draw_way(x double precision[], y double precision[], classes integer[]) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -229,19 +237,24 @@ $$;
 COMMENT ON FUNCTION damoov.draw_way(double precision[], double precision[], integer[]) IS 'a line in the colours of its classes, with at most 1,000 points; NULL for less than two';
 
 CREATE FUNCTION damoov.scale_bar(metres_per_pixel double precision, y double precision, miles boolean) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT format('<path class="dv-k" d="M%1$s %2$sv6h%3$sv-6"/><text class="dv-c" x="%4$s" y="%5$s">%6$s</text>',
-        damoov.pixels(770 - b.length), damoov.pixels(y - 6), damoov.pixels(b.length), damoov.pixels(770 - b.length / 2), damoov.pixels(y - 6), b.label)
-    FROM (
-        SELECT n.number * u.metres / metres_per_pixel AS length, format('%s %s', n.number::numeric, u.unit) AS label
-        FROM (VALUES (1, 'm', 1.0, false), (2, 'km', 1000.0, false), (1, 'ft', 0.3048, true), (2, 'mi', 1609.344, true)) AS u (rank, unit, metres, miles)
-        CROSS JOIN LATERAL (SELECT damoov.round_below(150 * metres_per_pixel / u.metres) AS number) AS n
-        WHERE u.miles = scale_bar.miles AND (u.rank = 1 OR n.number >= 1)
-        ORDER BY u.rank DESC
-        LIMIT 1
-    ) AS b;
-END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (
+        SELECT format('<path class="dv-k" d="M%1$s %2$sv6h%3$sv-6"/><text class="dv-c" x="%4$s" y="%5$s">%6$s</text>',
+            damoov.pixels(770 - b.length), damoov.pixels(y - 6), damoov.pixels(b.length), damoov.pixels(770 - b.length / 2), damoov.pixels(y - 6), b.label)
+        FROM (
+            SELECT n.number * u.metres / metres_per_pixel AS length, format('%s %s', n.number::numeric, u.unit) AS label
+            FROM (VALUES (1, 'm', 1.0, false), (2, 'km', 1000.0, false), (1, 'ft', 0.3048, true), (2, 'mi', 1609.344, true)) AS u (rank, unit, metres, miles)
+            CROSS JOIN LATERAL (SELECT damoov.round_below(150 * metres_per_pixel / u.metres) AS number) AS n
+            WHERE u.miles = scale_bar.miles AND (u.rank = 1 OR n.number >= 1)
+            ORDER BY u.rank DESC
+            LIMIT 1
+        ) AS b);
+END
+$$;
 COMMENT ON FUNCTION damoov.scale_bar(double precision, double precision, boolean) IS 'the scale of a map, with its lower end at y';
 
 -- Degrees are turned into metres around the middle of the way; longitudes are

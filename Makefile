@@ -31,6 +31,7 @@ OBJS         = \
 	src/dataset/record_check.o \
 	src/dataset/record_store.o \
 	src/dataset/record_value.o \
+	src/dataset/simplify.o \
 	src/dataset/track.o \
 	src/dataset/trip_document.o \
 	src/dataset/trip_events.o \
@@ -131,6 +132,10 @@ SQL_PARTS    = \
 	run \
 	statistics \
 	risk \
+	pictures \
+	charts \
+	pages \
+	fleet_page \
 	additions \
 	check \
 	comments \
@@ -141,9 +146,9 @@ SQL_PARTS    = \
 DATA_built   = sql/damoov--1.0.sql
 # what was released is a file like any other
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
-DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md docs/maps.md
+DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md docs/maps.md docs/pictures.md
 
-REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions risk exports places
+REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions risk exports places pictures
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use

@@ -89,11 +89,15 @@ WITH level (rank, what) AS (VALUES
     (2, 'table', '{events}', '{SELECT}', '{event_id, user_id, received_at}'),
     (2, 'table', '{users}', '{SELECT}', '{user_id, client_id, client_id_at, instance_id, instance_id_at, first_seen_at}'),
     (2, 'table', '{quarantine}', '{SELECT}', '{kind, object_id, reason, sqlstate, message, attempts}'),
-    (2, 'function', '{damoov_points, damoov_polyline, damoov_tile, damoov_trip_geojson, damoov_trip_gpx, damoov_trip_wkb,
-        damoov_trips_geojson}', '{EXECUTE}', NULL),
+    (2, 'function', '{damoov_crash_svg, damoov_fleet_html, damoov_points, damoov_polyline, damoov_speed_svg, damoov_tile,
+        damoov_trip_geojson, damoov_trip_gpx, damoov_trip_html, damoov_trip_svg, damoov_trip_wkb, damoov_trips_geojson}', '{EXECUTE}', NULL),
     (2, 'internal function', '{document_points, event_drift, extra_columns, extra_drift, extra_members, hidden_event_drift,
         area_rings, geojson_position, gis_schema, line_geometry, little_endian, metres_between, thinned_vertices, touches,
         trip_properties, trip_vertices, unknown_members}', '{EXECUTE}', NULL),
+    -- what pictures and pages are made of
+    (2, 'internal function', '{chart_grid, chart_line, crash_rows, distance_text, draw_way, driver_text, event_mark, event_name,
+        event_text, legend, markup, number_text, page, page_figure, page_row, page_section, page_table, picture, picture_style, pixels,
+        round_below, scale_bar, simplify, speed_class, speed_text, time_text, turn, usable, verdict_text}', '{EXECUTE}', NULL),
     -- stores, for all servers
     (3, 'table', NULL, '{SELECT, INSERT, UPDATE, DELETE}', NULL),
     (3, 'sequence', NULL, '{USAGE}', NULL),

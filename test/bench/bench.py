@@ -24,6 +24,7 @@ WORKS = {
     "trips": queues.trips,
     "points": queues.points,
     "documents": storing.documents,
+    "pictures": storing.pictures,
     "ingest": storing.ingest,
     "workers": queues.workers,
     "providers": queues.providers,

@@ -5,7 +5,7 @@ import os
 import time
 
 from documents import POINTS
-from harness import backend_cpu_seconds
+from harness import backend_cpu_seconds, fail
 from profiling import profiled
 
 
@@ -75,6 +75,44 @@ def documents(bench, report):
         for name in ("stored by damoov", "stored, the original kept"):
             for metric in ("per second", "CPU ms a trip"):
                 report.ratio(name, metric, "COPY BINARY of the points")
+
+
+# ---- pictures -----------------------------------------------------------------------------------
+
+# each for one trip; the first is what the others are measured by
+LOOKS = {"SELECT * FROM damoov_points()": "SELECT * FROM damoov_points(%s)", "damoov_trip_svg": "SELECT damoov_trip_svg(%s)",
+         "damoov_speed_svg": "SELECT damoov_speed_svg(%s)", "damoov_trip_html": "SELECT damoov_trip_html(%s)"}
+
+
+def check_pictures(db, count):
+    """Each is there, and as small as is promised."""
+    drawn = db.value("SELECT count(*) FROM damoov.trips AS t WHERE damoov_trip_svg(t.trip_id) ~ '^<svg .* class=\"dv-l dv-s'"
+                     " AND octet_length(damoov_trip_svg(t.trip_id)) < 100000")
+    if drawn != count:
+        fail(f"{drawn} pictures of {count} trips")
+
+
+def pictures(bench, report):
+    count = bench.size(100, 40)
+    report.title = f"{count} trips of {POINTS} points, read and drawn, a statement each"
+    for form in ("rows", "document"):
+        with bench.server.database(workers=0) as db:
+            load_documents(bench, db, count)
+            db.execute(f"SET damoov.store_points = '{form}'; SET jit = off; SELECT bench.store(0)")
+            trips = [trip for trip, in db.execute("SELECT trip_id FROM damoov.trips ORDER BY trip_id")]
+            check_pictures(db, count)
+            backend = db.value("SELECT pg_backend_pid()")
+            for _ in range(bench.rounds * bench.size(3, 1)):
+                for name, statement in LOOKS.items():
+                    with profiled(bench, report, name, backend):
+                        used, began = backend_cpu_seconds(backend), time.time()
+                        for trip in trips:
+                            db.execute(statement, trip)
+                        seconds, used = time.time() - began, backend_cpu_seconds(backend) - used
+                    report.note(f"{name}, {form}", **{"ms a trip": seconds / count * 1e3, "CPU ms a trip": used / count * 1e3})
+        reading, *drawing = (f"{name}, {form}" for name in LOOKS)
+        for name in drawing:
+            report.ratio(name, "CPU ms a trip", reading)
 
 
 # ---- damoov_ingest ------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ run_blocks('docs/damoov.md', 'manual', 20);
 run_blocks('docs/reference.md', 'manual', 1);
 run_blocks('docs/how-do-i.md', 'howto', 20);
 run_blocks('docs/maps.md', 'maps', 2, 'readme');
+run_blocks('docs/pictures.md', 'pictures', 2);
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),
 	'63.5|2', 'the heartbeat of the manual was stored');
 

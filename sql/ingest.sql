@@ -570,3 +570,4 @@ SELECT source, type, state, downloads_waiting, downloads_failed, quarantined
 FROM damoov.status
 ORDER BY source COLLATE "C";
 DROP SERVER eu;
+SELECT pg_temp.empty_tables();

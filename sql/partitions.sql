@@ -201,7 +201,7 @@ $$;
 SELECT pg_temp.refill();
 GRANT USAGE ON SCHEMA damoov TO regress_damoov_adder;
 GRANT SELECT, UPDATE, DELETE, INSERT ON ALL TABLES IN SCHEMA damoov TO regress_damoov_adder;
-GRANT EXECUTE ON FUNCTION damoov.may_commit(), damoov.need_read_committed(), damoov.lock_people(boolean), damoov.try_lock_object(uuid) TO regress_damoov_adder;
+GRANT EXECUTE ON FUNCTION damoov.may_commit(), damoov.need_read_committed(), damoov.lock_people(boolean), damoov.try_lock_object(uuid), damoov.report_progress(text, text, bigint, bigint, bigint) TO regress_damoov_adder;
 GRANT EXECUTE ON PROCEDURE damoov_purge(boolean) TO regress_damoov_adder;
 SET ROLE regress_damoov_adder;
 CALL damoov_purge(false);

@@ -48,7 +48,7 @@ value(q{INSERT INTO damoov.places (name, latitude, longitude, radius_m) VALUES (
 value(q{CREATE ROLE analyst LOGIN; SELECT damoov_grant('analyst', 'reader'); CREATE ROLE app LOGIN; SELECT damoov_grant('app', 'operator')});
 
 # Rows of each relation that a role reads
-my @relations = split /\n/, value(q{SELECT name FROM damoov.members WHERE kind IN ('table', 'view') AND name !~ '_default$|^activity$|^stat_|^all_points$|^trip_places$' AND name NOT IN ('members', 'rights', 'grants', 'partitions', 'person_tables', 'documents', 'subscriptions', 'servers', 'status') ORDER BY 1});
+my @relations = split /\n/, value(q{SELECT name FROM damoov.members WHERE kind IN ('table', 'view') AND name !~ '_default$|^activity$|^stat_|^all_points$|^trip_places$' AND name NOT IN ('members', 'rights', 'grants', 'partitions', 'person_tables', 'documents', 'subscriptions', 'servers', 'status', 'at_risk') ORDER BY 1});
 my %column = (users => 'user_id', events => 'user_id', downloads => 'object_id', quarantine => 'quarantine_id');
 my $rows = sub {
 	my ($role, $schema, $database) = @_;

@@ -32,12 +32,12 @@ DECLARE
     total bigint;
     range pg_catalog.record;
     whole boolean;
-    step text;
+    step pg_catalog.text;
     tables_done bigint := 0;
     all_rows bigint := 0;
     phases CONSTANT bigint := 13;
     -- who does not see all tracks cannot say that all are old
-    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(text,bigint,bigint,bigint)', 'EXECUTE')
+    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(pg_catalog.text,bigint,bigint,bigint)', 'EXECUTE')
         AND NOT pg_catalog.row_security_active('damoov.trips') AND NOT pg_catalog.row_security_active('damoov.raw_tracks');
 BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;

@@ -57,10 +57,13 @@ SELECT * FROM pg_temp.risks;
 -- one message a day is no silence after 13 hours
 UPDATE damoov.receipts SET received = 1, stored = 1 WHERE source = 'queue';
 SELECT what, source FROM pg_temp.risks;
+-- nothing is said of how many came, when their receipts are gone
+DELETE FROM damoov.receipts;
+UPDATE damoov.sources SET last_message_at = now() - interval '150 days';
+SELECT what, source, problem FROM pg_temp.risks;
 
 -- The quarantine, if it is removed at all
 UPDATE damoov.sources SET last_message_at = now();
-DELETE FROM damoov.receipts;
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest, received_at)
 VALUES ('queue', 'bad_json', '22P02', 'example', 'a', 'a', now() - interval '9 days'), ('queue', 'bad_json', '22P02', 'example', 'b', 'b', now());
 SELECT * FROM pg_temp.risks;

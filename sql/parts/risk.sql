@@ -47,7 +47,8 @@ WITH waiting AS (
     UNION ALL
     -- nothing is lost by that, unless whoever sends has stopped sending here
     SELECT 'silence', s.source, s.type, NULL, s.last_message_at, NULL,
-        format('no message came since then, of about %s a day in the week before', round(u.received / 7)),
+        -- the receipts of that week may have been removed
+        concat('no message came since then', ', of about ' || nullif(round(u.received / 7), 0) || ' a day in the week before'),
         format('SELECT * FROM damoov_check(%L)', s.source), 'warning'
     FROM damoov.status AS s
     CROSS JOIN LATERAL (

@@ -305,6 +305,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION damoov.check_state(text) IS 'the part of damoov_check() that reads what sources and downloads have met';
 
+-- Of a prepared transaction no process is known.
+CREATE FUNCTION damoov.check_locks()
+    RETURNS TABLE (level text, topic text, finding text, remedy text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'error', 'locks', concat('sources and downloads cannot be read', min(l.finding)),
+        coalesce(min(l.remedy), 'Ask again. If it stays so, look at pg_locks and pg_prepared_xacts.')
+    FROM (
+        SELECT format(': process %s has locked damoov.%I', k.pid, min(c.relname)) AS finding,
+            format('Wait for it, or end it: SELECT pg_terminate_backend(%s)', k.pid) AS remedy
+        FROM pg_locks AS k
+        JOIN pg_database AS d ON d.oid = k.database AND d.datname = current_database()
+        JOIN pg_class AS c ON c.oid = k.relation AND c.relnamespace = 'damoov'::regnamespace
+        WHERE k.mode = 'AccessExclusiveLock' AND k.granted AND k.pid <> pg_backend_pid()
+        GROUP BY k.pid
+        ORDER BY k.pid
+        LIMIT 1
+    ) AS l
+$$;
+COMMENT ON FUNCTION damoov.check_locks() IS 'the part of damoov_check() about tables that could not be read, because somebody has locked them for longer than a second';
+
 -- The services first: nothing is locked while they are waited for.
 CREATE FUNCTION damoov_check(source text DEFAULT NULL)
     RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
@@ -318,7 +340,12 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
-    RETURN QUERY SELECT * FROM damoov.check_state(source);
+    BEGIN
+        RETURN QUERY SELECT * FROM damoov.check_state(source);
+    EXCEPTION
+        WHEN lock_not_available OR deadlock_detected THEN
+            RETURN QUERY SELECT NULL, f.* FROM damoov.check_locks() AS f;
+    END;
     IF source IS NULL THEN
         RETURN QUERY
         SELECT NULL, f.* FROM damoov.check_worker() AS f

@@ -79,6 +79,18 @@ is(findings('queue'), 'ok|queue|the queue can be read; about 1 messages wait|',
 is($cloud->queue('queue')->{visible}, 1, '... its message was not taken');
 is($cloud->count_requests(target => 'ReceiveMessage'), 0, '... nor asked for');
 
+# A table that somebody has locked is a finding, and in the way of no other one.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE damoov.quarantine IN ACCESS EXCLUSIVE MODE');
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+is(findings('queue'), 'ok|queue|the queue can be read; about 1 messages wait|', 'a table is locked: the queue is in order');
+is(join('', rows('\|locks\|')),
+	"error|locks|sources and downloads cannot be read: process $pid has locked damoov.quarantine|Wait for it, or end it: SELECT pg_terminate_backend($pid)\n",
+	'... and who has locked it is told');
+is(scalar rows('\|worker\|'), 1, '... and how the worker is');
+$holder->quit;
+is(scalar rows('\|locks\|'), 0, '... until he leaves it');
+
 # The same of every other type: all but the message is looked at.
 my %place = (
 	servicebus => 'damoov',

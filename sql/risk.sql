@@ -43,6 +43,9 @@ CALL pg_temp.asked('auth_failed', '49 hours');
 SELECT * FROM pg_temp.risks;
 CALL pg_temp.asked('paused', '80 hours', true);
 SELECT * FROM pg_temp.risks;
+-- by its option, which damoov_resume() does not change
+CALL pg_temp.asked('paused', '80 hours');
+SELECT what, source, problem, remedy FROM pg_temp.risks;
 CALL pg_temp.asked('polling', '100 hours');
 SELECT what, level, source, kind, age, remedy FROM pg_temp.risks;
 

@@ -62,9 +62,9 @@ BEGIN
     END IF;
 
     -- Nothing refers to a person x, neither here nor in tables of others; who may
-    -- not look there removes nobody.
+    -- not look there, or does not see all rows, removes nobody.
     SELECT string_agg(CASE
-            WHEN has_table_privilege(r.relation, 'SELECT') AND has_schema_privilege(r.schema, 'USAGE')
+            WHEN has_table_privilege(r.relation, 'SELECT') AND has_schema_privilege(r.schema, 'USAGE') AND NOT row_security_active(r.relation)
                 THEN format('NOT EXISTS (SELECT FROM %s AS r WHERE r.%I = x.user_id)', r.relation, r.name)
             ELSE 'false'
         END, ' AND ' ORDER BY r.relation, r.name)

@@ -221,8 +221,8 @@ BEGIN
             END;
         END IF;
         IF problem IS NOT NULL THEN
-            finding := format('setting "%s" of %s has no effect: %s', entry.name, coalesce('role "' || entry.rolname || '"', 'this database'), problem);
-            remedy := concat('ALTER ' || concat_ws(' IN ', 'ROLE ' || quote_ident(entry.rolname), 'DATABASE ' || quote_ident(entry.datname)),
+            finding := format('setting "%s" of %s has no effect: %s', entry.name, coalesce('role "' || entry.rolname || '"', CASE WHEN entry.datname IS NULL THEN 'all roles' ELSE 'this database' END), problem);
+            remedy := concat('ALTER ', coalesce(nullif(concat_ws(' IN ', 'ROLE ' || quote_ident(entry.rolname), 'DATABASE ' || quote_ident(entry.datname)), ''), 'ROLE ALL'),
                 ' RESET ', quote_ident(split_part(entry.name, '.', 1)), '.', quote_ident(split_part(entry.name, '.', 2)));
             RETURN NEXT;
         END IF;
@@ -249,6 +249,29 @@ AS $$
     ) AS w (name, good, finding)
     JOIN pg_settings AS s USING (name)
     WHERE s.setting <> w.good
+    UNION ALL
+    -- of the worker, whatever is set for the caller
+    SELECT 'error', 'settings', 'the worker stores nothing: its transactions are read-only by default',
+        format('SET default_transaction_read_only = off; ALTER %s RESET default_transaction_read_only', coalesce(nullif(
+            concat_ws(' IN ', 'ROLE ' || quote_ident(f.rolname), 'DATABASE ' || quote_ident(f.datname)), ''), 'ROLE ALL'))
+    FROM (
+        SELECT split_part(x.x, '=', 2) AS value, d.datname, r.rolname
+        FROM pg_db_role_setting AS s
+        CROSS JOIN LATERAL unnest(s.setconfig) AS x (x)
+        LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+        LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+        WHERE split_part(x.x, '=', 1) = 'default_transaction_read_only'
+            AND (s.setdatabase = 0 OR d.datname = current_database())
+            AND (s.setrole = 0 OR r.rolname = coalesce(nullif(current_setting('damoov.role'), ''), 'damoov_engine'))
+        ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC
+        LIMIT 1
+    ) AS f
+    WHERE f.value::boolean
+    UNION ALL
+    SELECT 'error', 'settings', 'the worker stores nothing: transactions are read-only by default',
+        'ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf()'
+    FROM pg_settings AS s
+    WHERE s.name = 'default_transaction_read_only' AND s.setting = 'on' AND s.source IN ('configuration file', 'command line')
     UNION ALL
     SELECT 'warning', 'settings', f.finding, f.remedy FROM damoov.wrong_settings() AS f
 $$;

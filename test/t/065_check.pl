@@ -357,6 +357,26 @@ $cloud->publish([ heartbeat(token('driver'), 4) ], queue => 'queue');
 eventually { rows('^error\|state\|could not store messages: permission denied for table events', 'queue') } 'a source that cannot store anything';
 mends('lacks INSERT ON TABLE damoov.events', qr/^SELECT damoov_grant\('robot', 'worker'\)$/);
 eventually { !rows('^error\|', 'queue') } '... can, then';
+# a worker that may not write at all cannot say so in the status; it says it once in the log
+for my $where ('ROLE robot', 'DATABASE postgres')
+{
+	my $mark = -s $node->logfile;
+	my ($changes, $last) = (0, '');
+	$node->sql("ALTER $where SET default_transaction_read_only = on; SELECT pg_terminate_backend(damoov.worker_pid())");
+	eventually { PostgreSQL::Test::Utils::slurp_file($node->logfile, $mark) =~ /could not process sources and downloads: cannot execute/ } "$where: transactions are read-only";
+	eventually {
+		my $now = $node->sql('SELECT state_change FROM pg_stat_activity WHERE pid = damoov.worker_pid()');
+		$changes++ if $now ne $last;
+		$last = $now;
+		$changes > 12;
+	} '... the worker tries again';
+	my %said;
+	$said{$_}++ for PostgreSQL::Test::Utils::slurp_file($node->logfile, $mark) =~ /(could not process sources .*)/g;
+	is_deeply([ grep { $said{$_} > 1 } keys %said ], [], '... and says so once');
+	mends('the worker stores nothing', qr/^SET default_transaction_read_only = off; ALTER $where RESET default_transaction_read_only$/);
+	$node->sql('SELECT pg_terminate_backend(damoov.worker_pid())');
+	worker_is_well('... and then runs');
+}
 
 $node->stop;
 $cloud->stop;

@@ -201,7 +201,8 @@ $$;
 SELECT pg_temp.refill();
 GRANT USAGE ON SCHEMA damoov TO regress_damoov_adder;
 GRANT SELECT, UPDATE, DELETE, INSERT ON ALL TABLES IN SCHEMA damoov TO regress_damoov_adder;
-GRANT EXECUTE ON FUNCTION damoov.may_commit(), damoov.need_read_committed(), damoov.lock_people(boolean), damoov.try_lock_object(uuid), damoov.report_progress(text, text, bigint, bigint, bigint) TO regress_damoov_adder;
+GRANT EXECUTE ON FUNCTION damoov.may_commit(), damoov.need_read_committed(), damoov.lock_people(boolean), damoov.try_lock_object(uuid),
+    damoov.report_progress(text, text, bigint, bigint, bigint) TO regress_damoov_adder;
 GRANT EXECUTE ON PROCEDURE damoov_purge(boolean) TO regress_damoov_adder;
 SET ROLE regress_damoov_adder;
 CALL damoov_purge(false);
@@ -218,6 +219,21 @@ RESET ROLE;
 ALTER TABLE damoov.trips DISABLE ROW LEVEL SECURITY;
 SELECT count(*) AS trips, (SELECT count(*) FROM damoov.trip_points AS p WHERE p.trip_id >= 3000) AS points, to_regclass('damoov.trip_points_p3000') AS partition
 FROM damoov.trips WHERE trip_id >= 3000;
+-- nor does a person go whose heartbeats it does not see
+INSERT INTO damoov.users (user_id, device_token) VALUES (-1, '4abf7a0f-d4ed-4a38-867c-0000000000f1');
+INSERT INTO damoov.heartbeats (user_id, reported_at) VALUES (-1, now());
+ALTER TABLE damoov.heartbeats ENABLE ROW LEVEL SECURITY;
+SET damoov.keep_events = '1d';
+SET damoov.keep_trips = -1;
+SET ROLE regress_damoov_adder;
+CALL damoov_purge(false);
+RESET ROLE;
+ALTER TABLE damoov.heartbeats DISABLE ROW LEVEL SECURITY;
+SELECT user_id FROM damoov.users WHERE user_id = -1;
+DELETE FROM damoov.heartbeats WHERE user_id = -1;
+DELETE FROM damoov.users WHERE user_id = -1;
+SET damoov.keep_trips = '30d';
+RESET damoov.keep_events;
 -- a partition whose rows went one by one follows
 DELETE FROM damoov.trips WHERE trip_id >= 3000;
 SELECT count(*) FROM damoov.trip_points WHERE trip_id >= 3000;

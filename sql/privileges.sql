@@ -300,6 +300,13 @@ SET search_path = regress_damoov_trap, pg_catalog, pg_temp, public;
 SELECT 'a'::text = 'b'::text AS this_is_trapped;
 SELECT i.event, i.outcome FROM public.damoov_ingest((SELECT pg_catalog.jsonb_agg(note ORDER BY n) FROM note)) AS i;
 SHOW search_path;
+-- a procedure that commits has declared its variables before it can set the path
+CREATE DOMAIN regress_damoov_trap.text AS pg_catalog.text CHECK (regress_damoov_trap.trap(VALUE, VALUE));
+SELECT text 'a' AS this_is_trapped;
+CALL public.damoov_retry_all();
+CALL public.damoov_purge();
+CALL public.damoov_pack('-infinity');
+SHOW search_path;
 RESET search_path;
 SELECT (SELECT count(*) FROM pg_temp.users) AS temp_users, (SELECT count(*) FROM damoov.users) AS users, (SELECT count(*) FROM damoov.events) AS events;
 DROP TABLE pg_temp.users, pg_temp.events, pg_temp.arrived;

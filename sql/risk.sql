@@ -43,6 +43,9 @@ CALL pg_temp.asked('auth_failed', '49 hours');
 SELECT * FROM pg_temp.risks;
 CALL pg_temp.asked('paused', '80 hours', true);
 SELECT * FROM pg_temp.risks;
+-- by its option, which damoov_resume() does not change
+CALL pg_temp.asked('paused', '80 hours');
+SELECT what, source, problem, remedy FROM pg_temp.risks;
 CALL pg_temp.asked('polling', '100 hours');
 SELECT what, level, source, kind, age, remedy FROM pg_temp.risks;
 
@@ -57,10 +60,13 @@ SELECT * FROM pg_temp.risks;
 -- one message a day is no silence after 13 hours
 UPDATE damoov.receipts SET received = 1, stored = 1 WHERE source = 'queue';
 SELECT what, source FROM pg_temp.risks;
+-- nothing is said of how many came, when their receipts are gone
+DELETE FROM damoov.receipts;
+UPDATE damoov.sources SET last_message_at = now() - interval '150 days';
+SELECT what, source, problem FROM pg_temp.risks;
 
 -- The quarantine, if it is removed at all
 UPDATE damoov.sources SET last_message_at = now();
-DELETE FROM damoov.receipts;
 INSERT INTO damoov.quarantine (source, reason, sqlstate, message, body, body_digest, received_at)
 VALUES ('queue', 'bad_json', '22P02', 'example', 'a', 'a', now() - interval '9 days'), ('queue', 'bad_json', '22P02', 'example', 'b', 'b', now());
 SELECT * FROM pg_temp.risks;

@@ -221,8 +221,8 @@ BEGIN
             END;
         END IF;
         IF problem IS NOT NULL THEN
-            finding := format('setting "%s" of %s has no effect: %s', entry.name, coalesce('role "' || entry.rolname || '"', 'this database'), problem);
-            remedy := concat('ALTER ' || concat_ws(' IN ', 'ROLE ' || quote_ident(entry.rolname), 'DATABASE ' || quote_ident(entry.datname)),
+            finding := format('setting "%s" of %s has no effect: %s', entry.name, coalesce('role "' || entry.rolname || '"', CASE WHEN entry.datname IS NULL THEN 'all roles' ELSE 'this database' END), problem);
+            remedy := concat('ALTER ', coalesce(nullif(concat_ws(' IN ', 'ROLE ' || quote_ident(entry.rolname), 'DATABASE ' || quote_ident(entry.datname)), ''), 'ROLE ALL'),
                 ' RESET ', quote_ident(split_part(entry.name, '.', 1)), '.', quote_ident(split_part(entry.name, '.', 2)));
             RETURN NEXT;
         END IF;
@@ -249,6 +249,29 @@ AS $$
     ) AS w (name, good, finding)
     JOIN pg_settings AS s USING (name)
     WHERE s.setting <> w.good
+    UNION ALL
+    -- of the worker, whatever is set for the caller
+    SELECT 'error', 'settings', 'the worker stores nothing: its transactions are read-only by default',
+        format('SET default_transaction_read_only = off; ALTER %s RESET default_transaction_read_only', coalesce(nullif(
+            concat_ws(' IN ', 'ROLE ' || quote_ident(f.rolname), 'DATABASE ' || quote_ident(f.datname)), ''), 'ROLE ALL'))
+    FROM (
+        SELECT split_part(x.x, '=', 2) AS value, d.datname, r.rolname
+        FROM pg_db_role_setting AS s
+        CROSS JOIN LATERAL unnest(s.setconfig) AS x (x)
+        LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+        LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+        WHERE split_part(x.x, '=', 1) = 'default_transaction_read_only'
+            AND (s.setdatabase = 0 OR d.datname = current_database())
+            AND (s.setrole = 0 OR r.rolname = coalesce(nullif(current_setting('damoov.role'), ''), 'damoov_engine'))
+        ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC
+        LIMIT 1
+    ) AS f
+    WHERE f.value::boolean
+    UNION ALL
+    SELECT 'error', 'settings', 'the worker stores nothing: transactions are read-only by default',
+        'ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf()'
+    FROM pg_settings AS s
+    WHERE s.name = 'default_transaction_read_only' AND s.setting = 'on' AND s.source IN ('configuration file', 'command line')
     UNION ALL
     SELECT 'warning', 'settings', f.finding, f.remedy FROM damoov.wrong_settings() AS f
 $$;
@@ -305,6 +328,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION damoov.check_state(text) IS 'the part of damoov_check() that reads what sources and downloads have met';
 
+-- Of a prepared transaction no process is known.
+CREATE FUNCTION damoov.check_locks()
+    RETURNS TABLE (level text, topic text, finding text, remedy text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'error', 'locks', concat('sources and downloads cannot be read', min(l.finding)),
+        coalesce(min(l.remedy), 'Ask again. If it stays so, look at pg_locks and pg_prepared_xacts.')
+    FROM (
+        SELECT format(': process %s has locked damoov.%I', k.pid, min(c.relname)) AS finding,
+            format('Wait for it, or end it: SELECT pg_terminate_backend(%s)', k.pid) AS remedy
+        FROM pg_locks AS k
+        JOIN pg_database AS d ON d.oid = k.database AND d.datname = current_database()
+        JOIN pg_class AS c ON c.oid = k.relation AND c.relnamespace = 'damoov'::regnamespace
+        WHERE k.mode = 'AccessExclusiveLock' AND k.granted AND k.pid <> pg_backend_pid()
+        GROUP BY k.pid
+        ORDER BY k.pid
+        LIMIT 1
+    ) AS l
+$$;
+COMMENT ON FUNCTION damoov.check_locks() IS 'the part of damoov_check() about tables that could not be read, because somebody has locked them for longer than a second';
+
 -- The services first: nothing is locked while they are waited for.
 CREATE FUNCTION damoov_check(source text DEFAULT NULL)
     RETURNS TABLE (server text, level text, topic text, finding text, remedy text)
@@ -318,7 +363,12 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
-    RETURN QUERY SELECT * FROM damoov.check_state(source);
+    BEGIN
+        RETURN QUERY SELECT * FROM damoov.check_state(source);
+    EXCEPTION
+        WHEN lock_not_available OR deadlock_detected THEN
+            RETURN QUERY SELECT NULL, f.* FROM damoov.check_locks() AS f;
+    END;
     IF source IS NULL THEN
         RETURN QUERY
         SELECT NULL, f.* FROM damoov.check_worker() AS f

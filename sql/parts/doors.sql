@@ -107,7 +107,7 @@ DECLARE
     may_commit CONSTANT boolean := damoov.may_commit();
     entries bigint[];
     entry bigint;
-    said text := '';
+    said pg_catalog.text := '';
 BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;
     IF NOT may_commit THEN

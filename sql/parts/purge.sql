@@ -32,12 +32,12 @@ DECLARE
     total bigint;
     range pg_catalog.record;
     whole boolean;
-    step text;
+    step pg_catalog.text;
     tables_done bigint := 0;
     all_rows bigint := 0;
     phases CONSTANT bigint := 13;
     -- who does not see all tracks cannot say that all are old
-    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(text,bigint,bigint,bigint)', 'EXECUTE')
+    parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(pg_catalog.text,bigint,bigint,bigint)', 'EXECUTE')
         AND NOT pg_catalog.row_security_active('damoov.trips') AND NOT pg_catalog.row_security_active('damoov.raw_tracks');
 BEGIN
     SET LOCAL search_path = pg_catalog, pg_temp;
@@ -62,9 +62,9 @@ BEGIN
     END IF;
 
     -- Nothing refers to a person x, neither here nor in tables of others; who may
-    -- not look there removes nobody.
+    -- not look there, or does not see all rows, removes nobody.
     SELECT string_agg(CASE
-            WHEN has_table_privilege(r.relation, 'SELECT') AND has_schema_privilege(r.schema, 'USAGE')
+            WHEN has_table_privilege(r.relation, 'SELECT') AND has_schema_privilege(r.schema, 'USAGE') AND NOT row_security_active(r.relation)
                 THEN format('NOT EXISTS (SELECT FROM %s AS r WHERE r.%I = x.user_id)', r.relation, r.name)
             ELSE 'false'
         END, ' AND ' ORDER BY r.relation, r.name)

@@ -29,8 +29,10 @@ WITH waiting AS (
     GROUP BY d.source, d.kind, d.state
     UNION ALL
     SELECT 'message', s.source, s.type, s.backlog, s.last_poll_at, damoov.kept_elsewhere('message', s.type),
-        concat('no messages are received: ', coalesce(s.pause_reason, s.last_error, s.worker_problem, s.state)),
+        concat('no messages are received: ', coalesce(s.pause_reason, CASE s.state WHEN 'paused' THEN 'the option "paused" of the server is set' END,
+            s.last_error, s.worker_problem, s.state)),
         CASE
+            WHEN s.state = 'paused' AND s.pause_reason IS NULL THEN format('ALTER SERVER %I OPTIONS (SET paused ''false'')', s.source)
             WHEN s.state = 'paused' THEN format('SELECT damoov_resume(%L)', s.source)
             WHEN s.state IN ('auth_failed', 'misconfigured', 'retrying') THEN format('SELECT * FROM damoov_check(%L)', s.source)
             ELSE format('CALL damoov_poll(%L)', s.source)
@@ -47,7 +49,8 @@ WITH waiting AS (
     UNION ALL
     -- nothing is lost by that, unless whoever sends has stopped sending here
     SELECT 'silence', s.source, s.type, NULL, s.last_message_at, NULL,
-        format('no message came since then, of about %s a day in the week before', round(u.received / 7)),
+        -- the receipts of that week may have been removed
+        concat('no message came since then', ', of about ' || nullif(round(u.received / 7), 0) || ' a day in the week before'),
         format('SELECT * FROM damoov_check(%L)', s.source), 'warning'
     FROM damoov.status AS s
     CROSS JOIN LATERAL (

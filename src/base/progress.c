@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -59,6 +60,13 @@ end_call(void)
 	own = NULL;
 }
 
+/* The last transaction may have been committed. */
+static void
+session_ends(int code, Datum argument)
+{
+	end_call();
+}
+
 /* damoov_purge() goes on after a commit, but nothing goes on after an error. */
 static void
 transaction_ends(XactEvent event, void *argument)
@@ -84,6 +92,7 @@ begin_call(const char *command)
 	{
 		RegisterXactCallback(transaction_ends, NULL);
 		RegisterSubXactCallback(subtransaction_ends, NULL);
+		before_shmem_exit(session_ends, (Datum) 0);
 		registered = true;
 	}
 	shared_lock(LW_EXCLUSIVE);

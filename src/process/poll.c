@@ -64,6 +64,7 @@
 #define STORE_RETRY_BASE_MS 1000
 #define STORE_RETRY_CAP_MS	30000
 #define APART_UNITS			50		/* in one transaction */
+#define MAX_SAID			16
 #define LAST_RECEIVE_MS		1000	/* no receive is worth it after this */
 #define FINISH_MS			10000	/* to settle what is stored, at the end */
 #define GIVE_BACK_MS		500		/* for what is not stored, at a shutdown */
@@ -92,7 +93,8 @@ struct Poll
 	int64		datasets_told;
 	bool		held_up;		/* a unit of the open transaction has waited in vain */
 	bool		confirmed;		/* an answer to a confirmation is written in it */
-	Fault		trouble;		/* with what is none of messages and datasets, said already */
+	Fault		trouble;		/* with what is none of messages and datasets, the last */
+	List	   *said;			/* char *, what was said of that already */
 	bool		complained;		/* about any in the last look */
 };
 
@@ -123,13 +125,39 @@ poll_end_at(Poll *poll, int64 end_ms)
 
 /* ----- transactions ----- */
 
+static void
+forget_said(Poll *poll)
+{
+	list_free_deep(poll->said);
+	poll->said = NIL;
+}
+
+/* Several things may fail by turns. */
+static void
+say_once(Poll *poll, const char *message)
+{
+	MemoryContext old;
+	ListCell   *cell;
+
+	foreach(cell, poll->said)
+	{
+		if (strcmp(lfirst(cell), message) == 0)
+			return;
+	}
+	ereport(LOG, (errmsg("could not process sources and downloads: %s", message)));
+	if (list_length(poll->said) == MAX_SAID)
+		forget_said(poll);
+	old = MemoryContextSwitchTo(poll->context);
+	poll->said = lappend(poll->said, pstrdup(message));
+	MemoryContextSwitchTo(old);
+}
+
 /* Says what cannot be done, once. */
 static void
 complain(Poll *poll, const Fault *fault)
 {
 	poll->complained = true;
-	if (poll->trouble.sqlstate == 0 || strcmp(poll->trouble.message, fault->message) != 0)
-		ereport(LOG, (errmsg("could not process sources and downloads: %s", fault->message)));
+	say_once(poll, fault->message);
 	if (poll->trouble.sqlstate != 0)
 		pfree(poll->trouble.message);
 	poll->trouble = *fault;
@@ -597,6 +625,7 @@ look_around(Poll *poll)
 	{
 		pfree(poll->trouble.message);
 		poll->trouble.sqlstate = 0;
+		forget_said(poll);
 	}
 	poll->sources = source_list_tidy(poll->sources);
 }

@@ -106,15 +106,16 @@ like($node->error_of(q{SELECT damoov_forget(NULL::uuid)}), qr/^22023: device tok
 
 # While the library is not loaded, anything can be set
 value(q{ALTER DATABASE postgres SET damoov.keep_trip = '90d'; ALTER DATABASE postgres SET damoov.keep_events = '90 dais'; ALTER DATABASE postgres SET damoov.keep_crashes = '90d'});
-value(q{CREATE ROLE app; ALTER ROLE app IN DATABASE postgres SET damoov.keep_heartbeats = 'x'; ALTER ROLE app SET damoov.other = 1});
+value(q{CREATE ROLE app; ALTER ROLE app IN DATABASE postgres SET damoov.keep_heartbeats = 'x'; ALTER ROLE app SET damoov.other = 1; ALTER ROLE ALL SET damoov.keep_receipts = 'y'});
 my $wrong = q{SELECT finding, remedy FROM damoov_check() WHERE finding LIKE 'setting %' ORDER BY finding};
 is(value($wrong), join("\n",
 	'setting "damoov.keep_events" of this database has no effect: invalid value for parameter "damoov.keep_events": "90 dais"|ALTER DATABASE postgres RESET damoov.keep_events',
 	'setting "damoov.keep_heartbeats" of role "app" has no effect: invalid value for parameter "damoov.keep_heartbeats": "x"|ALTER ROLE app IN DATABASE postgres RESET damoov.keep_heartbeats',
+	'setting "damoov.keep_receipts" of all roles has no effect: invalid value for parameter "damoov.keep_receipts": "y"|ALTER ROLE ALL RESET damoov.keep_receipts',
 	'setting "damoov.keep_trip" of this database has no effect: there is no such setting|ALTER DATABASE postgres RESET damoov.keep_trip',
 	'setting "damoov.other" of role "app" has no effect: there is no such setting|ALTER ROLE app RESET damoov.other'), 'the check finds names and values that are wrong');
 my $purge = says('CALL damoov_purge()');
-is(() = $purge =~ /^WARNING:  setting "damoov\.keep_\w+" of .* has no effect/mg, 3, 'so does a purge');
+is(() = $purge =~ /^WARNING:  setting "damoov\.keep_\w+" of .* has no effect/mg, 4, 'so does a purge');
 like($purge, qr/^HINT:  ALTER DATABASE postgres RESET damoov\.keep_trip$/m, '... which names the remedy');
 like($purge, qr/^NOTICE:  events: kept for ever$/m, '... and keeps what it is not told to remove');
 like($purge, qr/^NOTICE:  crashes: would remove 0$/m, '... but for what is right');

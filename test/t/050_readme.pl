@@ -31,7 +31,7 @@ sub run_blocks
 	my @blocks = Damoov::Documents::sql_blocks($text{$document});
 
 	cmp_ok(scalar @blocks, '>=', $at_least, "$document has SQL blocks");
-	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE " . ($copied // 'template1')) unless $made{$database}++;
+	$node->safe_psql('postgres', "CREATE DATABASE \"$database\" TEMPLATE " . ($copied // 'template1')) unless $made{$database}++;
 	foreach my $block (@blocks)
 	{
 		my ($first_line) = split /\n/, $block;
@@ -45,7 +45,7 @@ sub run_blocks
 run_blocks('README.md', 'readme', 2);
 run_blocks('docs/damoov.md', 'manual', 20);
 run_blocks('docs/reference.md', 'manual', 1);
-run_blocks('docs/how-do-i.md', 'howto', 20);
+run_blocks('docs/how-do-i.md', 'how-to', 20);
 run_blocks('docs/maps.md', 'maps', 2, 'readme');
 run_blocks('docs/pictures.md', 'pictures', 2);
 is( $node->safe_psql('manual', 'SELECT charge_percent, waiting_trips FROM damoov.devices'),

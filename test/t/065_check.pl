@@ -79,6 +79,18 @@ is(findings('queue'), 'ok|queue|the queue can be read; about 1 messages wait|',
 is($cloud->queue('queue')->{visible}, 1, '... its message was not taken');
 is($cloud->count_requests(target => 'ReceiveMessage'), 0, '... nor asked for');
 
+# A table that somebody has locked is a finding, and in the way of no other one.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE damoov.quarantine IN ACCESS EXCLUSIVE MODE');
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+is(findings('queue'), 'ok|queue|the queue can be read; about 1 messages wait|', 'a table is locked: the queue is in order');
+is(join('', rows('\|locks\|')),
+	"error|locks|sources and downloads cannot be read: process $pid has locked damoov.quarantine|Wait for it, or end it: SELECT pg_terminate_backend($pid)\n",
+	'... and who has locked it is told');
+is(scalar rows('\|worker\|'), 1, '... and how the worker is');
+$holder->quit;
+is(scalar rows('\|locks\|'), 0, '... until he leaves it');
+
 # The same of every other type: all but the message is looked at.
 my %place = (
 	servicebus => 'damoov',
@@ -345,6 +357,26 @@ $cloud->publish([ heartbeat(token('driver'), 4) ], queue => 'queue');
 eventually { rows('^error\|state\|could not store messages: permission denied for table events', 'queue') } 'a source that cannot store anything';
 mends('lacks INSERT ON TABLE damoov.events', qr/^SELECT damoov_grant\('robot', 'worker'\)$/);
 eventually { !rows('^error\|', 'queue') } '... can, then';
+# a worker that may not write at all cannot say so in the status; it says it once in the log
+for my $where ('ROLE robot', 'DATABASE postgres')
+{
+	my $mark = -s $node->logfile;
+	my ($changes, $last) = (0, '');
+	$node->sql("ALTER $where SET default_transaction_read_only = on; SELECT pg_terminate_backend(damoov.worker_pid())");
+	eventually { PostgreSQL::Test::Utils::slurp_file($node->logfile, $mark) =~ /could not process sources and downloads: cannot execute/ } "$where: transactions are read-only";
+	eventually {
+		my $now = $node->sql('SELECT state_change FROM pg_stat_activity WHERE pid = damoov.worker_pid()');
+		$changes++ if $now ne $last;
+		$last = $now;
+		$changes > 12;
+	} '... the worker tries again';
+	my %said;
+	$said{$_}++ for PostgreSQL::Test::Utils::slurp_file($node->logfile, $mark) =~ /(could not process sources .*)/g;
+	is_deeply([ grep { $said{$_} > 1 } keys %said ], [], '... and says so once');
+	mends('the worker stores nothing', qr/^SET default_transaction_read_only = off; ALTER $where RESET default_transaction_read_only$/);
+	$node->sql('SELECT pg_terminate_backend(damoov.worker_pid())');
+	worker_is_well('... and then runs');
+}
 
 $node->stop;
 $cloud->stop;

@@ -174,6 +174,8 @@ $node->finish_sql($session);
 is(value($shown), '', '... until it ends');
 is(value(q{DO $$ BEGIN PERFORM damoov.report_progress('purge', 'x', 1, 2, 3); RAISE EXCEPTION 'over'; EXCEPTION WHEN raise_exception THEN NULL; END $$;
 	SELECT count(*) FROM damoov.stat_progress_purge}), 0, 'a call that has failed, and was caught, is not shown');
+value(q{SELECT damoov.report_progress('purge', 'x', 1, 2, 3)});
+eventually { value('SELECT count(*) FROM damoov.stat_progress_purge') == 0 } '... nor one of a session that has ended';
 
 my $plain = Damoov::Node->start_new('plain', preload => 0);
 $plain->sql("CALL damoov_purge(false)");

@@ -26,6 +26,7 @@ OBJS         = \
 	src/dataset/crash.o \
 	src/dataset/dataset.o \
 	src/dataset/keep.o \
+	src/dataset/listing.o \
 	src/dataset/raw.o \
 	src/dataset/record.o \
 	src/dataset/record_check.o \
@@ -123,6 +124,8 @@ SQL_PARTS    = \
 	removals \
 	rules \
 	objects \
+	backfill \
+	backfill_jobs \
 	forget \
 	partitions \
 	reparse \

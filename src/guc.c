@@ -25,6 +25,7 @@ int			damoov_max_document_size;
 bool		damoov_allow_http_loopback;
 bool		damoov_allow_host_identity;
 int			damoov_partition_ids;
+int			damoov_backfill_rate;
 int			damoov_keep_events;
 int			damoov_keep_heartbeats;
 int			damoov_keep_trips;
@@ -112,6 +113,8 @@ static const struct
 	{"damoov.partition_size", "Trips, and raw tracks, whose points and events share a partition.",
 	"Holds for partitions that are made from then on.",
 	&damoov_partition_ids, 50000, 1000, INT_MAX, PGC_SUSET, 0},
+	{"damoov.backfill_rate", "Lists of tracks that a backfill asks for in a minute.", NULL,
+	&damoov_backfill_rate, 60, 1, 60000, PGC_SUSET, 0},
 	KEEP("events", "How long notifications are kept.", &damoov_keep_events, -1),
 	KEEP("heartbeats", "How long phone status reports are kept.", &damoov_keep_heartbeats, -1),
 	KEEP("trips", "How long trips are kept after the platform's last word on them.",

@@ -16,6 +16,7 @@ extern int	damoov_max_document_size;	/* kB */
 extern bool damoov_allow_http_loopback;
 extern bool damoov_allow_host_identity;
 extern int	damoov_partition_ids;
+extern int	damoov_backfill_rate;
 
 /* how long things are kept, minutes; -1: for ever */
 extern int	damoov_keep_events;

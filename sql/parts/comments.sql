@@ -15,6 +15,7 @@ BEGIN
             ('crash_summary', 'crash_buffers'),
             ('devices', 'heartbeats'),
             ('download_status', 'downloads'),
+            ('stat_progress_backfill', 'backfills'),
             ('status', 'sources'),
             ('trip_places', 'places'),
             ('trip_places', 'trips')

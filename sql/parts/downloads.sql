@@ -4,7 +4,7 @@
 
 CREATE TABLE damoov.downloads (
     kind text NOT NULL CONSTRAINT downloads_kind_check
-        CHECK (kind IN ('processed', 'raw', 'crash', 'crash_buffer', 'object')),
+        CHECK (kind IN ('processed', 'raw', 'crash', 'crash_buffer', 'object', 'listing')),
     object_id uuid NOT NULL,
     user_id bigint CONSTRAINT downloads_user_id_fkey REFERENCES damoov.users,
     source text NOT NULL,
@@ -32,14 +32,14 @@ CREATE INDEX downloads_user_id_idx ON damoov.downloads (user_id);
 -- leased_until is in no index, so that leasing stays a HOT update
 CREATE INDEX downloads_due_idx ON damoov.downloads (priority, due_at) WHERE state = 'waiting';
 COMMENT ON TABLE damoov.downloads IS 'datasets still to be fetched, and those that failed for good; a stored dataset''s row goes';
-COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnrichmentFinished), raw (the recording behind IncomingTrackReceived), crash (the header), crash_buffer (its samples) or object (in a bucket, of which S3 told: its content tells which of the others it is)';
-COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification; for kind object a digest of bucket and key';
+COMMENT ON COLUMN damoov.downloads.kind IS 'processed (the trip behind TrackEnrichmentFinished), raw (the recording behind IncomingTrackReceived), crash (the header), crash_buffer (its samples) object (in a bucket, of which S3 told: its content tells which of the others it is) or listing (a page of a person''s tracks, for damoov_backfill())';
+COMMENT ON COLUMN damoov.downloads.object_id IS 'Object.Id of the notification; for kind object a digest of bucket and key, for kind listing a random one';
 COMMENT ON COLUMN damoov.downloads.user_id IS 'person whose device token opens the dataset; NULL for kind object';
 COMMENT ON COLUMN damoov.downloads.source IS 'source of the newest notification';
 COMMENT ON COLUMN damoov.downloads.source_owner IS 'owner of the server of that name then, NULL without one: a server that another role makes under the name of a dropped one has no part in it';
-COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification, or s3://bucket/key; NULL: built from the id. Its query may be a credential and its path name a person: damoov.download_status shows the host alone';
+COMMENT ON COLUMN damoov.downloads.url IS 'Object.Url of the newest notification, or s3://bucket/key; of a listing the query behind its path; NULL: built from the id. Its query may be a credential and its path name a person: damoov.download_status shows the host alone';
 COMMENT ON COLUMN damoov.downloads.host IS 'of url only the host, or the bucket';
-COMMENT ON COLUMN damoov.downloads.priority IS 'smaller values are fetched first: crashes 10, objects of a bucket 15, trips 20, raw tracks 30';
+COMMENT ON COLUMN damoov.downloads.priority IS 'smaller values are fetched first: crashes 10, objects of a bucket 15, trips 20, raw tracks 30; of a backfill trips 40, listings 50';
 COMMENT ON COLUMN damoov.downloads.state IS 'waiting, gone (404 or 410 for good) or failed (will not be tried again by itself)';
 COMMENT ON COLUMN damoov.downloads.version IS 'changes with every notification: if it has changed during a fetch, the dataset is fetched again';
 COMMENT ON COLUMN damoov.downloads.wanted_at IS 'Timestamp of the newest notification; eventTime of S3';
@@ -88,10 +88,10 @@ DECLARE
             AND (d.state <> 'waiting' OR d.due_at > clock_timestamp()));
     renewed bigint;
 BEGIN
-    IF kind NOT IN ('processed', 'raw', 'crash', 'crash_buffer', 'object') THEN
+    IF kind NOT IN ('processed', 'raw', 'crash', 'crash_buffer', 'object', 'listing') THEN
         RAISE EXCEPTION 'there is no kind of dataset "%"', kind
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The kinds are processed, raw, crash, crash_buffer and object.';
+                  HINT = 'The kinds are processed, raw, crash, crash_buffer, object and listing.';
     END IF;
     PERFORM damoov.lock_people(false);
     PERFORM damoov.lock_objects(object_ids);

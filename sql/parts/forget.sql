@@ -131,6 +131,7 @@ BEGIN
             PERFORM damoov.alert('erased', row_count);
         END IF;
     END LOOP;
+    PERFORM damoov.leave_person(person);
 END
 $$;
 COMMENT ON FUNCTION damoov.erase_person(uuid) IS 'does the work of damoov_forget()';

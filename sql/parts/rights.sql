@@ -82,7 +82,7 @@ WITH level (rank, what) AS (VALUES
         worker_pids, worker_problem}', '{EXECUTE}', NULL),
     -- everything but device tokens and other credentials
     (2, 'view', NULL, '{SELECT}', NULL),
-    (2, 'table', '{crash_buffers, crashes, forgotten, heartbeats, raw_events, raw_points, raw_tracks, redeliveries, removed_tracks,
+    (2, 'table', '{backfills, crash_buffers, crashes, differences, forgotten, heartbeats, raw_events, raw_points, raw_tracks, redeliveries, removed_tracks,
         places, trip_documents, trip_events, trip_points, trips}', '{SELECT}', NULL),
     (2, 'table', '{downloads}', '{SELECT}',
         '{object_id, user_id, host, priority, attempts, due_at, last_status}'),
@@ -104,8 +104,8 @@ WITH level (rank, what) AS (VALUES
     (3, 'internal function', NULL, '{EXECUTE}', NULL),
     (3, 'server', NULL, '{USAGE}', NULL),
     -- looks after all that, but neither erases a person nor gives rights
-    (4, 'function', '{damoov_check, damoov_fetch_track, damoov_ingest, damoov_pack, damoov_pause, damoov_poll, damoov_purge,
-        damoov_reparse, damoov_resume, damoov_retry, damoov_retry_all, damoov_retry_downloads, damoov_stat_reset,
+    (4, 'function', '{damoov_backfill, damoov_backfill_cancel, damoov_backfill_pause, damoov_backfill_resume, damoov_check, damoov_fetch_track, damoov_ingest, damoov_pack, damoov_pause, damoov_poll, damoov_purge,
+        damoov_reconcile, damoov_reparse, damoov_resume, damoov_retry, damoov_retry_all, damoov_retry_downloads, damoov_stat_reset,
         damoov_unpack}', '{EXECUTE}', NULL)
 ), member AS (
     SELECT m.*

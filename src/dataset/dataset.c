@@ -13,6 +13,7 @@
 #include "dataset/crash.h"
 #include "dataset/dataset.h"
 #include "dataset/keep.h"
+#include "dataset/listing.h"
 #include "dataset/raw.h"
 #include "dataset/record.h"
 #include "dataset/track.h"
@@ -43,7 +44,7 @@ max_document_bytes(void)
 	return (Size) damoov_max_document_size * 1024;
 }
 
-static const KindRules kinds[DATASET_KINDS + 1] = {
+static const KindRules kinds[DOWNLOAD_KINDS] = {
 	[DATASET_PROCESSED] = {
 		.name = "processed",
 		.address = {"processed", false, "/mobilesdk/stage/track/get_track/v1?trackToken=", ""},
@@ -71,6 +72,12 @@ static const KindRules kinds[DATASET_KINDS + 1] = {
 	[DATASET_OBJECT] = {
 		.name = "object",
 		.address = {"", false, "", ""}
+	},
+	/* behind its path comes the query of damoov.downloads.url */
+	[DATASET_LISTING] = {
+		.name = "listing",
+		.address = {"", false, "/mobilesdk/stage/track/get_tracks/v1", ""},
+		.read = listing_read, .store = listing_store
 	},
 };
 

@@ -19,8 +19,10 @@ typedef enum DatasetKind
 	DATASET_CRASH,				/* the header of a crash */
 	DATASET_CRASH_BUFFER,		/* its samples */
 	DATASET_KINDS,
-	DATASET_OBJECT = DATASET_KINDS	/* in a bucket: its content tells which of
+	DATASET_OBJECT = DATASET_KINDS, /* in a bucket: its content tells which of
 									 * them it is */
+	DATASET_LISTING,			/* no dataset: a list of them, see listing.h */
+	DOWNLOAD_KINDS
 } DatasetKind;
 
 /* The kind's name in damoov.downloads; and back, -1 for an unknown one. */

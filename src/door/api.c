@@ -450,5 +450,5 @@ damoov_fetches(PG_FUNCTION_ARGS)
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int			kind = dataset_kind(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
-	PG_RETURN_BOOL(kind >= 0 && kind != DATASET_OBJECT && is_wanted(source, kind));
+	PG_RETURN_BOOL(kind >= 0 && kind < DATASET_KINDS && is_wanted(source, kind));
 }

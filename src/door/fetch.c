@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/json.h"
+#include "dataset/dataset.h"
 #include "door/api.h"
 #include "door/fetch.h"
 #include "guc.h"
@@ -31,7 +32,9 @@ find_target(Fetch *fetch, const char *source, const char *url)
 
 	if (!api_load(source, &api, fault))
 		return false;
-	if (url == NULL)
+	if (key->kind == DATASET_LISTING)
+		url = psprintf("%s%s%s", api->base_url, dataset_address(key->kind)->before, url ? url : "");
+	else if (url == NULL)
 		url = api_dataset_url(api, key->kind, &key->object_id);
 	if (!api_check_url(api, url, &target, fault))
 		return false;

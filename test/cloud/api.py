@@ -1,9 +1,11 @@
 """Damoov's download addresses: datasets by kind and id, for the token of their owner."""
 
 import gzip
+import json
 import re
 import time
 import zlib
+from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, unquote
 
 import faults
@@ -16,6 +18,7 @@ ADDRESSES = [
     ("crash_buffer", re.compile(r"/api/drivingevents/get/v1/Accidents/extras/received/([^/]+)", re.I)),
 ]
 GET_TRACK = "/mobilesdk/stage/track/get_track/v1"
+GET_TRACKS = "/mobilesdk/stage/track/get_tracks/v1"
 KINDS = ("processed", "raw", "removed", "crash", "crash_buffer")
 JSON = ("Content-Type", "application/json; charset=utf-8")
 COMMON = [("Vary", "Accept-Encoding"), ("Server", "cloudflare"), ("EnableTracking", "True"),
@@ -41,6 +44,7 @@ class Api:
         self.faults = fault_book
         self.clock = clock
         self.datasets = {}
+        self.page_limit = 1000     # no page of a list is longer, whatever is asked for
 
     def put(self, kind, object_id, device_token, body):
         if kind not in KINDS:
@@ -61,8 +65,41 @@ class Api:
         return self._deliver(request, kind, object_id)
 
     def _deliver(self, request, kind, object_id):
+        if kind == "listing":
+            return self._list(request)
         dataset, refusal = self._find(request, kind, object_id)
         return refusal or framed_in_chunks(request, dataset)
+
+    def _list(self, request):
+        """A page of the person's processed tracks, by their start, without their points."""
+        token = request.header("devicetoken")
+        query = {name.lower(): value for name, value in parse_qsl(request.query, keep_blank_values=True)}
+        try:
+            start, end = (datetime.fromisoformat(query[name].replace("Z", "+00:00")) for name in ("startdate", "enddate"))
+            page, size = int(query["pagenumber"]), int(query["pagesize"])
+        except (KeyError, ValueError):
+            return plain(400)
+        if request.method != "GET":
+            return plain(405)
+        if not token:
+            return plain(401)
+        # the vendor's client asks for no more than 14 days
+        if page < 0 or size < 0 or start.tzinfo is None or end - start > timedelta(days=14):
+            return plain(400)
+        tracks = []
+        for (kind, object_id), dataset in self.datasets.items():
+            if kind != "processed" or dataset.device_token != token.lower():
+                continue
+            track = {name: value for name, value in json.loads(dataset.body)["Result"]["Track"].items() if name != "Points"}
+            started = track.get("StartDate")
+            if started and start <= datetime.fromisoformat(started) < end:
+                tracks.append({"TrackToken": object_id, **track})
+        tracks.sort(key=lambda track: (datetime.fromisoformat(track["StartDate"]), track["TrackToken"]))
+        size = min(size or len(tracks), self.page_limit)
+        if size:
+            tracks = tracks[page * size:(page + 1) * size]
+        body = json.dumps({"Result": {"Tracks": tracks, "Code": 200}}).encode()
+        return framed_in_chunks(request, Dataset(token, body))
 
     def _find(self, request, kind, object_id):
         """The dataset, or the reply that says why not."""
@@ -81,12 +118,16 @@ class Api:
             return faults.WAYS[fault.mode](fault, request, lambda: self._deliver(request, kind, object_id))
         if fault.mode in INSTEAD:
             return INSTEAD[fault.mode](fault, self.clock())
+        if kind == "listing":
+            return self._list(request)
         dataset, refusal = self._find(request, kind, object_id)
         return refusal or FRAMED[fault.mode](fault, request, dataset)
 
 
 def locate(request):
     """(kind, id in lower case) of a download address; None for any other path."""
+    if request.path.rstrip("/") == GET_TRACKS:
+        return "listing", (request.header("devicetoken") or "").lower()
     if request.path.rstrip("/") == GET_TRACK:
         query = {name.lower(): value for name, value in parse_qsl(request.query, keep_blank_values=True)}
         return "processed", query.get("tracktoken", "").lower()

@@ -120,6 +120,14 @@ class Control:
         self.cloud.api.put(order["kind"], order["id"], order["device_token"], text.encode())
         return {}
 
+    def post_withdraw(self, order):
+        """The platform has these datasets no more, nor lists them."""
+        return {"withdrawn": [self.cloud.api.datasets.pop((order["kind"], object_id.lower()), None) is not None for object_id in order["ids"]]}
+
+    def post_list_limit(self, order):
+        self.cloud.api.page_limit = int(order["limit"])
+        return {}
+
     # -- stores
 
     def post_object(self, order):

@@ -19,6 +19,7 @@ class Fault:
         self.target = target        # an action, a queue, an object id or kind; None means all
         self.times = times          # None means until it is cleared
         self.options = options
+        self.seen = 0
         self.opened = threading.Event()     # of "hold"
 
     def __getattr__(self, name):
@@ -66,6 +67,10 @@ class FaultBook:
         with self.lock:
             for fault in self.faults:
                 if fault.where == where and (fault.target is None or fault.target in targets):
+                    fault.seen += 1
+                    # with "every", that one of so many requests
+                    if fault.seen % fault.number("every", 1):
+                        continue
                     self._use(fault)
                     return fault
         return None

@@ -871,6 +871,24 @@ class ApiTest(CloudCase):
             self.order("dataset", kind=kind, id=TRACK, device_token=TOKEN, document={"Kind": kind})
             self.assertEqual(json.loads(gzip.decompress(self.get(path)[1])), {"Kind": kind})
 
+    def listed(self, start="2024-05-01T00:00:00Z", end="2024-05-15T00:00:00Z", page=0, size=2, token=TOKEN):
+        return self.get(f"/mobilesdk/stage/track/get_tracks/v1?startDate={start}&endDate={end}&pageNumber={page}&pageSize={size}", token)
+
+    def test_lists(self):
+        ids = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(4)]
+        for n, track in enumerate(ids):
+            self.order("dataset", kind="processed", id=track, device_token=TRACK if n == 3 else TOKEN,
+                       document={"Result": {"Track": {"StartDate": f"2024-05-1{4 - n}T01:00:00+02:00", "Distance": n, "Points": [1]}}})
+        tracks = [json.loads(gzip.decompress(self.listed(page=page)[1]))["Result"]["Tracks"] for page in range(3)]
+        self.assertEqual([[track["TrackToken"] for track in page] for page in tracks], [[ids[2], ids[1]], [ids[0]], []])
+        self.assertEqual(tracks[0][0], {"TrackToken": ids[2], "StartDate": "2024-05-12T01:00:00+02:00", "Distance": 2})
+        self.order("withdraw", kind="processed", ids=[ids[2]])
+        self.order("list_limit", limit=1)
+        self.assertEqual([track["TrackToken"] for track in json.loads(gzip.decompress(self.listed()[1]))["Result"]["Tracks"]], [ids[1]])
+        self.assertEqual([self.listed(**wrong)[0].status for wrong in
+                          ({"token": ""}, {"end": "2024-05-16T00:00:00Z"}, {"page": -1}, {"start": "2024-05-01T00:00:00"}, {"start": "x"})],
+                         [401, 400, 400, 400, 400])
+
     def test_refusals(self):
         self.assertEqual(self.get(token="")[0].status, 401)
         self.assertEqual(self.get(token=TRACK)[0].status, 401)

@@ -152,6 +152,8 @@ SELECT server_oid, damoov.home(), damoov.place(), source, 'retrying', now(), 'co
 INSERT INTO damoov.subscriptions (source, topic_arn, token, token_digest, last_error) VALUES ('push', 'arn', 'abc', '\\x00', E'a\\tb');
 INSERT INTO damoov.places (name, latitude, longitude, radius_m) VALUES ('depot', 51, 7, 100);
 INSERT INTO damoov.places (name, area) VALUES ('area', '{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}');
+INSERT INTO damoov.backfills (job_id, since, until, fetches, compares, state, last_error) VALUES (7, '2024-01-01', '2025-01-01', false, true, 'done', E'a\\tb');
+INSERT INTO damoov.differences (job_id, track_token, user_id, day, difference, there) SELECT 7, gen_random_uuid(), min(user_id), '2024-05-14', 'missing_here', '{"score": 1.50}' FROM damoov.users;
 -- rows that the rules would not leave like this, were they asked again
 INSERT INTO damoov.removed_tracks (track_token, removed_at, event_id, user_id, reason)
 SELECT '$track', '2024-05-14 11:00:00Z', event_id, user_id, 'invalid' FROM damoov.events WHERE event = 'IncomingTrackRemoved';

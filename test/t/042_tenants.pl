@@ -44,6 +44,8 @@ for my $who (sort keys %token)
 		SELECT damoov.store_dataset('crash_buffer', '$crash', '{"Samples": [{"AccX": 1, "AccY": 2, "AccZ": 3}, {"AccX": 1, "AccY": 2, "AccZ": 3}]}')});
 	value(qq{SET damoov.store_points = 'document'; SELECT damoov.store_dataset('processed', 'd$n} . substr($token{$who}, 2) . q{', '{"Result": {"Code": 200, "Track": {"Points": [{"Number": 1}]}}}')});
 }
+value(q{WITH job AS (INSERT INTO damoov.backfills (since, until, fetches, compares, state) VALUES ('2024-01-01', '2025-01-01', false, true, 'done') RETURNING job_id)
+	INSERT INTO damoov.differences (job_id, track_token, user_id, difference) SELECT job_id, gen_random_uuid(), user_id, 'missing_here' FROM job, damoov.users});
 value(q{INSERT INTO damoov.places (name, latitude, longitude, radius_m) VALUES ('depot', 51, 7, 100)});
 value(q{CREATE ROLE analyst LOGIN; SELECT damoov_grant('analyst', 'reader'); CREATE ROLE app LOGIN; SELECT damoov_grant('app', 'operator')});
 
@@ -65,7 +67,7 @@ value($recipe);
 value(qq{CREATE ROLE south LOGIN IN ROLE fleet_tenants; INSERT INTO fleet.tenants VALUES ('south', '$instance{south}'); CREATE ROLE east LOGIN IN ROLE fleet_tenants;
 	CREATE ROLE pair LOGIN IN ROLE fleet_tenants; INSERT INTO fleet.tenants VALUES ('pair', '$instance{north}'), ('pair', '$instance{south}')});
 value($again);
-my $of_nobody = '^(drift|forgotten|ledger|places|quarantine|receipts|redeliveries|sources)$';
+my $of_nobody = '^(backfills|drift|forgotten|ledger|places|quarantine|receipts|redeliveries|sources)$';
 @relations = grep { $_ !~ $of_nobody } @relations;
 
 sub is_separated

@@ -48,7 +48,7 @@ value(q{ALTER SERVER queue OPTIONS (DROP paused)});
 ###########################################################################
 
 like($node->error_of(q{SELECT damoov_retry_downloads('trip')}),
-	qr/^22023: there is no kind of dataset "trip" HINT: The kinds are processed, raw, crash, crash_buffer and object\.$/, 'a kind that there is not');
+	qr/^22023: there is no kind of dataset "trip" HINT: The kinds are processed, raw, crash, crash_buffer, object and listing\.$/, 'a kind that there is not');
 is(value(q{SELECT damoov_retry_downloads('processed')}), 0, '... and one that there is');
 like($node->error_of(q{CALL damoov_retry_all('bad json')}), qr/^22023: there is no reason "bad json" HINT: See the column "reason"/, 'a reason that there is not');
 like($node->error_of(q{BEGIN; CALL damoov_retry_all(); COMMIT}), qr/^2D000/, 'a transaction block');

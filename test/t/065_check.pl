@@ -346,7 +346,7 @@ mends('role "robot" of "damoov.role" is not permitted to log in', qr/^ALTER ROLE
 $node->sql('REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
 mends('role "robot" of the worker may not connect', qr/^GRANT CONNECT ON DATABASE postgres TO robot$/);
 worker_is_well('a worker of a role runs');
-like(findings(), qr/^error\|rights\|role "robot" of the worker lacks DELETE ON TABLE damoov.crash_buffers, [^|]* and \d+ more rights\|/m, '... but lacks all rights');
+like(findings(), qr/^error\|rights\|role "robot" of the worker lacks DELETE ON TABLE damoov.backfills, [^|]* and \d+ more rights\|/m, '... but lacks all rights');
 mends('role "robot" of the worker lacks', qr/^SELECT damoov_grant\('robot', 'worker'\)$/);
 is(scalar rows('\|rights\|'), 0, '... until it is given them');
 $cloud->publish([ heartbeat(token('driver'), 3) ], queue => 'queue');

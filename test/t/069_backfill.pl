@@ -1,0 +1,184 @@
+# What the platform has and no notification has told of: damoov_backfill() and
+# damoov_reconcile() against a stand-in that lists a person's tracks.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use Damoov::Node;
+use Damoov::Stage;
+use Damoov::Story;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my ($cloud, $node) = stage('told', databases => 'postgres');
+
+# Trips with all that belongs to them, without ids and times of arrival.
+my $contents = q{
+	SELECT md5(string_agg(x.trip || x.points || x.events, E'\n' ORDER BY x.trip)), count(*)
+	FROM (
+		SELECT (to_jsonb(t) - '{trip_id,user_id,enriched_at,stored_at,revision,replaced_tracks}'::text[])::text AS trip,
+			(SELECT coalesce(jsonb_agg(to_jsonb(p) - 'trip_id' ORDER BY p.seq), '[]')::text FROM damoov_points(t.trip_id) AS p) AS points,
+			(SELECT coalesce(jsonb_agg(to_jsonb(e) - 'trip_id' ORDER BY e.seq), '[]')::text FROM damoov.trip_events AS e WHERE e.trip_id = t.trip_id) AS events
+		FROM damoov.trips AS t) AS x};
+
+sub job_is
+{
+	my ($job, $columns, $expected, $what, $seconds) = @_;
+	my $asked = "SELECT $columns FROM damoov.stat_progress_backfill WHERE job_id = $job";
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return (eventually { value($asked) eq $expected } $what, $seconds // 90) || diag(value($asked));
+}
+
+sub idle
+{
+	return value('SELECT count(*) FROM damoov.downloads WHERE state = $$waiting$$') == 0;
+}
+
+###########################################################################
+# The same by notifications and by lists
+###########################################################################
+
+create();
+add_source();
+$node->add_api($cloud);
+$node->safe_psql('postgres', q{ALTER DATABASE postgres SET damoov.backfill_rate = 60000});
+my $story = $cloud->fleet(queue => 'damoov', drivers => 6, trips => 20, points => 5);
+my $trips = @{ $story->{trips} };
+eventually { value('SELECT count(*) FROM damoov.trips') == $trips && idle() } 'the trips of a fleet are stored';
+# the platform does not list what was merged or removed
+$cloud->order('withdraw', kind => 'processed', ids => [ split /\n/, value('SELECT DISTINCT track_token FROM damoov.removed_tracks') ]);
+my $told = value($contents);
+my $time = value(q{SELECT format('%L, %L', min(started_at) - interval '30 days', max(started_at) + interval '30 days') FROM damoov.trips});
+my @persons = split /\n/, value('SELECT device_token FROM damoov.users ORDER BY user_id');
+
+my ($same, $empty) = stage('empty', cloud => $cloud, databases => 'postgres');
+$empty->safe_psql('postgres', q{ALTER DATABASE postgres SET damoov.backfill_rate = 60000});
+$empty->add_api($cloud);
+value('INSERT INTO damoov.users (device_token) VALUES ' . join ', ', map { "('$_')" } @persons);
+
+# with answers that fail, pages that are short, and workers that die
+$cloud->order('list_limit', limit => 3);
+$cloud->fault('api', 'status', status => 429, retry_after => 1, target => 'listing');
+$cloud->fault('api', 'status', status => 500, every => 10, times => undef);
+my $mark = $cloud->last_request;
+my $job = value("SELECT damoov_backfill($time)");
+for my $kill (1 .. 8)
+{
+	my $at = int($trips * $kill / 10);
+	eventually {
+		my ($code, $answer) = $empty->psql('postgres', 'SELECT (SELECT count(*) FROM damoov.trips), damoov.worker_pid()');
+		my ($stored, $pid) = split /\|/, $answer // '';
+		$code == 0 && $pid && $stored >= $at && kill($kill % 4 == 0 ? 'KILL' : 'TERM', $pid)
+	} "a worker is ended after $at trips", 15;
+}
+eventually { ($empty->psql('postgres', "SELECT state = 'done' FROM damoov.backfills"))[1] eq 't' } 'the job is done', 120;
+job_is($job, 'job, state, persons_done, persons_failed, persons_total, ended_at IS NOT NULL', 'backfill|done|' . @persons . '|0|' . @persons . '|t', '... with all persons');
+eventually { idle() } '... and all is fetched';
+is(value($contents), $told, 'the tables are those that notifications bring');
+is(value("SELECT tracks_seen >= $trips, queued FROM damoov.backfills"), "t|$trips", '... each track is queued once');
+is(value('SELECT count(*) FROM damoov.quarantine'), 0, '... and nothing was refused');
+is($cloud->most_at_once(since => $mark, target => 'listing'), 1, 'one list at a time is asked for');
+
+$cloud->clear_faults;
+$cloud->order('list_limit', limit => 1000);
+$job = value("SELECT damoov_backfill($time)");
+job_is($job, 'state, queued, tracks_seen', "done|0|$trips", 'a second job finds nothing');
+
+###########################################################################
+# Differences
+###########################################################################
+
+my $differences = q{SELECT string_agg(concat_ws(' ', difference, n), ', ' ORDER BY difference) FROM (SELECT difference, count(*) AS n FROM damoov.differences WHERE job_id = %s GROUP BY 1) AS d};
+my @tokens = split /\n/, value('SELECT track_token FROM damoov.trips ORDER BY trip_id');
+value("DELETE FROM damoov.trips WHERE track_token IN ('$tokens[0]', '$tokens[5]')");
+value("UPDATE damoov.trips SET distance_km = distance_km + 1 WHERE track_token = '$tokens[1]'");
+$cloud->order('withdraw', kind => 'processed', ids => [ $tokens[2] ]);
+$job = value("SELECT damoov_reconcile($time)");
+job_is($job, 'job, state, queued', 'reconcile|done|0', 'lists are compared');
+is(value(sprintf $differences, $job), 'changed 1, missing_here 2, missing_there 1', '... and what differs is kept');
+is(value("SELECT count(*) FROM damoov.differences AS d JOIN damoov.trips AS t USING (track_token) WHERE d.difference = 'changed' AND d.here ->> 'distance_km' <> d.there ->> 'distance_km' AND d.day = (t.started_at AT TIME ZONE 'UTC' + t.start_utc_offset_min * interval '1 minute')::date"),
+	1, '... what, of which day');
+ok(idle(), '... but nothing is fetched');
+$job = value("SELECT damoov_reconcile($time, repair => true)");
+job_is($job, 'state, queued', 'done|3', 'repaired');
+eventually { idle() } '... all is fetched';
+$job = value("SELECT damoov_reconcile($time)");
+job_is($job, 'state', 'done', '... and compared again');
+is(value(sprintf $differences, $job), 'missing_there 1', 'only what the platform does not have is left');
+is(value("SELECT count(*) FROM damoov.trips WHERE track_token = '$tokens[2]'"), 1, '... which stays');
+
+###########################################################################
+# What is not to come back, and what comes first
+###########################################################################
+
+my ($person, $token) = split /\|/, value('SELECT user_id, device_token FROM damoov.users ORDER BY user_id LIMIT 1');
+value("DELETE FROM damoov.trips; SELECT damoov_backfill_pause(j.job_id) FROM damoov_backfill($time) AS j (job_id)");
+$job = value('SELECT max(job_id) FROM damoov.backfills');
+job_is($job, 'state', 'paused', 'a job is paused');
+ok(idle(), '... and waits for nothing');
+value("SELECT count(*) FROM damoov_forget('$token')");
+$mark = $cloud->last_request;
+value("SELECT damoov_backfill_resume($job)");
+job_is($job, 'state, persons_done', 'done|' . (@persons - 1), 'it goes on where it was, without the person that was forgotten meanwhile');
+eventually { idle() } '... and all is fetched';
+is(value("SELECT count(*) FROM damoov.users WHERE user_id = $person OR device_token = '$token'"), 0, '... nor is that one there again');
+is($cloud->count_requests(since => $mark, device_token => $token), 0, '... nor asked about');
+
+# While the list is on its way
+value('DELETE FROM damoov.trips');
+$cloud->fault('api', 'delay', seconds => 2, target => 'listing');
+($person, $token) = split /\|/, value('SELECT user_id, device_token FROM damoov.users ORDER BY user_id LIMIT 1');
+$job = value("SELECT damoov_backfill($time)");
+eventually { value('SELECT count(*) FROM damoov.downloads WHERE kind = $$listing$$ AND leased_until IS NOT NULL') == 1 } 'a list is on its way';
+value("SELECT count(*) FROM damoov_forget('$token')");
+job_is($job, 'state, persons_done', 'done|' . (@persons - 2), 'the person is forgotten, and the others go on');
+eventually { idle() } '... and all is fetched';
+
+# A person whose list cannot be had
+$cloud->fault('api', 'status', status => 410, target => 'listing');
+$job = value("SELECT damoov_backfill($time)");
+job_is($job, 'state, persons_done, persons_failed, last_error', 'done|' . (@persons - 3) . '|1|the service answered with HTTP status 410', 'a list that there is not stops no other');
+$cloud->fault('api', 'status', status => 200, body => '{"Result": {"Code": 500}}', target => 'listing', times => undef);
+$job = value("SELECT damoov_backfill($time, person => (SELECT max(user_id) FROM damoov.users))");
+job_is($job, 'state, persons_done, persons_failed', 'done|0|1', 'nor does what is no list');
+$cloud->clear_faults;
+
+# Cancelled
+value("SELECT damoov_backfill_cancel(j.job_id) FROM damoov_backfill($time) AS j (job_id)");
+$job = value('SELECT max(job_id) FROM damoov.backfills');
+job_is($job, 'state, ended_at IS NOT NULL', 'cancelled|t', 'a job is cancelled');
+ok(idle(), '... and waits for nothing');
+my $error = sub { return $empty->error_of($_[0]) };
+like($error->("SELECT damoov_backfill_resume($job)"), qr/^55000: job $job is cancelled/, '... and cannot go on');
+like($error->('SELECT damoov_backfill_pause(-1)'), qr/^42704: job -1 does not exist/, 'a job that there is not');
+like($error->("SELECT damoov_backfill(NULL)"), qr/^22004: since and until must not be null/, 'no time');
+like($error->("SELECT damoov_backfill('2024-02-01Z', '2024-01-01Z')"), qr/^22023: since must be before until/, 'times in the wrong order');
+like($error->("SELECT damoov_backfill('-infinity')"), qr/^22023: since must be before until/, '... without an end');
+like($error->("SELECT damoov_backfill($time, person => -1)"), qr/^42704: person -1 does not exist/, 'a person that there is not');
+like($error->("SELECT damoov_backfill($time, source => 'x')"), qr/^42704: source "x" does not exist/, 'a source that there is not');
+
+# Live work comes first: with one download at a time, a trip that is told of while
+# hundreds wait is the next.
+value('DELETE FROM damoov.trips');
+$empty->safe_psql('postgres', q{ALTER SYSTEM SET damoov.max_downloads = 1; SELECT pg_reload_conf()});
+$cloud->fault('api', 'delay', seconds => 0.2, target => 'processed', times => undef);
+$job = value("SELECT damoov_backfill($time)");
+eventually { value('SELECT count(*) FROM damoov.downloads WHERE priority = 40') > 7 } 'trips of a person are queued';
+my ($live, $driver) = (token('live'), value('SELECT max(device_token::text) FROM damoov.users'));
+$cloud->dataset($live, $driver, Damoov::Story::compact(track_document(3)));
+$mark = $cloud->last_request;
+value("SELECT count(*) FROM damoov_ingest(" . Damoov::Node::quoted(Damoov::Story::compact(enriched($driver, $live, 1))) . "::jsonb)");
+eventually { value("SELECT count(*) FROM damoov.trips WHERE track_token = '$live'") == 1 } 'a trip that is told of meanwhile is stored';
+my @asked = map { $_->{object_id} } $cloud->requests(since => $mark, target => 'processed');
+my ($place) = grep { $asked[$_] eq $live } 0 .. $#asked;
+cmp_ok($place, '<=', 1, '... after one other at most');
+cmp_ok(value('SELECT count(*) FROM damoov.downloads WHERE priority = 40'), '>', 2, '... while others wait');
+$cloud->clear_faults;
+
+$empty->stop;
+$node->stop;
+$cloud->stop;
+done_testing();

@@ -425,6 +425,7 @@ set_request(HttpTransfer *transfer)
 	HttpRequest *request = &transfer->request;
 
 	easy_setopt(curl, CURLOPT_URL, transfer->url);
+	easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
 	easy_setopt(curl, CURLOPT_PRIVATE, transfer);
 	easy_setopt(curl, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	easy_setopt(curl, CURLOPT_USERAGENT, "damoov/1.0");

@@ -101,7 +101,7 @@ url_parse(const char *text, UrlParts **parts, Fault *fault)
 	url = curl_url();
 	if (url == NULL)
 		elog(ERROR, "out of memory");
-	valid = curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+	valid = curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS) == CURLUE_OK;
 	if (!valid)
 		url_fault("cannot be understood", fault);
 	else

@@ -43,7 +43,7 @@ SELECT damoov.make_partitions(), damoov.make_partitions() AS again;
 RESET ROLE;
 SELECT table_name, partition, first_id, end_id FROM damoov.partitions WHERE NOT is_default ORDER BY partition COLLATE "C";
 -- like the default partition: key, index, constraints, and nobody's rights
-SELECT c.oid::regclass AS relation, c.relacl, (SELECT string_agg(replace(pg_get_indexdef(i.indexrelid), c.relname, '@'), E'\n' ORDER BY 1) FROM pg_index AS i WHERE i.indrelid = c.oid) AS indexes
+SELECT c.oid::regclass AS relation, replace(c.relacl::text, 'Dxtm', 'Dxt') AS relacl, (SELECT string_agg(replace(pg_get_indexdef(i.indexrelid), c.relname, '@'), E'\n' ORDER BY 1) FROM pg_index AS i WHERE i.indrelid = c.oid) AS indexes
 FROM pg_class AS c WHERE c.oid IN ('damoov.trip_points_p2'::regclass, 'damoov.raw_events_p50000'::regclass);
 -- what comes now has a place of its own, and comes there again
 SELECT pg_temp.store(2) AS trip, pg_temp.store(2, at => '2024-05-14 11:00:00Z') AS again, pg_temp.store(2, 'raw') AS raw;
@@ -157,7 +157,8 @@ INSERT INTO damoov.trip_points (trip_id, seq, speed_kmh, is_filler) VALUES (1, 0
 SELECT damoov.split_default(), damoov.split_default();
 SELECT damoov.make_partitions();
 SELECT tableoid::regclass, own, twice FROM damoov.trip_points;
-SELECT relname, relacl FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relname ~ '^trip_points_p[0-9]+$' ORDER BY 1;
+-- from 17 on there is one right more
+SELECT relname, replace(relacl::text, 'Dxtm', 'Dxt') AS relacl FROM pg_class WHERE relnamespace = 'damoov'::regnamespace AND relname ~ '^trip_points_p[0-9]+$' ORDER BY 1;
 SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'damoov.trip_points_p0'::regclass ORDER BY 1;
 -- 42501: only those who may
 SET ROLE regress_damoov_adder;

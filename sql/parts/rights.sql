@@ -43,6 +43,8 @@ FROM (
     SELECT m.classid, m.objid, 'TYPE', t.typnamespace, t.typname, t.typowner, t.typacl, pg_catalog.acldefault('T', t.typowner)
     FROM made AS m JOIN pg_catalog.pg_type AS t ON t.oid = m.objid AND t.typelem = 0
     WHERE m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+        -- since 17 the rows of tables are members, too; pg_dump knows no rights of theirs
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS r WHERE r.oid = t.typrelid AND r.relkind <> 'c')
     UNION ALL
     SELECT m.classid, m.objid, 'FOREIGN DATA WRAPPER', NULL, w.fdwname, w.fdwowner, w.fdwacl, pg_catalog.acldefault('F', w.fdwowner)
     FROM made AS m JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = m.objid

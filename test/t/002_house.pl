@@ -189,13 +189,13 @@ small('other things of the same name', 'borrowed',
 	{ %lender, 'src/base/c.c' => qq(/* a_new */\nstruct A;\nstatic int\na_new(void)\n{\n\treturn x.A + y->A_ONE + "A_TWO";\n}\n) });
 
 my %guarded = map {
-	("src/base/$_.h" => "#ifndef GUARD_$_\n#define GUARD_$_\n#include \"lib/stringinfo.h\"\n"
-		  . "extern void ${_}_take(StringInfo text);\n#endif\n")
+	("src/base/$_.h" => "#ifndef GUARD_$_\n#define GUARD_$_\n#include \"utils/relcache.h\"\n"
+		  . "extern void ${_}_take(Relation relation);\n#endif\n")
 } qw(good fault);
 small('headers that compile', 'dependent_headers', \%guarded);
 small('a header that needs another one', 'dependent_headers',
-	{ %guarded, 'src/base/b.h' => "extern void b_take(StringInfo text);\n" },
-	qr/^base.b\.h does not compile by itself: src.base.b\.h:1: unknown type name .StringInfo.$/);
+	{ %guarded, 'src/base/b.h' => "extern void b_take(Relation relation);\n" },
+	qr/^base.b\.h does not compile by itself: src.base.b\.h:1: unknown type name .Relation.$/);
 small('a header that cannot come twice', 'dependent_headers',
 	{ %guarded, 'src/base/b.h' => "typedef struct B\n{\n\tint\t\tb;\n} B;\n" },
 	qr/^base.b\.h does not compile by itself: src.base.b\.h:1: redefinition of .*$/);

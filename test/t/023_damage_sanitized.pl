@@ -11,7 +11,9 @@ use Damoov::Damage;
 use Damoov::Node;
 use Test::More;
 
-# A finding aborts the server, and with that the test.
+# A finding aborts the server, and with that the test.  Some servers have options
+# of their own for the sanitizers.
+$ENV{UBSAN_OPTIONS} = 'abort_on_error=1:print_stacktrace=1';
 my $node = Damoov::Node->start_new('damage', preload => 0);
 install_damage($node, 'sanitized');
 

@@ -108,19 +108,25 @@ def run_peer(bench, db, peer, mode, kind, count, receives, delay_ms=0):
 
 # ---- works --------------------------------------------------------------------------------------
 
+# peers of several connections use all processors, and so does damoov if it is told to
+WORKERS = {"damoov": 1, "damoov, 2 workers": 2}
+
+
 def compare(bench, report, kind, count, modes, delay_ms=0, sizes=()):
     """damoov and all peers in turn; sizes: tables whose bytes a point are told, by schema."""
     peers = {f"{peer}, {mode}, {receives} at a time": (peer, mode, receives) for peer in PEERS for mode, receives in modes}
     for _ in range(bench.rounds):
-        with bench.server.database() as db:
-            run = run_worker(bench, db, kind, count, delay_ms=delay_ms)
-            report.note("damoov", **run.metrics(), **bytes_a_point(run, db, "damoov", sizes))
+        for name, workers in WORKERS.items():
+            with bench.server.database(workers=workers) as db:
+                run = run_worker(bench, db, kind, count, delay_ms=delay_ms)
+                report.note(name, **run.metrics(), **bytes_a_point(run, db, "damoov", sizes))
         for name, (peer, mode, receives) in peers.items():
             with bench.server.database(workers=0) as db:
                 run = run_peer(bench, db, peer, mode, kind, count, receives, delay_ms)
                 report.note(name, **run.metrics(), **bytes_a_point(run, db, "peer", sizes))
     for metric in ("per second", *cpu_each(kind, 0)):
-        report.ratio("damoov", metric, *peers)
+        for name in WORKERS:
+            report.ratio(name, metric, *peers)
         if alone := [name for name, (_, _, receives) in peers.items() if receives == 1]:
             report.ratio("damoov", metric, *alone)
 

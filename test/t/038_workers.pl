@@ -272,12 +272,11 @@ for my $kill (1 .. $kills)
 
 	while (time < $end)
 	{
-		my ($code, $answer) = $node->psql('postgres',
-			"SELECT (SELECT count(*) FROM damoov.trips) - $trips_before, array_to_string(damoov.worker_pids(), ',')");
-		my ($now, $pids) = split /\|/, $answer // '';
+		my ($now, $pids) = split /\|/,
+		  answer("SELECT (SELECT count(*) FROM damoov.trips) - $trips_before, array_to_string(damoov.worker_pids(), ',')");
 		my @pids = split /,/, $pids // '';
 
-		if ($code == 0 && @pids && $now >= $threshold)
+		if (@pids && $now >= $threshold)
 		{
 			kill $signal, $pids[ $victim % @pids ];
 			push @killed, "$signal at $now";
@@ -292,8 +291,9 @@ $cloud->clear_faults;
 sub answer
 {
 	my ($sql) = @_;
-	my ($code, $out) = $node->psql('postgres', $sql);
-	return $code == 0 ? $out : '';
+	# psql may end before it has read anything while the server starts again
+	my ($code, $out) = eval { $node->psql('postgres', $sql) };
+	return defined $code && $code == 0 ? $out : '';
 }
 eventually { answer('SELECT count(*) = 0 FROM damoov.downloads') eq 't' && in_queue() == 0 }
 'nothing is left in the queue or to be fetched', 600;

@@ -149,7 +149,7 @@ SQL_PARTS    = \
 DATA_built   = sql/damoov--1.0.sql
 # what was released is a file like any other
 DATA         = $(filter-out $(DATA_built),$(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/sql/damoov--*.sql)))
-DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md docs/maps.md docs/pictures.md
+DOCS         = docs/damoov.md docs/reference.md docs/damoov-datasets.md docs/damoov-rights.md docs/scale.md docs/how-do-i.md docs/restore-and-failover.md docs/maps.md docs/pictures.md docs/promises.md
 
 REGRESS      = install ingest envelopes datasets points replacement orders leases privileges lifecycle storage objects webhook plans flat partitions risk exports places pictures
 REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/regress.conf \

@@ -147,6 +147,26 @@ foreach my $invariant (@invariants)
 	is_deeply([ grep { !-e "$top/$_" } @tests ], [], '... that is there');
 }
 
+# Each promise, and each fault and threat that is tested, names its tests, and they are there
+my $promises = $text{'docs/promises.md'};
+my ($promised) = $promises =~ /^## The promises.*?\n(.*?)(?=^## )/ms;
+my @promises = grep { !/^\| Promise / } ($promised // '') =~ /^(\| \w.*)$/mg;
+cmp_ok(scalar @promises, '>', 40, 'there are promises');
+is_deeply([ grep { !/`[^`]*\.(?:pl|sql|spec)`/ } @promises ], [], 'each promise names a test');
+my %named_test = map { $_ => 1 } $promises =~ m{`((?:test|sql|specs)/[^`*]*\.[^`]*)`}g;
+is_deeply([ grep { !-e "$top/$_" } sort keys %named_test ], [], '... that is there');
+
+my @risks = map { [ map { s/^ +| +$//gr } split /\|/ ] } $promises =~ /^\| ([FT]\d+ \|.*) \|$/mg;
+is_deeply([ sort map { $_->[0] } @risks ], [ sort(map("F$_", 1 .. 40), map("T$_", 1 .. 29)) ], 'each fault and threat has one row');
+is_deeply([ grep { @$_ < 4 || $_->[2] !~ /^(?:whole|in part|none)$/ } @risks ], [], '... that says how far it is tested');
+is_deeply([ map { $_->[0] } grep { $_->[2] =~ /^(?:whole|in part)$/ && $_->[3] !~ /`[^`]+`/ } @risks ], [], '... and by what');
+is_deeply([ map { $_->[0] } grep { $_->[2] ne 'whole' && ($_->[4] // '') eq '' } @risks ], [], '... or what is not, and why');
+
+# Every test proves something; prelude.spec is what others use, and the install script is made there
+is_deeply([ grep { !/prelude\.spec$|--/ && !$named_test{$_} && ($invariants // '') !~ /`\Q$_\E`/ }
+		map { s{^\Q$top/\E}{}r } map { glob "$top/$_" } qw(test/t/*.pl sql/*.sql specs/*.spec) ],
+	[], 'every test is named by a promise, a fault, a threat or an invariant');
+
 # Links: to files, and to headings as they are named on a web page
 sub anchors
 {

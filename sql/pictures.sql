@@ -2,6 +2,7 @@
 -- them is asked by test/t/082_pictures.pl and 083_pages.pl.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/sql/prelude.psql
+SELECT pg_temp.empty_tables();
 
 -- Text: characters that XML does not have, that end it, or that turn what stands around them
 SELECT damoov.markup('<script>"''&amp;'), damoov.markup(E'a\x01b\x0bc\x1f\x7f\u0085'), damoov.markup(E'a\u202eb\u2066\ufffe\uffff'),

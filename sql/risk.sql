@@ -1,6 +1,7 @@
 -- What will be lost, and when
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/sql/prelude.psql
+SELECT pg_temp.empty_tables();
 
 CREATE SERVER queue TYPE 'sqs' FOREIGN DATA WRAPPER damoov OPTIONS (queue_url 'https://sqs.eu-central-1.amazonaws.com/1/q', region 'eu-central-1', paused 'true');
 CREATE SERVER push TYPE 'webhook' FOREIGN DATA WRAPPER damoov;
@@ -76,3 +77,4 @@ SET damoov.keep_quarantine = '10d';
 SELECT * FROM pg_temp.risks;
 DROP SERVER queue;
 DROP SERVER push;
+SELECT pg_temp.empty_tables();

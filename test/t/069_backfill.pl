@@ -178,6 +178,14 @@ cmp_ok($place, '<=', 1, '... after one other at most');
 cmp_ok(value('SELECT count(*) FROM damoov.downloads WHERE priority = 40'), '>', 2, '... while others wait');
 $cloud->clear_faults;
 
+# What jobs have found is not kept for ever, nor the persons for it
+eventually { idle() } 'all is fetched';
+value("SELECT damoov_backfill_pause(j.job_id) FROM damoov_backfill($time) AS j (job_id)");
+value(q{UPDATE damoov.backfills SET ended_at = now() - interval '20 days' WHERE compares});
+$empty->safe_psql('postgres', q{SET damoov.keep_quarantine = '10d'; CALL damoov_purge(false)});
+is(value('SELECT count(*) FILTER (WHERE compares), count(*) FILTER (WHERE NOT compares) > 1, (SELECT count(*) FROM damoov.differences) FROM damoov.backfills'), '0|t|0',
+	'jobs that ended long ago are removed, with what they have found');
+
 $empty->stop;
 $node->stop;
 $cloud->stop;

@@ -92,6 +92,7 @@ COMMENT ON FUNCTION damoov.stored_members(double precision, double precision, te
 CREATE FUNCTION damoov.ask_for_list(job_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $$
 DECLARE
     request CONSTANT uuid := gen_random_uuid();
@@ -114,10 +115,12 @@ $$;
 COMMENT ON FUNCTION damoov.ask_for_list(bigint) IS 'queues the page of a list where a job is';
 
 -- To the next window, the next person, or the end.  What is listed by local
--- days is asked for with a day more on both sides.
+-- days is asked for with a day more on both sides.  Days are those of UTC: windows of
+-- sessions with other time zones would leave gaps where clocks are put forward.
 CREATE FUNCTION damoov.next_window(job_id bigint, leave_person boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $$
 DECLARE
     job damoov.backfills;
@@ -158,7 +161,9 @@ $$;
 COMMENT ON FUNCTION damoov.next_window(bigint, boolean) IS 'moves a job on: to the next window of time, or to the next person, or to its end';
 
 -- The person of a download is the job's, and whose lists they are the platform
--- tells by the token that was sent; so a track in them is that person's.
+-- tells by the token that was sent; so a track in them is that person's.  One that
+-- is another person's here stays what it is: of it neither anything is told nor
+-- changed.  A service that does not know pages could send some for ever.
 CREATE FUNCTION damoov.take_listing(listing uuid, user_id bigint, document jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -166,6 +171,7 @@ AS $$
 DECLARE
     job damoov.backfills;
     tracks CONSTANT jsonb := document -> 'Result' -> 'Tracks';
+    most_pages CONSTANT integer := 1000;
     tokens uuid[];
     digest bytea;
     fresh bigint := 0;
@@ -182,7 +188,10 @@ BEGIN
     IF array_position(tokens, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'list of tracks has one without "TrackToken"' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    digest := sha256(convert_to(tokens::text, 'UTF8'));
+    IF job.page >= most_pages THEN
+        RAISE EXCEPTION 'list of tracks has more than % pages', most_pages USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    digest := sha256(convert_to(ARRAY(SELECT t.t FROM unnest(tokens) AS t (t) ORDER BY t.t)::text, 'UTF8'));
     IF tokens = '{}' OR digest = job.page_digest THEN
         UPDATE damoov.backfills AS b SET lists = b.lists + 1 WHERE b.job_id = job.job_id;
         PERFORM damoov.next_window(job.job_id, false);
@@ -191,10 +200,11 @@ BEGIN
 
     IF job.compares THEN
         DELETE FROM damoov.differences AS d
-        WHERE d.job_id = job.job_id AND d.track_token = ANY (tokens) AND d.difference = 'missing_there';
+        WHERE d.job_id = job.job_id AND d.track_token = ANY (tokens) AND d.user_id = take_listing.user_id AND d.difference = 'missing_there';
         INSERT INTO damoov.differences (job_id, track_token, user_id, day, difference, here, there)
         SELECT DISTINCT ON (n.token) job.job_id, n.token, take_listing.user_id,
-            substring(n.track ->> 'StartDate' FROM '^[0-9]{4}-[0-9]{2}-[0-9]{2}')::date,
+            -- NULL when there is no such day
+            (jsonb_path_query_first(to_jsonb(substring(n.track ->> 'StartDate' FROM '^[0-9]{4}-[0-9]{2}-[0-9]{2}')), '$.datetime("YYYY-MM-DD")', '{}', true) #>> '{}')::date,
             CASE WHEN s.trip_id IS NULL THEN 'missing_here' ELSE 'changed' END, n.here, n.there
         FROM (
             SELECT (t.t ->> 'TrackToken')::uuid AS token, t.t AS track, damoov.listed_members(t.t) AS there,
@@ -203,7 +213,7 @@ BEGIN
             FROM jsonb_array_elements(tracks) AS t (t)
         ) AS n
         LEFT JOIN damoov.trips AS s ON s.track_token = n.token
-        WHERE (n.here @> jsonb_strip_nulls(n.there)) IS NOT TRUE AND damoov.track_lives(n.token, take_listing.user_id, NULL)
+        WHERE (n.here @> jsonb_strip_nulls(n.there)) IS NOT TRUE AND (s.user_id = take_listing.user_id) IS NOT FALSE AND damoov.track_lives(n.token, take_listing.user_id, NULL)
         ON CONFLICT DO NOTHING;
     END IF;
     IF job.fetches THEN
@@ -220,7 +230,7 @@ BEGIN
             AND damoov.fetches(asked, 'processed')
         ON CONFLICT (kind, object_id) DO UPDATE
         SET state = 'waiting', attempts = 0, due_at = EXCLUDED.due_at, version = EXCLUDED.version
-        WHERE w.state <> 'waiting';
+        WHERE w.state <> 'waiting' AND w.user_id = EXCLUDED.user_id;
         GET DIAGNOSTICS fresh = ROW_COUNT;
     END IF;
     UPDATE damoov.backfills AS b

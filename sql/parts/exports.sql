@@ -304,7 +304,7 @@ CREATE FUNCTION damoov_trip_wkb(trip_id bigint) RETURNS bytea
     LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT '\x0102000060e6100000'::bytea || substr(damoov.little_endian(int8send(count(v.n))), 1, 4)
+    SELECT decode('0102000060e6100000', 'hex') || substr(damoov.little_endian(int8send(count(v.n))), 1, 4)
         || coalesce(string_agg(damoov.little_endian(float8send(v.longitude)) || damoov.little_endian(float8send(v.latitude))
             || damoov.little_endian(float8send(extract(epoch FROM v.passed_at)::double precision)), '' ORDER BY v.n), '')
     FROM damoov.trips AS t

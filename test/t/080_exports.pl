@@ -52,6 +52,9 @@ is($node->sql(q{SELECT max(jsonb_array_length(c)) BETWEEN 90 AND 102 FROM jsonb_
 unlike($lines . $node->sql('SELECT string_agg(damoov_trip_gpx(trip_id), NULL) FROM damoov.trips'),
 	qr/5b0c7d1e|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}/, 'nothing holds an id of the platform');
 
+is($node->sql('SET standard_conforming_strings = off; SET escape_string_warning = off; SELECT md5(string_agg(damoov_trip_wkb(trip_id), NULL ORDER BY trip_id)) FROM damoov.trips'),
+	$node->sql('SELECT md5(string_agg(damoov_trip_wkb(trip_id), NULL ORDER BY trip_id)) FROM damoov.trips'), 'EWKB is the same where a backslash escapes');
+
 # Numbers whose products are none, and times that others have written
 $node->sql(<<'SQL');
 INSERT INTO damoov.trips (trip_id, track_token, user_id, revision, point_count, filler_count, min_latitude, min_longitude, max_latitude, max_longitude)

@@ -121,6 +121,7 @@ CREATE FUNCTION damoov.next_window(job_id bigint, leave_person boolean) RETURNS 
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
+    SET extra_float_digits = 3
 AS $$
 DECLARE
     job damoov.backfills;
@@ -164,9 +165,11 @@ COMMENT ON FUNCTION damoov.next_window(bigint, boolean) IS 'moves a job on: to t
 -- tells by the token that was sent; so a track in them is that person's.  One that
 -- is another person's here stays what it is: of it neither anything is told nor
 -- changed.  A service that does not know pages could send some for ever.
+-- Numbers are compared as they are, however many digits of them a session shows.
 CREATE FUNCTION damoov.take_listing(listing uuid, user_id bigint, document jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 3
 AS $$
 DECLARE
     job damoov.backfills;

@@ -187,6 +187,11 @@ like($error->(join ';', 'BEGIN', $begin->(), "UPDATE damoov.backfills SET page =
 is(tried("SET TimeZone = 'Europe/Berlin'", $begin->(), "SELECT substring(url, 'endDate=([^&]*)') FROM damoov.downloads WHERE priority = 50", "DELETE FROM damoov.downloads WHERE priority = 50", "SET TimeZone = 'UTC'",
 		listed(''), "SELECT substring(url, 'startDate=([^&]*)') FROM damoov.downloads WHERE priority = 50") =~ s/^\n+//r,
 	"2024-04-07T00:00:00Z\n\n2024-04-07T00:00:00Z", 'windows leave no gap, in whichever time zone the sessions are');
+is(tried('SET extra_float_digits = 0', "INSERT INTO damoov.users (user_id, device_token) VALUES (999, '$one')",
+		"INSERT INTO damoov.trips (track_token, user_id, revision, point_count, filler_count, distance_km, started_at) VALUES ('$one', 999, 1, 0, 0, 1.2345678901234567, '2024-04-01Z')",
+		"SELECT FROM damoov_reconcile('2024-03-25Z', '2024-05-01Z', person => 999)", "SELECT here -> 'distance_km' FROM damoov.differences WHERE user_id = 999",
+		listed("{\"TrackToken\": \"$one\", \"Distance\": 1.2345678901234567}"), "SELECT count(*) FROM damoov.differences WHERE user_id = 999") =~ s/^\n+//r,
+	"1.2345678901234567\n\n0", 'a number is the same, however many digits a session shows');
 is(tried($begin->(), "SELECT FROM (SELECT damoov_backfill_pause(max(job_id)) FROM damoov.backfills) AS b", "DELETE FROM damoov.users WHERE user_id = 999",
 		"SELECT FROM (SELECT damoov_backfill_resume(max(job_id)) FROM damoov.backfills) AS b", "SELECT state FROM damoov.backfills ORDER BY job_id DESC LIMIT 1") =~ s/^\n+//r,
 	'done', 'a job goes on without a person who was removed while it was paused');

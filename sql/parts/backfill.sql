@@ -12,6 +12,7 @@ CREATE TABLE damoov.backfills (
     until timestamptz NOT NULL,
     person bigint,
     source text,
+    source_owner name,
     fetches boolean NOT NULL,
     compares boolean NOT NULL,
     state text NOT NULL DEFAULT 'running' CONSTRAINT backfills_state_check
@@ -38,6 +39,7 @@ COMMENT ON COLUMN damoov.backfills.since IS 'trips that started from then on';
 COMMENT ON COLUMN damoov.backfills.until IS '... and before';
 COMMENT ON COLUMN damoov.backfills.person IS 'user_id of the only person that is asked about; NULL: all known persons';
 COMMENT ON COLUMN damoov.backfills.source IS 'source whose api server is asked; NULL: that of each person''s newest notification';
+COMMENT ON COLUMN damoov.backfills.source_owner IS 'owner of the server of that name when the job was begun, as in damoov.downloads';
 COMMENT ON COLUMN damoov.backfills.fetches IS 'whether what is missing or changed is fetched';
 COMMENT ON COLUMN damoov.backfills.compares IS 'whether differences are kept in damoov.differences';
 COMMENT ON COLUMN damoov.backfills.state IS 'running, paused, done or cancelled';
@@ -88,7 +90,9 @@ CREATE FUNCTION damoov.stored_members(distance_km double precision, score double
 RETURN jsonb_build_object('distance_km', distance_km, 'score', score, 'origin', origin, 'status', status);
 COMMENT ON FUNCTION damoov.stored_members(double precision, double precision, text, text) IS 'the same of a trip';
 
--- Asks for the page where the job is, when the rate allows it.
+-- Asks for the page where the job is, when the rate allows it.  Who owned the source
+-- of an event then is not known: another role may have made a server of that name
+-- since, and is not to get device tokens; see damoov.source_of().
 CREATE FUNCTION damoov.ask_for_list(job_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -104,7 +108,7 @@ BEGIN
     asked := coalesce(job.source,
         (SELECT e.source FROM damoov.events AS e WHERE e.user_id = job.at_person ORDER BY e.event_id DESC LIMIT 1), 'sql');
     INSERT INTO damoov.downloads (kind, object_id, user_id, source, source_owner, url, priority, due_at)
-    VALUES ('listing', request, job.at_person, asked, damoov.source_owner(asked),
+    VALUES ('listing', request, job.at_person, asked, job.source_owner,
         format('?startDate=%s&endDate=%s&lang=en&pageNumber=%s&pageSize=100', to_char(job.window_start AT TIME ZONE 'UTC', iso),
             to_char(least(job.window_start + interval '14 days', job.until + interval '1 day') AT TIME ZONE 'UTC', iso), job.page),
         50, clock_timestamp() + interval '1 minute' / current_setting('damoov.backfill_rate')::integer);
@@ -179,6 +183,7 @@ DECLARE
     digest bytea;
     fresh bigint := 0;
     asked text;
+    asked_owner name;
 BEGIN
     SELECT b.* INTO job FROM damoov.backfills AS b WHERE b.listing = take_listing.listing AND b.state = 'running' FOR UPDATE;
     IF job.job_id IS NULL THEN
@@ -220,9 +225,9 @@ BEGIN
         ON CONFLICT DO NOTHING;
     END IF;
     IF job.fetches THEN
-        asked := (SELECT d.source FROM damoov.downloads AS d WHERE d.kind = 'listing' AND d.object_id = take_listing.listing);
+        SELECT d.source, d.source_owner INTO asked, asked_owner FROM damoov.downloads AS d WHERE d.kind = 'listing' AND d.object_id = take_listing.listing;
         INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, source_owner, priority)
-        SELECT DISTINCT ON (n.token) 'processed', n.token, take_listing.user_id, asked, damoov.source_owner(asked), 40
+        SELECT DISTINCT ON (n.token) 'processed', n.token, take_listing.user_id, asked, asked_owner, 40
         FROM (
             SELECT (t.t ->> 'TrackToken')::uuid AS token, damoov.listed_members(t.t) AS there
             FROM jsonb_array_elements(tracks) AS t (t)

@@ -21,8 +21,9 @@ BEGIN
     END IF;
     PERFORM damoov.need_read_committed();
     PERFORM damoov.lock_people(false);
-    INSERT INTO damoov.backfills (since, until, person, source, fetches, compares)
-    VALUES (begin_backfill.since, begin_backfill.until, begin_backfill.person, begin_backfill.source, begin_backfill.fetches, begin_backfill.compares)
+    INSERT INTO damoov.backfills (since, until, person, source, source_owner, fetches, compares)
+    VALUES (begin_backfill.since, begin_backfill.until, begin_backfill.person, begin_backfill.source,
+        damoov.source_owner(begin_backfill.source), begin_backfill.fetches, begin_backfill.compares)
     RETURNING * INTO job;
     PERFORM damoov.next_window(job.job_id, false);
     RETURN job.job_id;

@@ -187,6 +187,13 @@ like($error->(join ';', 'BEGIN', $begin->(), "UPDATE damoov.backfills SET page =
 is(tried("SET TimeZone = 'Europe/Berlin'", $begin->(), "SELECT substring(url, 'endDate=([^&]*)') FROM damoov.downloads WHERE priority = 50", "DELETE FROM damoov.downloads WHERE priority = 50", "SET TimeZone = 'UTC'",
 		listed(''), "SELECT substring(url, 'startDate=([^&]*)') FROM damoov.downloads WHERE priority = 50") =~ s/^\n+//r,
 	"2024-04-07T00:00:00Z\n\n2024-04-07T00:00:00Z", 'windows leave no gap, in whichever time zone the sessions are');
+like(tried('CREATE ROLE first; CREATE ROLE second; GRANT USAGE ON FOREIGN DATA WRAPPER damoov TO first, second', "CREATE SERVER of_first TYPE 'webhook' FOREIGN DATA WRAPPER damoov; ALTER SERVER of_first OWNER TO first",
+		"INSERT INTO damoov.users (user_id, device_token) VALUES (999, '$one')", "SELECT FROM damoov_backfill('2024-03-25Z', '2024-05-01Z', person => 999, source => 'of_first')",
+		'SELECT damoov.source_of(source, source_owner) FROM damoov.downloads WHERE priority = 50', 'ALTER SERVER of_first OWNER TO second', listed($pair[0]),
+		'SELECT kind, damoov.source_of(source, source_owner) FROM damoov.downloads WHERE priority IN (40, 50) ORDER BY 1',
+		'DELETE FROM damoov.backfills', "INSERT INTO damoov.events (source, sent_at, event, object_id, user_id, payload, outcome) VALUES ('of_first', now(), 'TrackEnrichmentFinished', '$one', 999, '{}', 'stored')",
+		"SELECT FROM damoov_backfill('2024-03-25Z', '2024-05-01Z', person => 999)", 'SELECT source, damoov.source_of(source, source_owner) FROM damoov.downloads WHERE priority = 50 ORDER BY due_at DESC LIMIT 1'),
+	qr/^\n*of_first\n+listing\|sql\nlisting\|sql\nprocessed\|sql\n+of_first\|sql$/, 'a server that another role has made under the name of a source gets no device tokens');
 is(tried('SET extra_float_digits = 0', "INSERT INTO damoov.users (user_id, device_token) VALUES (999, '$one')",
 		"INSERT INTO damoov.trips (track_token, user_id, revision, point_count, filler_count, distance_km, started_at) VALUES ('$one', 999, 1, 0, 0, 1.2345678901234567, '2024-04-01Z')",
 		"SELECT FROM damoov_reconcile('2024-03-25Z', '2024-05-01Z', person => 999)", "SELECT here -> 'distance_km' FROM damoov.differences WHERE user_id = 999",

@@ -156,7 +156,7 @@ REGRESS_OPTS = --temp-instance=./tmp_check_regress --temp-config=$(srcdir)/test/
 	--encoding=UTF8 --no-locale
 # two sessions and more; the first makes what the others use
 ISOLATION    = prelude crash-stages crash-dataset track-removal track-dataset merges-crossed lock-order persons \
-	same-event bucket-objects downloads forget pack purge reparse retry partition-locks
+	same-event bucket-objects downloads forget pack purge reparse retry partition-locks backfill-pause
 ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=$(srcdir)/test/regress.conf \
 	--encoding=UTF8 --no-locale
 TAP_TESTS    = 1

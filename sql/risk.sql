@@ -31,6 +31,9 @@ SELECT * FROM pg_temp.risks;
 -- of an object nothing is known
 CALL pg_temp.wanted('object', 'waiting', 'queue', '{900 days}');
 SELECT * FROM pg_temp.risks WHERE kind = 'object';
+-- a list stays where it is
+CALL pg_temp.wanted('listing', 'waiting', 'queue', '{900 days}');
+SELECT * FROM pg_temp.risks WHERE kind = 'listing';
 DELETE FROM damoov.downloads;
 
 -- Messages: of queues that are not asked

@@ -12,6 +12,7 @@ CREATE TABLE damoov.backfills (
     until timestamptz NOT NULL,
     person bigint,
     source text,
+    source_owner name,
     fetches boolean NOT NULL,
     compares boolean NOT NULL,
     state text NOT NULL DEFAULT 'running' CONSTRAINT backfills_state_check
@@ -38,6 +39,7 @@ COMMENT ON COLUMN damoov.backfills.since IS 'trips that started from then on';
 COMMENT ON COLUMN damoov.backfills.until IS '... and before';
 COMMENT ON COLUMN damoov.backfills.person IS 'user_id of the only person that is asked about; NULL: all known persons';
 COMMENT ON COLUMN damoov.backfills.source IS 'source whose api server is asked; NULL: that of each person''s newest notification';
+COMMENT ON COLUMN damoov.backfills.source_owner IS 'owner of the server of that name when the job was begun, as in damoov.downloads';
 COMMENT ON COLUMN damoov.backfills.fetches IS 'whether what is missing or changed is fetched';
 COMMENT ON COLUMN damoov.backfills.compares IS 'whether differences are kept in damoov.differences';
 COMMENT ON COLUMN damoov.backfills.state IS 'running, paused, done or cancelled';
@@ -88,10 +90,13 @@ CREATE FUNCTION damoov.stored_members(distance_km double precision, score double
 RETURN jsonb_build_object('distance_km', distance_km, 'score', score, 'origin', origin, 'status', status);
 COMMENT ON FUNCTION damoov.stored_members(double precision, double precision, text, text) IS 'the same of a trip';
 
--- Asks for the page where the job is, when the rate allows it.
+-- Asks for the page where the job is, when the rate allows it.  Who owned the source
+-- of an event then is not known: another role may have made a server of that name
+-- since, and is not to get device tokens; see damoov.source_of().
 CREATE FUNCTION damoov.ask_for_list(job_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
 AS $$
 DECLARE
     request CONSTANT uuid := gen_random_uuid();
@@ -103,7 +108,7 @@ BEGIN
     asked := coalesce(job.source,
         (SELECT e.source FROM damoov.events AS e WHERE e.user_id = job.at_person ORDER BY e.event_id DESC LIMIT 1), 'sql');
     INSERT INTO damoov.downloads (kind, object_id, user_id, source, source_owner, url, priority, due_at)
-    VALUES ('listing', request, job.at_person, asked, damoov.source_owner(asked),
+    VALUES ('listing', request, job.at_person, asked, job.source_owner,
         format('?startDate=%s&endDate=%s&lang=en&pageNumber=%s&pageSize=100', to_char(job.window_start AT TIME ZONE 'UTC', iso),
             to_char(least(job.window_start + interval '14 days', job.until + interval '1 day') AT TIME ZONE 'UTC', iso), job.page),
         50, clock_timestamp() + interval '1 minute' / current_setting('damoov.backfill_rate')::integer);
@@ -114,10 +119,13 @@ $$;
 COMMENT ON FUNCTION damoov.ask_for_list(bigint) IS 'queues the page of a list where a job is';
 
 -- To the next window, the next person, or the end.  What is listed by local
--- days is asked for with a day more on both sides.
+-- days is asked for with a day more on both sides.  Days are those of UTC: windows of
+-- sessions with other time zones would leave gaps where clocks are put forward.
 CREATE FUNCTION damoov.next_window(job_id bigint, leave_person boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET extra_float_digits = 3
 AS $$
 DECLARE
     job damoov.backfills;
@@ -158,18 +166,24 @@ $$;
 COMMENT ON FUNCTION damoov.next_window(bigint, boolean) IS 'moves a job on: to the next window of time, or to the next person, or to its end';
 
 -- The person of a download is the job's, and whose lists they are the platform
--- tells by the token that was sent; so a track in them is that person's.
+-- tells by the token that was sent; so a track in them is that person's.  One that
+-- is another person's here stays what it is: of it neither anything is told nor
+-- changed.  A service that does not know pages could send some for ever.
+-- Numbers are compared as they are, however many digits of them a session shows.
 CREATE FUNCTION damoov.take_listing(listing uuid, user_id bigint, document jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 3
 AS $$
 DECLARE
     job damoov.backfills;
     tracks CONSTANT jsonb := document -> 'Result' -> 'Tracks';
+    most_pages CONSTANT integer := 1000;
     tokens uuid[];
     digest bytea;
     fresh bigint := 0;
     asked text;
+    asked_owner name;
 BEGIN
     SELECT b.* INTO job FROM damoov.backfills AS b WHERE b.listing = take_listing.listing AND b.state = 'running' FOR UPDATE;
     IF job.job_id IS NULL THEN
@@ -182,7 +196,10 @@ BEGIN
     IF array_position(tokens, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'list of tracks has one without "TrackToken"' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    digest := sha256(convert_to(tokens::text, 'UTF8'));
+    IF job.page >= most_pages THEN
+        RAISE EXCEPTION 'list of tracks has more than % pages', most_pages USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    digest := sha256(convert_to(ARRAY(SELECT t.t FROM unnest(tokens) AS t (t) ORDER BY t.t)::text, 'UTF8'));
     IF tokens = '{}' OR digest = job.page_digest THEN
         UPDATE damoov.backfills AS b SET lists = b.lists + 1 WHERE b.job_id = job.job_id;
         PERFORM damoov.next_window(job.job_id, false);
@@ -191,10 +208,11 @@ BEGIN
 
     IF job.compares THEN
         DELETE FROM damoov.differences AS d
-        WHERE d.job_id = job.job_id AND d.track_token = ANY (tokens) AND d.difference = 'missing_there';
+        WHERE d.job_id = job.job_id AND d.track_token = ANY (tokens) AND d.user_id = take_listing.user_id AND d.difference = 'missing_there';
         INSERT INTO damoov.differences (job_id, track_token, user_id, day, difference, here, there)
         SELECT DISTINCT ON (n.token) job.job_id, n.token, take_listing.user_id,
-            substring(n.track ->> 'StartDate' FROM '^[0-9]{4}-[0-9]{2}-[0-9]{2}')::date,
+            -- NULL when there is no such day
+            (jsonb_path_query_first(to_jsonb(substring(n.track ->> 'StartDate' FROM '^[0-9]{4}-[0-9]{2}-[0-9]{2}')), '$.datetime("YYYY-MM-DD")', '{}', true) #>> '{}')::date,
             CASE WHEN s.trip_id IS NULL THEN 'missing_here' ELSE 'changed' END, n.here, n.there
         FROM (
             SELECT (t.t ->> 'TrackToken')::uuid AS token, t.t AS track, damoov.listed_members(t.t) AS there,
@@ -203,13 +221,13 @@ BEGIN
             FROM jsonb_array_elements(tracks) AS t (t)
         ) AS n
         LEFT JOIN damoov.trips AS s ON s.track_token = n.token
-        WHERE (n.here @> jsonb_strip_nulls(n.there)) IS NOT TRUE AND damoov.track_lives(n.token, take_listing.user_id, NULL)
+        WHERE (n.here @> jsonb_strip_nulls(n.there)) IS NOT TRUE AND (s.user_id = take_listing.user_id) IS NOT FALSE AND damoov.track_lives(n.token, take_listing.user_id, NULL)
         ON CONFLICT DO NOTHING;
     END IF;
     IF job.fetches THEN
-        asked := (SELECT d.source FROM damoov.downloads AS d WHERE d.kind = 'listing' AND d.object_id = take_listing.listing);
+        SELECT d.source, d.source_owner INTO asked, asked_owner FROM damoov.downloads AS d WHERE d.kind = 'listing' AND d.object_id = take_listing.listing;
         INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, source_owner, priority)
-        SELECT DISTINCT ON (n.token) 'processed', n.token, take_listing.user_id, asked, damoov.source_owner(asked), 40
+        SELECT DISTINCT ON (n.token) 'processed', n.token, take_listing.user_id, asked, asked_owner, 40
         FROM (
             SELECT (t.t ->> 'TrackToken')::uuid AS token, damoov.listed_members(t.t) AS there
             FROM jsonb_array_elements(tracks) AS t (t)
@@ -220,7 +238,7 @@ BEGIN
             AND damoov.fetches(asked, 'processed')
         ON CONFLICT (kind, object_id) DO UPDATE
         SET state = 'waiting', attempts = 0, due_at = EXCLUDED.due_at, version = EXCLUDED.version
-        WHERE w.state <> 'waiting';
+        WHERE w.state <> 'waiting' AND w.user_id = EXCLUDED.user_id;
         GET DIAGNOSTICS fresh = ROW_COUNT;
     END IF;
     UPDATE damoov.backfills AS b

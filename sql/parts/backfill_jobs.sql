@@ -21,8 +21,9 @@ BEGIN
     END IF;
     PERFORM damoov.need_read_committed();
     PERFORM damoov.lock_people(false);
-    INSERT INTO damoov.backfills (since, until, person, source, fetches, compares)
-    VALUES (begin_backfill.since, begin_backfill.until, begin_backfill.person, begin_backfill.source, begin_backfill.fetches, begin_backfill.compares)
+    INSERT INTO damoov.backfills (since, until, person, source, source_owner, fetches, compares)
+    VALUES (begin_backfill.since, begin_backfill.until, begin_backfill.person, begin_backfill.source,
+        damoov.source_owner(begin_backfill.source), begin_backfill.fetches, begin_backfill.compares)
     RETURNING * INTO job;
     PERFORM damoov.next_window(job.job_id, false);
     RETURN job.job_id;
@@ -64,7 +65,11 @@ BEGIN
     ELSIF job.state IN ('done', 'cancelled') THEN
         RAISE EXCEPTION 'job % is %', job_id, job.state USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    DELETE FROM damoov.downloads AS d WHERE d.kind = 'listing' AND d.object_id = job.listing;
+    -- Who stores the list has its row, and waits for that of the job: it will find that it is
+    -- not waited for, and delete it.
+    DELETE FROM damoov.downloads AS d
+    WHERE (d.kind, d.object_id) IN (
+        SELECT w.kind, w.object_id FROM damoov.downloads AS w WHERE w.kind = 'listing' AND w.object_id = job.listing FOR UPDATE SKIP LOCKED);
     RETURN job;
 END
 $$;
@@ -85,10 +90,16 @@ CREATE FUNCTION damoov_backfill_resume(job_id bigint) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    job CONSTANT damoov.backfills := damoov.take_job(job_id);
 BEGIN
-    PERFORM damoov.take_job(job_id);
-    UPDATE damoov.backfills AS b SET state = 'running' WHERE b.job_id = damoov_backfill_resume.job_id;
-    PERFORM damoov.ask_for_list(job_id);
+    UPDATE damoov.backfills AS b SET state = 'running' WHERE b.job_id = job.job_id;
+    -- damoov_purge() may have removed the person meanwhile, who had nothing
+    IF EXISTS (SELECT FROM damoov.users AS u WHERE u.user_id = job.at_person FOR KEY SHARE) THEN
+        PERFORM damoov.ask_for_list(job.job_id);
+    ELSE
+        PERFORM damoov.next_window(job.job_id, true);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION damoov_backfill_resume(bigint) IS 'lets a paused job go on where it was; errors: 42704 no such job, 55000 it has ended';

@@ -4,13 +4,14 @@
 -- ---------------------------------------------------------------------
 
 -- The haversine formula on the mean radius; the factor keeps opposite places in
--- the domain of asin() when the sum of squares is rounded up.
+-- the domain of asin() when the sum of squares is rounded up.  Half a turn is added
+-- and taken away, since the square of what is next to nothing would be an underflow.
 CREATE FUNCTION damoov.metres_between(latitude double precision, longitude double precision, other_latitude double precision, other_longitude double precision)
     RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 2 * 6371008.8 * asin(0.999999999999999 * sqrt(
-    power(sind((other_latitude - latitude) / 2), 2)
-    + cosd(latitude) * cosd(other_latitude) * power(sind((other_longitude - longitude) / 2), 2)));
+    power(sind((other_latitude - latitude + 360) / 2 - 180), 2)
+    + cosd(latitude) * cosd(other_latitude) * power(sind((other_longitude - longitude + 360) / 2 - 180), 2)));
 COMMENT ON FUNCTION damoov.metres_between(double precision, double precision, double precision, double precision) IS 'metres between two places on a sphere; errors: 22003 a place at infinity';
 
 -- Fillers repeat the time of the point before, and clocks are set back.  A
@@ -26,7 +27,7 @@ AS $$
     WITH placed AS (
         SELECT row_number() OVER w AS n, p.longitude, p.latitude, p.speed_kmh,
             damoov.metres_between(lag(p.latitude) OVER w, lag(p.longitude) OVER w, p.latitude, p.longitude) AS step,
-            CASE WHEN isfinite(p.recorded_at) THEN (extract(epoch FROM p.recorded_at) * 1000000)::bigint - 1000 * row_number() OVER w END AS own
+            CASE WHEN p.recorded_at BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN (extract(epoch FROM p.recorded_at) * 1000000)::bigint - 1000 * row_number() OVER w END AS own
         FROM @extschema@.damoov_points(trip_vertices.trip_id) AS p
         -- neither NULL nor NaN
         WHERE p.latitude BETWEEN -90 AND 90 AND p.longitude BETWEEN -180 AND 180
@@ -61,7 +62,7 @@ COMMENT ON FUNCTION damoov.geojson_position(double precision, double precision) 
 -- In each of equal stretches of the way, the first vertex stays, and that which is
 -- furthest from the straight line to the first one of the next: one look at each,
 -- however many there are.  The distance is a product of degrees, which is enough to
--- compare those of one stretch.
+-- compare those of one stretch; of tiny ones it would be an underflow.
 CREATE FUNCTION damoov.thinned_vertices(trip_id bigint, most integer)
     RETURNS TABLE (n integer, longitude double precision, latitude double precision)
     LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100
@@ -71,8 +72,11 @@ AS $$
         SELECT row_number() OVER w AS n, p.longitude, p.latitude, lead(p.longitude, 1, p.longitude) OVER w AS next_longitude,
             lead(p.latitude, 1, p.latitude) OVER w AS next_latitude,
             damoov.metres_between(lag(p.latitude) OVER w, lag(p.longitude) OVER w, p.latitude, p.longitude) AS step
-        FROM @extschema@.damoov_points(thinned_vertices.trip_id) AS p
-        WHERE p.latitude BETWEEN -90 AND 90 AND p.longitude BETWEEN -180 AND 180
+        FROM (
+            SELECT r.seq, damoov.usable(r.longitude, -180, 180) AS longitude, damoov.usable(r.latitude, -90, 90) AS latitude
+            FROM @extschema@.damoov_points(thinned_vertices.trip_id) AS r
+        ) AS p
+        WHERE p.latitude IS NOT NULL AND p.longitude IS NOT NULL
         WINDOW w AS (ORDER BY p.seq)
     ), measured AS (
         SELECT p.*, coalesce(sum(p.step) OVER (ORDER BY p.n), 0) AS metres, count(*) OVER () AS vertices
@@ -300,7 +304,7 @@ CREATE FUNCTION damoov_trip_wkb(trip_id bigint) RETURNS bytea
     LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT '\x0102000060e6100000'::bytea || substr(damoov.little_endian(int8send(count(v.n))), 1, 4)
+    SELECT decode('0102000060e6100000', 'hex') || substr(damoov.little_endian(int8send(count(v.n))), 1, 4)
         || coalesce(string_agg(damoov.little_endian(float8send(v.longitude)) || damoov.little_endian(float8send(v.latitude))
             || damoov.little_endian(float8send(extract(epoch FROM v.passed_at)::double precision)), '' ORDER BY v.n), '')
     FROM damoov.trips AS t

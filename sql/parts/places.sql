@@ -81,22 +81,29 @@ COMMENT ON COLUMN damoov.places.bounds IS 'box around it, in degrees of longitud
 -- compared on a plane around it, east and north in metres; edges of an area in
 -- degrees.  What is far from the box of the place is not looked at.  The operators
 -- of geometric types would be of no use: they take what is some metres off for equal.
+-- All is to seven digits: products of what is next to nothing would be underflows.
 CREATE FUNCTION damoov.touches(trip_id bigint, place_id bigint)
     RETURNS TABLE (passes boolean, starts boolean, ends boolean)
     LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000 ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH place AS (
-        SELECT p.* FROM damoov.places AS p WHERE p.place_id = touches.place_id
+        SELECT p.place_id, damoov.usable(p.latitude, -90, 90) AS latitude, damoov.usable(p.longitude, -180, 180) AS longitude, p.radius_m, p.area, p.bounds
+        FROM damoov.places AS p
+        WHERE p.place_id = touches.place_id
     ), placed AS (
         SELECT p.seq, p.latitude AS y, p.longitude AS x, lag(p.latitude) OVER w AS from_y, lag(p.longitude) OVER w AS from_x,
             lag(p.seq) OVER w IS NULL AS is_first, lead(p.seq) OVER w IS NULL AS is_last
-        FROM @extschema@.damoov_points(touches.trip_id) AS p
-        WHERE p.latitude BETWEEN -90 AND 90 AND p.longitude BETWEEN -180 AND 180
+        FROM (
+            SELECT r.seq, damoov.usable(r.longitude, -180, 180) AS longitude, damoov.usable(r.latitude, -90, 90) AS latitude
+            FROM @extschema@.damoov_points(touches.trip_id) AS r
+        ) AS p
+        WHERE p.latitude IS NOT NULL AND p.longitude IS NOT NULL
         WINDOW w AS (ORDER BY p.seq)
     ), edge AS (
-        SELECT (p.value ->> 0)::double precision AS x1, (p.value ->> 1)::double precision AS y1,
-            (r.positions -> p.n::integer ->> 0)::double precision AS x2, (r.positions -> p.n::integer ->> 1)::double precision AS y2
+        SELECT damoov.usable((p.value ->> 0)::double precision, -180, 180) AS x1, damoov.usable((p.value ->> 1)::double precision, -90, 90) AS y1,
+            damoov.usable((r.positions -> p.n::integer ->> 0)::double precision, -180, 180) AS x2,
+            damoov.usable((r.positions -> p.n::integer ->> 1)::double precision, -90, 90) AS y2
         FROM place AS a, damoov.area_rings(a.area) AS r, jsonb_array_elements(r.positions) WITH ORDINALITY AS p (value, n)
         WHERE p.n < jsonb_array_length(r.positions)
     ), judged AS (

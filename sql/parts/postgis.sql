@@ -57,8 +57,8 @@ AS $$
     )
     SELECT o.kind, o.name, regexp_replace(
         CASE o.kind WHEN 'INDEX' THEN 'CREATE INDEX IF NOT EXISTS ' || o.name ELSE 'CREATE OR REPLACE VIEW damoov_gis.' || o.name END || ' '
-            || CASE o.kind WHEN 'INDEX' THEN regexp_replace(x.text, '\m[tc]\.', '', 'g') ELSE x.text END,
-        '\mgis\.', damoov.gis_schema() || '.', 'g')
+            || CASE o.kind WHEN 'INDEX' THEN regexp_replace(x.text, E'\\m[tc]\\.', '', 'g') ELSE x.text END,
+        E'\\mgis\\.', damoov.gis_schema() || '.', 'g')
     FROM object AS o
     CROSS JOIN LATERAL (
         SELECT replace(replace(replace(replace(o.text, '<bounds>', b.text), '<event>', e.text), '<crash start>', s.text), '<crash end>', d.text) AS text

@@ -35,7 +35,7 @@ DECLARE
     step pg_catalog.text;
     tables_done bigint := 0;
     all_rows bigint := 0;
-    phases CONSTANT bigint := 13;
+    phases CONSTANT bigint := 14;
     -- who does not see all tracks cannot say that all are old
     parts CONSTANT boolean := pg_catalog.has_function_privilege('damoov.empty_partitions(pg_catalog.text,bigint,bigint,bigint)', 'EXECUTE')
         AND NOT pg_catalog.row_security_active('damoov.trips') AND NOT pg_catalog.row_security_active('damoov.raw_tracks');
@@ -135,8 +135,10 @@ BEGIN
                 $sql$x.state <> 'waiting' AND coalesce(x.last_error_at, x.queued_at) < $1$sql$, '', 'object_id'),
             (10, 'subscriptions', 'keep_receipts',
                 $sql$x.state <> 'waiting' AND coalesce(x.confirmed_at, x.requested_at) < $1$sql$, '', NULL),
+            -- with the differences that a job has found, which hold their persons
+            (11, 'backfills', 'keep_quarantine', 'x.ended_at < $1', '', NULL),
             -- who has nothing any more, after all else
-            (11, 'users', 'keep_events', unused, '', 'device_token')
+            (12, 'users', 'keep_events', unused, '', 'device_token')
         ) AS r (position, table_name, keep, condition, besides, object)
         JOIN pg_settings AS s ON s.name = 'damoov.' || r.keep
         ORDER BY position

@@ -10,7 +10,7 @@ CREATE FUNCTION damoov.kept_elsewhere(what text, kind text) RETURNS interval
 RETURN CASE
     WHEN what = 'message' THEN CASE kind WHEN 'sqs' THEN interval '4 days' WHEN 'servicebus' THEN interval '14 days' ELSE interval '7 days' END
     WHEN kind = 'processed' THEN interval '24 months'
-    WHEN kind <> 'object' THEN interval '14 days'
+    WHEN kind NOT IN ('object', 'listing') THEN interval '14 days'
 END;
 COMMENT ON FUNCTION damoov.kept_elsewhere(text, text) IS 'how long messages stay in a queue of this type, or datasets of this kind at the platform (documented defaults); NULL where it is not known';
 

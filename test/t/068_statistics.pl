@@ -147,7 +147,7 @@ value('DELETE FROM damoov.redeliveries; UPDATE damoov.events SET received_at = n
 my $old = value(q{SELECT count(*) FROM damoov.events WHERE event = 'HeartbeatReceived'}) + 1;
 my ($holder, $session, $shown) = progress_at(
 	"SET damoov.keep_events = '730d'; SET damoov.keep_trips = '730d'; SET damoov.keep_quarantine = '730d'; CALL damoov_purge(false)",
-	'quarantine', 'p.phase, p.phases_done, p.phases_total, p.rows', "quarantine|6|13|$old", 'a purge tells where it is, and what is gone');
+	'quarantine', 'p.phase, p.phases_done, p.phases_total, p.rows', "quarantine|6|14|$old", 'a purge tells where it is, and what is gone');
 is($node->sql('SELECT count(*) FROM damoov.stat_progress_purge', 'other'), 0, '... not to another database');
 $holder->quit;
 is($node->finish_sql($session), '', '... which goes on');

@@ -126,7 +126,7 @@ my ($person, $token) = split /\|/, value('SELECT user_id, device_token FROM damo
 value("DELETE FROM damoov.trips; SELECT damoov_backfill_pause(j.job_id) FROM damoov_backfill($time) AS j (job_id)");
 $job = value('SELECT max(job_id) FROM damoov.backfills');
 job_is($job, 'state', 'paused', 'a job is paused');
-ok(idle(), '... and waits for nothing');
+eventually { idle() } '... and waits for nothing';
 value("SELECT count(*) FROM damoov_forget('$token')");
 $mark = $cloud->last_request;
 value("SELECT damoov_backfill_resume($job)");
@@ -158,7 +158,7 @@ $cloud->clear_faults;
 value("SELECT damoov_backfill_cancel(j.job_id) FROM damoov_backfill($time) AS j (job_id)");
 $job = value('SELECT max(job_id) FROM damoov.backfills');
 job_is($job, 'state, ended_at IS NOT NULL', 'cancelled|t', 'a job is cancelled');
-ok(idle(), '... and waits for nothing');
+eventually { idle() } '... and waits for nothing';
 my $error = sub { return $empty->error_of($_[0]) };
 like($error->("SELECT damoov_backfill_resume($job)"), qr/^55000: job $job is cancelled/, '... and cannot go on');
 like($error->('SELECT damoov_backfill_pause(-1)'), qr/^42704: job -1 does not exist/, 'a job that there is not');
@@ -167,6 +167,49 @@ like($error->("SELECT damoov_backfill('2024-02-01Z', '2024-01-01Z')"), qr/^22023
 like($error->("SELECT damoov_backfill('-infinity')"), qr/^22023: since must be before until/, '... without an end');
 like($error->("SELECT damoov_backfill($time, person => -1)"), qr/^42704: person -1 does not exist/, 'a person that there is not');
 like($error->("SELECT damoov_backfill($time, source => 'x')"), qr/^42704: source "x" does not exist/, 'a source that there is not');
+
+###########################################################################
+# What no platform would send
+###########################################################################
+
+# In a transaction that the worker does not see, and that is rolled back
+sub tried { return value(join ';', 'BEGIN', @_, 'ROLLBACK') }
+sub listed { my ($tracks) = @_; return "SELECT damoov.take_listing(listing, at_person, '{\"Result\": {\"Tracks\": [$tracks]}}') FROM damoov.backfills WHERE state = 'running'" }
+my ($one, $other) = ('aaaaaaaa-0000-4000-8000-000000000001', 'aaaaaaaa-0000-4000-8000-000000000002');
+my @pair = map { "{\"TrackToken\": \"$_\"}" } $one, $other;
+my $begin = sub { return "INSERT INTO damoov.users (user_id, device_token) VALUES (999, '$one'), (998, '$other'); SELECT FROM damoov_reconcile('2024-03-25Z', '2024-05-01Z', person => 999, repair => true)" };
+
+like(tried($begin->(), "INSERT INTO damoov.trips (track_token, user_id, revision, point_count, filler_count, distance_km) VALUES ('$one', 998, 1, 0, 0, 77)",
+		"INSERT INTO damoov.downloads (kind, object_id, user_id, source, priority, state) VALUES ('processed', '$other', 998, 'x', 20, 'failed')",
+		"INSERT INTO damoov.differences SELECT job_id, '$one', 998, NULL, 'missing_there' FROM damoov.backfills WHERE state = 'running'",
+		listed(join ', ', @pair), "SELECT d.user_id, d.difference, d.here FROM damoov.differences AS d JOIN damoov.backfills AS b USING (job_id) WHERE b.state = 'running' ORDER BY 1",
+		"SELECT user_id, state FROM damoov.downloads WHERE kind = 'processed' AND object_id IN ('$one', '$other')"),
+	qr/^\n*998\|missing_there\|\n999\|missing_here\|\n998\|failed$/, 'what is another person\'s is neither told of nor changed');
+is(tried($begin->(), listed(join ', ', map { "{\"TrackToken\": \"aaaaaaaa-0000-4000-8000-00000000001$_->[0]\", \"StartDate\": \"$_->[1]\"}" } [ 1, '2024-02-31T00:00:00' ], [ 2, '2024-02-29 1' ], [ 3, 'then' ]),
+		"SELECT string_agg(coalesce(d.day::text, 'none'), ' ' ORDER BY d.track_token) FROM damoov.differences AS d JOIN damoov.backfills AS b USING (job_id) WHERE b.state = 'running'") =~ s/^\n+//r,
+	'none 2024-02-29 none', 'a day that there is not is no reason to refuse a list');
+is(tried($begin->(), listed(join ', ', @pair), listed(join ', ', reverse @pair), "SELECT page, window_start FROM damoov.backfills WHERE state = 'running'") =~ s/^\n+//r,
+	'0|2024-04-07 00:00:00+00', 'a page that comes again in another order is the last one');
+like($error->(join ';', 'BEGIN', $begin->(), "UPDATE damoov.backfills SET page = 1000 WHERE state = 'running'", listed($pair[0])),
+	qr/^22023: list of tracks has more than 1000 pages/, 'pages do not come for ever');
+is(tried("SET TimeZone = 'Europe/Berlin'", $begin->(), "SELECT substring(url, 'endDate=([^&]*)') FROM damoov.downloads WHERE priority = 50", "DELETE FROM damoov.downloads WHERE priority = 50", "SET TimeZone = 'UTC'",
+		listed(''), "SELECT substring(url, 'startDate=([^&]*)') FROM damoov.downloads WHERE priority = 50") =~ s/^\n+//r,
+	"2024-04-07T00:00:00Z\n\n2024-04-07T00:00:00Z", 'windows leave no gap, in whichever time zone the sessions are');
+like(tried('CREATE ROLE first; CREATE ROLE second; GRANT USAGE ON FOREIGN DATA WRAPPER damoov TO first, second', "CREATE SERVER of_first TYPE 'webhook' FOREIGN DATA WRAPPER damoov; ALTER SERVER of_first OWNER TO first",
+		"INSERT INTO damoov.users (user_id, device_token) VALUES (999, '$one')", "SELECT FROM damoov_backfill('2024-03-25Z', '2024-05-01Z', person => 999, source => 'of_first')",
+		'SELECT damoov.source_of(source, source_owner) FROM damoov.downloads WHERE priority = 50', 'ALTER SERVER of_first OWNER TO second', listed($pair[0]),
+		'SELECT kind, damoov.source_of(source, source_owner) FROM damoov.downloads WHERE priority IN (40, 50) ORDER BY 1',
+		'DELETE FROM damoov.backfills', "INSERT INTO damoov.events (source, sent_at, event, object_id, user_id, payload, outcome) VALUES ('of_first', now(), 'TrackEnrichmentFinished', '$one', 999, '{}', 'stored')",
+		"SELECT FROM damoov_backfill('2024-03-25Z', '2024-05-01Z', person => 999)", 'SELECT source, damoov.source_of(source, source_owner) FROM damoov.downloads WHERE priority = 50 ORDER BY due_at DESC LIMIT 1'),
+	qr/^\n*of_first\n+listing\|sql\nlisting\|sql\nprocessed\|sql\n+of_first\|sql$/, 'a server that another role has made under the name of a source gets no device tokens');
+is(tried('SET extra_float_digits = 0', "INSERT INTO damoov.users (user_id, device_token) VALUES (999, '$one')",
+		"INSERT INTO damoov.trips (track_token, user_id, revision, point_count, filler_count, distance_km, started_at) VALUES ('$one', 999, 1, 0, 0, 1.2345678901234567, '2024-04-01Z')",
+		"SELECT FROM damoov_reconcile('2024-03-25Z', '2024-05-01Z', person => 999)", "SELECT here -> 'distance_km' FROM damoov.differences WHERE user_id = 999",
+		listed("{\"TrackToken\": \"$one\", \"Distance\": 1.2345678901234567}"), "SELECT count(*) FROM damoov.differences WHERE user_id = 999") =~ s/^\n+//r,
+	"1.2345678901234567\n\n0", 'a number is the same, however many digits a session shows');
+is(tried($begin->(), "SELECT FROM (SELECT damoov_backfill_pause(max(job_id)) FROM damoov.backfills) AS b", "DELETE FROM damoov.users WHERE user_id = 999",
+		"SELECT FROM (SELECT damoov_backfill_resume(max(job_id)) FROM damoov.backfills) AS b", "SELECT state FROM damoov.backfills ORDER BY job_id DESC LIMIT 1") =~ s/^\n+//r,
+	'done', 'a job goes on without a person who was removed while it was paused');
 
 # Live work comes first: with one download at a time, a trip that is told of while
 # hundreds wait is the next.
@@ -185,6 +228,14 @@ my ($place) = grep { $asked[$_] eq $live } 0 .. $#asked;
 cmp_ok($place, '<=', 1, '... after one other at most');
 cmp_ok(value('SELECT count(*) FROM damoov.downloads WHERE priority = 40'), '>', 2, '... while others wait');
 $cloud->clear_faults;
+
+# What jobs have found is not kept for ever, nor the persons for it
+eventually { idle() } 'all is fetched';
+value("SELECT damoov_backfill_pause(j.job_id) FROM damoov_backfill($time) AS j (job_id)");
+value(q{UPDATE damoov.backfills SET ended_at = now() - interval '20 days' WHERE compares});
+$empty->safe_psql('postgres', q{SET damoov.keep_quarantine = '10d'; CALL damoov_purge(false)});
+is(value('SELECT count(*) FILTER (WHERE compares), count(*) FILTER (WHERE NOT compares) > 1, (SELECT count(*) FROM damoov.differences) FROM damoov.backfills'), '0|t|0',
+	'jobs that ended long ago are removed, with what they have found');
 
 $empty->stop;
 $node->stop;

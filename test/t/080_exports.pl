@@ -52,6 +52,27 @@ is($node->sql(q{SELECT max(jsonb_array_length(c)) BETWEEN 90 AND 102 FROM jsonb_
 unlike($lines . $node->sql('SELECT string_agg(damoov_trip_gpx(trip_id), NULL) FROM damoov.trips'),
 	qr/5b0c7d1e|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}/, 'nothing holds an id of the platform');
 
+is($node->sql('SET standard_conforming_strings = off; SET escape_string_warning = off; SELECT md5(string_agg(damoov_trip_wkb(trip_id), NULL ORDER BY trip_id)) FROM damoov.trips'),
+	$node->sql('SELECT md5(string_agg(damoov_trip_wkb(trip_id), NULL ORDER BY trip_id)) FROM damoov.trips'), 'EWKB is the same where a backslash escapes');
+
+# Numbers whose products are none, and times that others have written
+$node->sql(<<'SQL');
+INSERT INTO damoov.trips (trip_id, track_token, user_id, revision, point_count, filler_count, min_latitude, min_longitude, max_latitude, max_longitude)
+SELECT n, md5('tiny' || n)::uuid, 1, 1, 3, 0, 0, 0, 0, 1 FROM generate_series(501, 502) AS n;
+INSERT INTO damoov.trip_points (trip_id, seq, recorded_at, latitude, longitude, is_filler) VALUES
+	(501, 1, '2024-05-14Z', 1e-200, 0, false), (501, 2, '2024-05-14Z', 0, 5e-324, false), (501, 3, NULL, 0, -1e-170, false),
+	(502, 1, '4713-01-02Z BC', 0, 0, false), (502, 2, '294276-12-30Z', 0, 1, false), (502, 3, NULL, 0, 1, false);
+INSERT INTO damoov.trip_points (trip_id, seq, latitude, longitude, is_filler)
+SELECT 501, s, 1e-200 * (s % 7), 1e-200 * (s % 5), false FROM generate_series(4, 200) AS s;
+INSERT INTO damoov.places (name, latitude, longitude, radius_m) VALUES ('tiny', 0, 1e-200, 20);
+INSERT INTO damoov.places (name, area) VALUES ('area', '{"type": "Polygon", "coordinates": [[[1e-200, -1e-200], [1, -1], [1, 1], [-1, 1], [1e-200, -1e-200]]]}');
+SQL
+is($node->sql(q{SELECT damoov_trip_geojson(501) #>> '{geometry,coordinates,1}', damoov_trip_geojson(502) #>> '{properties,coordinateProperties,times,0}',
+	length(damoov_trip_gpx(501)) > 500, length(damoov_trip_wkb(502)), damoov_polyline(501) LIKE '????%'}), '[0, 0]||t|85|t', 'numbers next to nothing, and times far away, are no errors');
+is($node->sql(q{SELECT jsonb_array_length(damoov_trips_geojson(NULL, NULL) -> 'features')}), 402, '... nor for a map');
+is($node->sql(q{SELECT string_agg(name || starts, ' ' ORDER BY name) FROM damoov.trip_places WHERE trip_id = 501}), 'areatrue tinytrue', '... nor at a place');
+$node->sql('DELETE FROM damoov.places; DELETE FROM damoov.trips WHERE trip_id > 500');
+
 ###########################################################################
 # GPX
 ###########################################################################

@@ -40,7 +40,7 @@ value('SELECT damoov_disable_postgis()');
 # Anywhere but where names are looked for without a schema
 value('CREATE SCHEMA "G is"; CREATE EXTENSION postgis SCHEMA "G is"');
 value('CREATE ROLE reader LOGIN; SELECT damoov_grant(\'reader\', \'reader\'); CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA "G is" TO reader, stranger');
-value('SELECT damoov_enable_postgis(); SELECT damoov_enable_postgis()');
+value('SET standard_conforming_strings = off; SET escape_string_warning = off; SELECT damoov_enable_postgis(); SELECT damoov_enable_postgis()');
 is(value(q{SELECT string_agg(format('%s.%s %s %s', f_table_name, f_geometry_column, type, srid), ', ' ORDER BY f_table_name COLLATE "C", f_geometry_column COLLATE "C")
 	FROM "G is".geometry_columns WHERE f_table_schema = 'damoov_gis'}),
 	'crashes.end_point POINT 4326, crashes.start_point POINT 4326, places.shape GEOMETRY 4326, trip_events.place POINT 4326, trip_events.trip_bounds POLYGON 4326, '

@@ -54,11 +54,14 @@ sub metric
 	return $scrape->() =~ /^$pattern (\S+)$/m ? $1 : '';
 }
 
+# each version has others
+my $help = join "\n", run_command([ "$programs/prometheus-postgres-exporter", '--help' ]);
+my @collectors = $help =~ /--(?:\[no-\])?collector\.(\w+)/g;
 my $socket = $node->host;
 my $postgres_exporter = exporter('prometheus-postgres-exporter',
 	{ DATA_SOURCE_NAME => "host=$socket port=@{[ $node->port ]} user=prometheus dbname=postgres sslmode=disable" },
 	'--web.listen-address=127.0.0.1:PORT', '--disable-default-metrics', '--disable-settings-metrics',
-	'--no-collector.database', '--no-collector.bgwriter', "--extend.query-path=$monitoring/postgres_exporter.yaml");
+	(map { "--no-collector.$_" } @collectors), "--extend.query-path=$monitoring/postgres_exporter.yaml");
 
 # the connection and the interval are the user's
 my $configuration = slurp_file("$monitoring/sql_exporter.yaml");

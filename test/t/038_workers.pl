@@ -291,9 +291,8 @@ $cloud->clear_faults;
 sub answer
 {
 	my ($sql) = @_;
-	# psql may end before it has read anything while the server starts again
-	my ($code, $out) = eval { $node->psql('postgres', $sql) };
-	return defined $code && $code == 0 ? $out : '';
+	my ($code, $out) = $node->psql('postgres', $sql);
+	return $code == 0 ? $out : '';
 }
 eventually { answer('SELECT count(*) = 0 FROM damoov.downloads') eq 't' && in_queue() == 0 }
 'nothing is left in the queue or to be fetched', 600;

@@ -33,6 +33,22 @@ sub start_new
 	return $node;
 }
 
+# While a server starts again, psql may end before it has read its input: that is
+# a failure like another, not the end of the test.
+sub psql
+{
+	my ($self, $database, $sql, %options) = @_;
+	my $list = wantarray;
+	my @answer = eval { $list ? $self->SUPER::psql($database, $sql, %options) : scalar $self->SUPER::psql($database, $sql, %options) };
+
+	if (my $error = $@)
+	{
+		die $error if $options{on_error_die} || $error !~ /Broken pipe/;
+		@answer = (2, '', $error);
+	}
+	return $list ? @answer : $answer[0];
+}
+
 sub sql
 {
 	my ($self, $sql, $database) = @_;

@@ -77,6 +77,13 @@ DECLARE
     item record;
 BEGIN
     PERFORM damoov.gis_schema();
+    -- who owns a schema can put there what readers would take for ours
+    IF EXISTS (
+        SELECT FROM pg_namespace AS n, pg_class AS c
+        WHERE n.nspname = 'damoov_gis' AND c.oid = 'damoov.trips'::regclass AND NOT pg_has_role(n.nspowner, c.relowner, 'USAGE'))
+    THEN
+        RAISE EXCEPTION 'schema "damoov_gis" exists and belongs to another role' USING ERRCODE = 'duplicate_schema', HINT = 'Rename it, or drop it.';
+    END IF;
     CREATE SCHEMA IF NOT EXISTS damoov_gis;
     COMMENT ON SCHEMA damoov_gis IS 'trips, trip events and crashes with the types of PostGIS, made by damoov_enable_postgis()';
     FOR item IN SELECT * FROM damoov.gis_objects() LOOP
@@ -119,7 +126,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION damoov_enable_postgis() IS 'makes the views of the schema damoov_gis, which have types of PostGIS, and indexes for them; may be called again, and has to be after a restore and when a further role may read trips; errors: 0A000 there is no PostGIS, 42501 the caller does not own the tables';
+COMMENT ON FUNCTION damoov_enable_postgis() IS 'makes the views of the schema damoov_gis, which have types of PostGIS, and indexes for them; may be called again, and has to be after a restore and when a further role may read trips; errors: 0A000 there is no PostGIS, 42501 the caller does not own the tables, 42P06 a schema damoov_gis of another role';
 
 CREATE FUNCTION damoov_disable_postgis() RETURNS void
     LANGUAGE plpgsql VOLATILE

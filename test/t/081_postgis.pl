@@ -40,6 +40,10 @@ value('SELECT damoov_disable_postgis()');
 # Anywhere but where names are looked for without a schema
 value('CREATE SCHEMA "G is"; CREATE EXTENSION postgis SCHEMA "G is"');
 value('CREATE ROLE reader LOGIN; SELECT damoov_grant(\'reader\', \'reader\'); CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA "G is" TO reader, stranger');
+# whoever owns the schema could put there what a reader takes for ours
+value('CREATE SCHEMA damoov_gis AUTHORIZATION stranger');
+like($node->error_of('SELECT damoov_enable_postgis()'), qr/^42P06: schema "damoov_gis" exists and belongs to another role/, 'the schema of another role is not used');
+value('DROP SCHEMA damoov_gis');
 value('SET standard_conforming_strings = off; SET escape_string_warning = off; SELECT damoov_enable_postgis(); SELECT damoov_enable_postgis()');
 is(value(q{SELECT string_agg(format('%s.%s %s %s', f_table_name, f_geometry_column, type, srid), ', ' ORDER BY f_table_name COLLATE "C", f_geometry_column COLLATE "C")
 	FROM "G is".geometry_columns WHERE f_table_schema = 'damoov_gis'}),

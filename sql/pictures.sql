@@ -222,7 +222,7 @@ SELECT damoov_grant('regress_damoov_viewer', 'reader') > 0 AS granted;
 SET ROLE regress_damoov_viewer;
 SELECT damoov."text/html"(p.page) ~ '^<!DOCTYPE' AS page FROM damoov_trip_html(trip_id => 1, miles => true) AS p (page);
 SELECT damoov."image/svg+xml"(p.picture) ~ '^<svg' AS picture FROM damoov_trip_svg(trip_id => '1') AS p (picture);
-SELECT count(damoov_fleet_html("from" => '2024-05-14', "to" => '2024-05-15')) AS fleet, count(damoov_fleet_html()) AS week, count(damoov_speed_svg(1)) AS speed, count(damoov_crash_svg(1)) AS crash;
+SELECT count(damoov_fleet_html(since => '2024-05-14', until => '2024-05-15')) AS fleet, count(damoov_fleet_html()) AS week, count(damoov_speed_svg(1)) AS speed, count(damoov_crash_svg(1)) AS crash;
 RESET ROLE;
 -- what a policy hides is in no page
 ALTER TABLE damoov.trips ENABLE ROW LEVEL SECURITY;

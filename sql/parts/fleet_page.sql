@@ -4,14 +4,12 @@
 
 -- Tables have a bound, so that a page can be read; totals are of all trips.  The
 -- platform's numbers are checked: what is out of their range adds nothing.
-CREATE FUNCTION damoov_fleet_html("from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(), miles boolean DEFAULT false) RETURNS damoov."text/html"
+CREATE FUNCTION damoov_fleet_html(since timestamptz DEFAULT now() - interval '7 days', until timestamptz DEFAULT now(), miles boolean DEFAULT false) RETURNS damoov."text/html"
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    since CONSTANT timestamptz := "from";
-    until CONSTANT timestamptz := "to";
     period CONSTANT text := concat_ws(' ', 'All trips that began', 'from ' || damoov.time_text(since, NULL) || ' on', 'before ' || damoov.time_text(until, NULL));
     most_drivers CONSTANT bigint := 100;
     most_trips CONSTANT bigint := 200;
@@ -20,37 +18,30 @@ DECLARE
     most_crash_pictures CONSTANT integer := 3;
     unit_name CONSTANT text := CASE WHEN miles THEN 'mi' ELSE 'km' END;
     total record;
-    found_drivers record;
     found_trips record;
     found_kinds record;
     found_merges record;
     found_crashes record;
     found_phones record;
 BEGIN
-    SELECT count(*) AS trips, count(DISTINCT t.user_id) AS persons, coalesce(sum(damoov.usable(t.distance_km, 0, 1e6)), 0) AS km,
-        coalesce(sum(damoov.usable(t.duration_min, 0, 1e6)), 0) / 60 AS hours,
-        (sum(damoov.usable(t.score, 0, 100) * damoov.usable(t.distance_km, 0, 1e6)) / nullif(sum(CASE WHEN t.score BETWEEN 0 AND 100 THEN damoov.usable(t.distance_km, 0, 1e6) END), 0)) AS score
+    WITH driver AS MATERIALIZED (
+        SELECT t.user_id, count(*) AS trips, coalesce(sum(damoov.usable(t.distance_km, 0, 1e6)), 0) AS km,
+            coalesce(sum(damoov.usable(t.duration_min, 0, 1e6)), 0) AS minutes,
+            sum(damoov.usable(t.score, 0, 100) * damoov.usable(t.distance_km, 0, 1e6)) AS score_km,
+            sum(CASE WHEN t.score BETWEEN 0 AND 100 THEN damoov.usable(t.distance_km, 0, 1e6) END) AS scored_km
+        FROM damoov.trips AS t
+        WHERE t.started_at >= since AND t.started_at < until
+        GROUP BY t.user_id
+    )
+    SELECT coalesce(sum(d.trips), 0)::bigint AS trips, count(*) AS persons, coalesce(sum(d.km), 0) AS km, coalesce(sum(d.minutes), 0) / 60 AS hours,
+        sum(d.score_km) / nullif(sum(d.scored_km), 0) AS score, (
+            SELECT string_agg(damoov.page_row(ARRAY[damoov.driver_text(u.client_id, n.user_id), n.user_id::text, n.trips::text, damoov.distance_text(n.km, miles),
+                damoov.number_text(n.score_km / nullif(n.scored_km, 0), 0)]), '' ORDER BY n.km DESC, n.user_id)
+            FROM (SELECT * FROM driver ORDER BY km DESC, user_id LIMIT most_drivers) AS n
+            LEFT JOIN damoov.users AS u ON u.user_id = n.user_id
+        ) AS driver_rows
     INTO total
-    FROM damoov.trips AS t
-    WHERE t.started_at >= since AND t.started_at < until;
-
-    SELECT string_agg(damoov.page_row(ARRAY[damoov.driver_text(u.client_id, d.user_id), d.user_id::text, d.trips::text, damoov.distance_text(d.km, miles), damoov.number_text(d.score, 0)]),
-            '' ORDER BY d.rank) AS rows,
-        coalesce(max(d.all_drivers), 0) - count(*) AS left_out
-    INTO found_drivers
-    FROM (
-        SELECT n.*, row_number() OVER (ORDER BY n.km DESC, n.user_id) AS rank, count(*) OVER () AS all_drivers
-        FROM (
-            SELECT t.user_id, count(*) AS trips, coalesce(sum(damoov.usable(t.distance_km, 0, 1e6)), 0) AS km,
-                (sum(damoov.usable(t.score, 0, 100) * damoov.usable(t.distance_km, 0, 1e6)) / nullif(sum(CASE WHEN t.score BETWEEN 0 AND 100 THEN damoov.usable(t.distance_km, 0, 1e6) END), 0)) AS score
-            FROM damoov.trips AS t
-            WHERE t.started_at >= since AND t.started_at < until
-            GROUP BY t.user_id
-        ) AS n
-        ORDER BY n.km DESC, n.user_id
-        LIMIT most_drivers
-    ) AS d
-    LEFT JOIN damoov.users AS u ON u.user_id = d.user_id;
+    FROM driver AS d;
 
     SELECT string_agg(damoov.page_row(ARRAY[t.trip_id::text, damoov.driver_text(u.client_id, t.user_id), damoov.time_text(t.started_at, t.start_utc_offset_min), left(t.city_start, 80),
             left(t.city_end, 80), damoov.distance_text(t.distance_km, miles), damoov.number_text(t.duration_min, 0), damoov.number_text(t.score, 0)]),
@@ -136,15 +127,14 @@ BEGIN
             damoov.page_row(ARRAY['Mean score by distance', damoov.number_text(total.score, 0)]),
             damoov.page_row(ARRAY['Suspected crashes', found_crashes.count::text]),
             damoov.page_row(ARRAY['Phones that hold trips back', found_phones.count::text])))]),
-        damoov.page_section('drivers', 'Drivers', ARRAY[damoov.page_table('drivers-table', 'Drivers by distance', '{Driver,Number,Trips,Distance,Mean score}', found_drivers.rows, found_drivers.left_out)]),
+        damoov.page_section('drivers', 'Drivers', ARRAY[damoov.page_table('drivers-table', 'Drivers by distance', '{Driver,Number,Trips,Distance,Mean score}', total.driver_rows, total.persons - most_drivers)]),
         damoov.page_section('trips', 'Trips', ARRAY[damoov.page_table('trips-table', 'Trips, the latest first', '{Trip,Driver,Start,From,To,Distance,Minutes,Score}', found_trips.rows, found_trips.left_out),
             (SELECT string_agg(damoov.page_figure(@extschema@.damoov_trip_svg(p.trip_id, miles), format('The way of trip %s', p.trip_id)), '' ORDER BY p.n)
                 FROM unnest(found_trips.pictured) WITH ORDINALITY AS p (trip_id, n))]),
         damoov.page_section('events', 'Events', ARRAY[damoov.page_table('events-table', 'Events on these trips',
             ARRAY['Kind', 'Events', 'On trips', format('On 100 %s', unit_name), E'Hardest, m/s\u00b2', 'Most above the limit'], found_kinds.rows)]),
         damoov.page_section('merges', 'Merges', ARRAY[damoov.page_table('merges-table', 'Trips that other tracks were merged into', '{Trip,Driver,Tracks,Last merge}', found_merges.rows, found_merges.left_out)]),
-        damoov.page_section('crashes', 'Crashes', ARRAY[damoov.page_table('crashes-table', 'Suspected crashes, the latest first',
-                ARRAY['Crash', 'Driver', 'When', 'Verdict', 'Reliability', E'Peak, m/s\u00b2', 'Change of speed, m/s'], damoov.crash_rows(found_crashes.ids), found_crashes.count - cardinality(found_crashes.ids)),
+        damoov.page_section('crashes', 'Crashes', ARRAY[damoov.crash_table('Suspected crashes, the latest first', found_crashes.ids, found_crashes.count - cardinality(found_crashes.ids)),
             (SELECT string_agg(damoov.page_figure(@extschema@.damoov_crash_svg(p.crash_id, miles), format('Crash %s', p.crash_id)), '' ORDER BY p.n)
                 FROM unnest(found_crashes.ids[:most_crash_pictures]) WITH ORDINALITY AS p (crash_id, n))]),
         damoov.page_section('phones', 'Phones', ARRAY[damoov.page_table('phones-table', 'Phones that hold trips back, as they last reported',

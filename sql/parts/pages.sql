@@ -79,23 +79,23 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION damoov.page_figure(text, text) IS 'a picture with a caption; NULL without a picture';
 
-CREATE FUNCTION damoov.crash_rows(crash_ids bigint[]) RETURNS text
+CREATE FUNCTION damoov.crash_table(caption text, crash_ids bigint[], left_out bigint DEFAULT 0) RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-    RETURN (
+    RETURN damoov.page_table('crashes-table', caption, ARRAY['Crash', 'Driver', 'When', 'Verdict', 'Reliability', E'Peak, m/s\u00b2', 'Change of speed, m/s'], (
         SELECT string_agg(damoov.page_row(ARRAY[s.crash_id::text, damoov.driver_text(u.client_id, s.user_id), damoov.time_text(coalesce(s.peak_at, s.started_at, c.header_received_at), NULL),
             damoov.verdict_text(s.passed_filters), damoov.number_text(s.reliability, 0), damoov.number_text(s.peak_acceleration_ms2, 1), damoov.number_text(s.delta_v_ms, 1)]),
             '' ORDER BY array_position(crash_ids, s.crash_id))
         FROM damoov.crash_summary AS s
         JOIN damoov.crashes AS c ON c.crash_id = s.crash_id
         LEFT JOIN damoov.users AS u ON u.user_id = s.user_id
-        WHERE s.crash_id = ANY (crash_ids));
+        WHERE s.crash_id = ANY (crash_ids)), left_out);
 END
 $$;
-COMMENT ON FUNCTION damoov.crash_rows(bigint[]) IS 'the rows of a table of crashes, in this order';
+COMMENT ON FUNCTION damoov.crash_table(text, bigint[], bigint) IS 'a table of crashes, in this order';
 
 CREATE FUNCTION damoov_trip_html(trip_id bigint, miles boolean DEFAULT false) RETURNS damoov."text/html"
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
@@ -165,8 +165,7 @@ BEGIN
         damoov.page_section('events', 'Events', ARRAY[damoov.page_table('events-table', 'Events on the way',
             ARRAY['No.', 'Kind', 'Began', 'Metres', E'Peak, m/s\u00b2', 'Highest speed', 'Most above the limit'], found_events.rows, found_events.left_out)]),
         damoov.page_section('merges', 'Merges', ARRAY[damoov.page_table('merges-table', 'Tracks that were merged into this trip', '{No.,Merged,Merges in between}', found_merges.rows, found_merges.left_out)]),
-        damoov.page_section('crashes', 'Crashes', ARRAY[damoov.page_table('crashes-table', 'Suspected crashes of the driver during the trip',
-                ARRAY['Crash', 'Driver', 'When', 'Verdict', 'Reliability', E'Peak, m/s\u00b2', 'Change of speed, m/s'], damoov.crash_rows(found_crashes)),
+        damoov.page_section('crashes', 'Crashes', ARRAY[damoov.crash_table('Suspected crashes of the driver during the trip', found_crashes),
             (SELECT string_agg(damoov.page_figure(@extschema@.damoov_crash_svg(c, miles), format('Crash %s', c)), '') FROM unnest(found_crashes) AS c)])]);
 END
 $$;

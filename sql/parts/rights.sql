@@ -97,7 +97,7 @@ WITH level (rank, what) AS (VALUES
         area_rings, geojson_position, gis_schema, line_geometry, little_endian, metres_between, thinned_vertices, touches,
         trip_properties, trip_vertices, unknown_members}', '{EXECUTE}', NULL),
     -- what pictures and pages are made of
-    (2, 'internal function', '{chart_grid, chart_line, crash_rows, distance_text, draw_way, driver_text, event_mark, event_name,
+    (2, 'internal function', '{chart_grid, chart_line, crash_table, distance_text, draw_way, driver_text, event_mark, event_name,
         event_text, legend, markup, number_text, page, page_figure, page_row, page_section, page_table, picture, picture_style, pixels,
         round_below, scale_bar, simplify, speed_class, speed_text, time_text, turn, usable, verdict_text}', '{EXECUTE}', NULL),
     -- stores, for all servers

@@ -90,6 +90,34 @@ CREATE FUNCTION damoov.stored_members(distance_km double precision, score double
 RETURN jsonb_build_object('distance_km', distance_km, 'score', score, 'origin', origin, 'status', status);
 COMMENT ON FUNCTION damoov.stored_members(double precision, double precision, text, text) IS 'the same of a trip';
 
+-- Of a track that is another person's here nothing is told, and nothing changed.  A
+-- member that a list does not have says nothing.  Numbers are compared as they are,
+-- however many digits of them a session shows.  The day is NULL when there is none.
+CREATE FUNCTION damoov.listed_changes(user_id bigint, tracks jsonb)
+    RETURNS TABLE (track_token uuid, day date, here jsonb, there jsonb)
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 3
+AS $$
+    SELECT DISTINCT ON (n.token) n.token,
+        (jsonb_path_query_first(to_jsonb(substring(n.track ->> 'StartDate' FROM '^[0-9]{4}-[0-9]{2}-[0-9]{2}')),
+            '$.datetime("YYYY-MM-DD")', '{}', true) #>> '{}')::date,
+        h.members, n.members
+    FROM (
+        SELECT (t.t ->> 'TrackToken')::uuid AS token, t.t AS track, damoov.listed_members(t.t) AS members
+        FROM jsonb_array_elements(listed_changes.tracks) AS t (t)
+    ) AS n
+    LEFT JOIN damoov.trips AS s ON s.track_token = n.token
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.trip_id IS NOT NULL THEN damoov.stored_members(s.distance_km, s.score, s.origin, s.status) END AS members
+    ) AS h
+    WHERE (h.members @> jsonb_strip_nulls(n.members)) IS NOT TRUE
+        AND (s.user_id = listed_changes.user_id) IS NOT FALSE
+        AND damoov.track_lives(n.token, listed_changes.user_id, damoov.enriched_at(n.token, listed_changes.user_id))
+    ORDER BY n.token
+$$;
+COMMENT ON FUNCTION damoov.listed_changes(bigint, jsonb) IS 'which tracks of a person''s list are missing here or have changed; not those that were removed';
+
 -- Asks for the page where the job is, when the rate allows it.  Who owned the source
 -- of an event then is not known: another role may have made a server of that name
 -- since, and is not to get device tokens; see damoov.source_of().
@@ -104,16 +132,17 @@ DECLARE
     job damoov.backfills;
     asked text;
 BEGIN
+    -- at the commit; and the library is loaded, whose setting is asked for
+    PERFORM damoov.wake_worker();
     SELECT b.* INTO job FROM damoov.backfills AS b WHERE b.job_id = ask_for_list.job_id;
     asked := coalesce(job.source,
-        (SELECT e.source FROM damoov.events AS e WHERE e.user_id = job.at_person ORDER BY e.event_id DESC LIMIT 1), 'sql');
+        (SELECT e.source FROM damoov.events AS e WHERE e.user_id = job.at_person ORDER BY e.received_at DESC LIMIT 1), 'sql');
     INSERT INTO damoov.downloads (kind, object_id, user_id, source, source_owner, url, priority, due_at)
     VALUES ('listing', request, job.at_person, asked, job.source_owner,
         format('?startDate=%s&endDate=%s&lang=en&pageNumber=%s&pageSize=100', to_char(job.window_start AT TIME ZONE 'UTC', iso),
             to_char(least(job.window_start + interval '14 days', job.until + interval '1 day') AT TIME ZONE 'UTC', iso), job.page),
         50, clock_timestamp() + interval '1 minute' / current_setting('damoov.backfill_rate')::integer);
     UPDATE damoov.backfills AS b SET listing = request WHERE b.job_id = job.job_id;
-    PERFORM damoov.wake_worker();
 END
 $$;
 COMMENT ON FUNCTION damoov.ask_for_list(bigint) IS 'queues the page of a list where a job is';
@@ -128,6 +157,7 @@ CREATE FUNCTION damoov.next_window(job_id bigint, leave_person boolean) RETURNS 
     SET extra_float_digits = 3
 AS $$
 DECLARE
+    least_id CONSTANT bigint := -9223372036854775808;
     job damoov.backfills;
 BEGIN
     SELECT b.* INTO job FROM damoov.backfills AS b WHERE b.job_id = next_window.job_id FOR UPDATE;
@@ -135,10 +165,13 @@ BEGIN
     IF leave_person OR job.window_start IS NULL OR job.window_start >= job.until + interval '1 day' THEN
         job.persons_done := job.persons_done + (job.at_person IS NOT NULL AND NOT leave_person)::integer;
         job.window_start := job.since - interval '1 day';
+        -- one look at the key for each person, however many there are
         job.at_person := (
-            SELECT min(u.user_id)
+            SELECT u.user_id
             FROM damoov.users AS u
-            WHERE (job.at_person IS NULL OR u.user_id > job.at_person) AND (job.person IS NULL OR u.user_id = job.person));
+            WHERE u.user_id > coalesce(job.at_person, job.person - 1, least_id) AND u.user_id <= coalesce(job.person, u.user_id)
+            ORDER BY u.user_id
+            LIMIT 1);
         IF job.at_person IS NULL THEN
             job.state := 'done';
             job.ended_at := clock_timestamp();
@@ -166,14 +199,11 @@ $$;
 COMMENT ON FUNCTION damoov.next_window(bigint, boolean) IS 'moves a job on: to the next window of time, or to the next person, or to its end';
 
 -- The person of a download is the job's, and whose lists they are the platform
--- tells by the token that was sent; so a track in them is that person's.  One that
--- is another person's here stays what it is: of it neither anything is told nor
--- changed.  A service that does not know pages could send some for ever.
--- Numbers are compared as they are, however many digits of them a session shows.
+-- tells by the token that was sent; so a track in them is that person's.  A service
+-- that does not know pages could send some for ever.
 CREATE FUNCTION damoov.take_listing(listing uuid, user_id bigint, document jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
-    SET extra_float_digits = 3
 AS $$
 DECLARE
     job damoov.backfills;
@@ -210,32 +240,16 @@ BEGIN
         DELETE FROM damoov.differences AS d
         WHERE d.job_id = job.job_id AND d.track_token = ANY (tokens) AND d.user_id = take_listing.user_id AND d.difference = 'missing_there';
         INSERT INTO damoov.differences (job_id, track_token, user_id, day, difference, here, there)
-        SELECT DISTINCT ON (n.token) job.job_id, n.token, take_listing.user_id,
-            -- NULL when there is no such day
-            (jsonb_path_query_first(to_jsonb(substring(n.track ->> 'StartDate' FROM '^[0-9]{4}-[0-9]{2}-[0-9]{2}')), '$.datetime("YYYY-MM-DD")', '{}', true) #>> '{}')::date,
-            CASE WHEN s.trip_id IS NULL THEN 'missing_here' ELSE 'changed' END, n.here, n.there
-        FROM (
-            SELECT (t.t ->> 'TrackToken')::uuid AS token, t.t AS track, damoov.listed_members(t.t) AS there,
-                (SELECT damoov.stored_members(h.distance_km, h.score, h.origin, h.status)
-                    FROM damoov.trips AS h WHERE h.track_token = (t.t ->> 'TrackToken')::uuid) AS here
-            FROM jsonb_array_elements(tracks) AS t (t)
-        ) AS n
-        LEFT JOIN damoov.trips AS s ON s.track_token = n.token
-        WHERE (n.here @> jsonb_strip_nulls(n.there)) IS NOT TRUE AND (s.user_id = take_listing.user_id) IS NOT FALSE AND damoov.track_lives(n.token, take_listing.user_id, NULL)
+        SELECT job.job_id, c.track_token, take_listing.user_id, c.day, CASE WHEN c.here IS NULL THEN 'missing_here' ELSE 'changed' END, c.here, c.there
+        FROM damoov.listed_changes(take_listing.user_id, tracks) AS c
         ON CONFLICT DO NOTHING;
     END IF;
     IF job.fetches THEN
         SELECT d.source, d.source_owner INTO asked, asked_owner FROM damoov.downloads AS d WHERE d.kind = 'listing' AND d.object_id = take_listing.listing;
         INSERT INTO damoov.downloads AS w (kind, object_id, user_id, source, source_owner, priority)
-        SELECT DISTINCT ON (n.token) 'processed', n.token, take_listing.user_id, asked, asked_owner, 40
-        FROM (
-            SELECT (t.t ->> 'TrackToken')::uuid AS token, damoov.listed_members(t.t) AS there
-            FROM jsonb_array_elements(tracks) AS t (t)
-        ) AS n
-        LEFT JOIN damoov.trips AS s ON s.track_token = n.token
-        WHERE (s.trip_id IS NULL OR (s.user_id = take_listing.user_id AND NOT damoov.stored_members(s.distance_km, s.score, s.origin, s.status) @> jsonb_strip_nulls(n.there)))
-            AND damoov.track_lives(n.token, take_listing.user_id, damoov.enriched_at(n.token, take_listing.user_id))
-            AND damoov.fetches(asked, 'processed')
+        SELECT 'processed', c.track_token, take_listing.user_id, asked, asked_owner, 40
+        FROM damoov.listed_changes(take_listing.user_id, tracks) AS c
+        WHERE damoov.fetches(asked, 'processed')
         ON CONFLICT (kind, object_id) DO UPDATE
         SET state = 'waiting', attempts = 0, due_at = EXCLUDED.due_at, version = EXCLUDED.version
         WHERE w.state <> 'waiting' AND w.user_id = EXCLUDED.user_id;

@@ -75,14 +75,22 @@ END
 $$;
 COMMENT ON FUNCTION damoov.take_job(bigint) IS 'locks a job, which waits for no list any more; errors: 42704 no such job, 55000 it has ended';
 
-CREATE FUNCTION damoov_backfill_pause(job_id bigint) RETURNS void
+CREATE FUNCTION damoov.stop_job(job_id bigint, state text, ended_at timestamptz) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM damoov.take_job(job_id);
-    UPDATE damoov.backfills AS b SET state = 'paused', listing = NULL WHERE b.job_id = damoov_backfill_pause.job_id;
+    UPDATE damoov.backfills AS b SET state = stop_job.state, listing = NULL, ended_at = stop_job.ended_at WHERE b.job_id = stop_job.job_id;
 END
+$$;
+COMMENT ON FUNCTION damoov.stop_job(bigint, text, timestamptz) IS 'what damoov_backfill_pause() and damoov_backfill_cancel() do; errors as damoov.take_job()';
+
+CREATE FUNCTION damoov_backfill_pause(job_id bigint) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT damoov.stop_job(job_id, 'paused', NULL)
 $$;
 COMMENT ON FUNCTION damoov_backfill_pause(bigint) IS 'lets a job ask for no further list; what it has queued is fetched; errors: 42704 no such job, 55000 it has ended';
 
@@ -105,14 +113,10 @@ $$;
 COMMENT ON FUNCTION damoov_backfill_resume(bigint) IS 'lets a paused job go on where it was; errors: 42704 no such job, 55000 it has ended';
 
 CREATE FUNCTION damoov_backfill_cancel(job_id bigint) RETURNS void
-    LANGUAGE plpgsql VOLATILE
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-    PERFORM damoov.take_job(job_id);
-    UPDATE damoov.backfills AS b SET state = 'cancelled', listing = NULL, ended_at = clock_timestamp()
-    WHERE b.job_id = damoov_backfill_cancel.job_id;
-END
+    SELECT damoov.stop_job(job_id, 'cancelled', clock_timestamp())
 $$;
 COMMENT ON FUNCTION damoov_backfill_cancel(bigint) IS 'ends a job; what it has queued is fetched all the same; errors: 42704 no such job, 55000 it has ended';
 

@@ -186,6 +186,12 @@ foreach my $document ('README.md', map { "docs/$_" } qw(damoov.md reference.md h
 	}
 }
 
+# To the next person of a backfill, who was never told of
+$node->safe_psql('postgres', q{INSERT INTO damoov.users (user_id, device_token) VALUES (3000, id('person', 3000));
+	SELECT damoov_backfill('2026-01-01', '2026-02-01'); UPDATE damoov.backfills SET at_person = 2000});
+reads_its_answer('the next person of a backfill', 'SELECT damoov.next_window(job_id, true) FROM damoov.backfills', 1, 5, 3000);
+is($node->safe_psql('postgres', 'SELECT at_person FROM damoov.backfills'), 3000, '... who is asked about');
+
 # The board, of a day; a statement that groups reads the rows that it groups.
 my $board = $json->decode(slurp_file("$FindBin::RealBin/../../monitoring/grafana.json"));
 my %grouped = ('Messages a minute' => 60, 'Trips by hour' => 400);
